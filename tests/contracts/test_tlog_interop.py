@@ -1,0 +1,217 @@
+"""Our logs, read and checked by other people's programs, and theirs by ours.
+
+A log of the Lanzhou registry is written as the ledger serves it; tlog-scales, sigstore and Go's
+sumdb must accept it, and must refuse it after one byte is changed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from tlog_scales import signing as scales_signing
+from tlog_scales import writer as scales_writer
+from tlog_scales.tlog import Checkpoint as ScalesCheckpoint
+from tlog_scales.tlog import (
+    ConsistencyProof,
+    ConsistencyProofInvalid,
+    InclusionProof,
+    InclusionProofInvalid,
+)
+
+from kernel.tlog import checkpoint as cp
+from kernel.tlog import merkle, note, receipt, tiles
+from kernel.tlog.errors import ProofError
+from kernel.tlog.policy import parse_policy
+from kernel.tlog.proof import TlogProof, verify_proof
+from tests.support.logcheckers import (
+    Checked,
+    LogRejected,
+    check_with_go,
+    check_with_sigstore,
+    check_with_tlog_scales,
+    read_entry,
+    require_go,
+)
+
+ORIGIN = "tanzhang.example/registry"
+SEED = sha256(b"registry log").digest()
+LOG = note.Signer(ORIGIN, note.ED25519, SEED)
+WITNESS = note.Signer("witness.example/lanzhou", note.COSIGNATURE, sha256(b"lanzhou").digest())
+POST_QUANTUM = cp.MldsaSigner("witness.example/pq", note.MLDSA44, sha256(b"pq").digest())
+NEW_YEAR_S = 1_767_225_600
+
+Check = Callable[[Path, str], Checked]
+
+
+def entry(position: int) -> bytes:
+    return receipt.leaf_data("registry", position, sha256(b"event %d" % position).digest())
+
+
+def write_tiles(directory: Path, entries: list[bytes]) -> tiles.TileTree:
+    """Store a log's tiles and bundles as a static file server would serve them."""
+    tree = tiles.TileTree()
+    stored = [*tree.append([merkle.leaf_hash(data) for data in entries]), *tree.edge()]
+    for level, n, data in stored:
+        write_file(directory / tiles.tile_path(level, n, len(data) // 32), data)
+    for n, width in tiles.bundles_of(len(entries)):
+        bundle = tiles.encode_bundle(entries[n * 256 : n * 256 + width])
+        write_file(directory / tiles.entries_path(n, width), bundle)
+    return tree
+
+
+def write_log(directory: Path, size: int) -> None:
+    tree = write_tiles(directory, [entry(position) for position in range(size)])
+    head = cp.Checkpoint(ORIGIN, size, tree.root())
+    signed = cp.sign_checkpoint(head, [LOG, WITNESS, POST_QUANTUM], NEW_YEAR_S)
+    write_file(directory / "checkpoint", signed)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("registry-300")
+    write_log(directory, 300)
+    return directory
+
+
+@pytest.fixture(params=["tlog-scales", "sigstore", "go"])
+def check(request: pytest.FixtureRequest) -> Check:
+    if request.param == "go":
+        require_go()
+    checks: dict[str, Check] = {
+        "tlog-scales": check_with_tlog_scales,
+        "sigstore": check_with_sigstore,
+        "go": check_with_go,
+    }
+    return checks[request.param]
+
+
+@pytest.mark.parametrize("size", [1, 2, 255, 256, 257, 300, 1100])
+def test_others_accept_our_log(check: Check, tmp_path: Path, size: int) -> None:
+    write_log(tmp_path, size)
+    checked = check(tmp_path, LOG.verifier.vkey)
+    assert checked.size == size
+    assert checked.root == merkle.root([merkle.leaf_hash(entry(n)) for n in range(size)])
+    assert checked.proofs >= min(size, 32)
+
+
+def test_others_accept_a_log_with_tiles_on_three_levels(check: Check, tmp_path: Path) -> None:
+    write_log(tmp_path, 66_000)
+    assert (tmp_path / "tile/2/000.p/1").exists()
+    assert check(tmp_path, LOG.verifier.vkey).size == 66_000
+
+
+@pytest.mark.parametrize(
+    "path", ["checkpoint", "tile/0/000", "tile/0/001.p/44", "tile/1/000.p/1", "tile/entries/000"]
+)
+def test_others_refuse_our_log_after_one_bit(
+    check: Check, mirror: Path, tmp_path: Path, path: str
+) -> None:
+    spoilt = tmp_path / "spoilt"
+    shutil.copytree(mirror, spoilt)
+    data = bytearray((spoilt / path).read_bytes())
+    # in the checkpoint a digit of the size; elsewhere the first entry or hash, which all sample
+    data[len(ORIGIN) + 1 if path == "checkpoint" else 2] ^= 1
+    (spoilt / path).write_bytes(data)
+    with pytest.raises(LogRejected):
+        check(spoilt, LOG.verifier.vkey)
+
+
+def test_others_refuse_our_log_under_another_key(check: Check, mirror: Path) -> None:
+    stranger = note.Signer(ORIGIN, note.ED25519, bytes(32))
+    with pytest.raises(LogRejected):
+        check(mirror, stranger.verifier.vkey)
+
+
+@pytest.mark.parametrize("index", [0, 42, 255, 256, 299])
+def test_tlog_scales_makes_the_same_proof_file(mirror: Path, index: int) -> None:
+    theirs = subprocess.run(
+        [sys.executable, "-m", "tlog_scales.cli", "gen-proof", str(mirror), str(index)],
+        capture_output=True,
+        check=True,
+        timeout=60,
+    ).stdout
+    path = tiles.prove_inclusion(
+        index, 300, lambda level, n, w: (mirror / tiles.tile_path(level, n, w)).read_bytes()
+    )
+    ours = TlogProof(index, tuple(path), (mirror / "checkpoint").read_bytes()).encode()
+    assert theirs == ours
+    policy = parse_policy(
+        f"log {LOG.verifier.vkey}\n"
+        f"witness lanzhou {WITNESS.verifier.vkey}\n"
+        f"witness pq {POST_QUANTUM.verifier.vkey}\n"
+        "group both all lanzhou pq\nquorum both\n".encode()
+    )
+    assert verify_proof(theirs, read_entry(mirror, index, 300), policy).size == 300
+
+
+def test_tlog_scales_verifies_all_three_kinds_of_our_signatures(mirror: Path) -> None:
+    head = ScalesCheckpoint.from_text((mirror / "checkpoint").read_text(encoding="utf-8"))
+    assert len(head.signatures) == 3
+    for signer in (LOG, WITNESS, POST_QUANTUM):
+        theirs = scales_signing.Vkey.from_string(signer.verifier.vkey)
+        assert (theirs.key_id, theirs.pubkey) == (signer.key_id, signer.verifier.public)
+        head.verify(theirs)
+
+
+def test_a_log_tlog_scales_wrote_is_ours_file_for_file(tmp_path: Path) -> None:
+    entries = [entry(position) for position in range(700)]
+    writer = scales_writer.TilesWriter.create(tmp_path / "theirs", ORIGIN)
+    their_log = scales_signing.PlainEd25519Signer(ORIGIN, SEED)
+    their_cosigner = scales_signing.MLDSA44CosignatureSigner(
+        "witness.example/pq", sha256(b"pq").digest()
+    )
+    for batch in (entries[:200], entries[200:300], entries[300:]):
+        for data in batch:
+            writer.add_leaf(data)
+        writer.commit([their_log, their_cosigner])
+    tree = write_tiles(tmp_path / "ours", entries)
+    opened = cp.open_checkpoint(
+        (tmp_path / "theirs/checkpoint").read_bytes(), LOG.verifier, [POST_QUANTUM.verifier]
+    )
+    assert opened.checkpoint == cp.Checkpoint(ORIGIN, 700, tree.root())
+    assert [signed.kind for signed in opened.cosignatures] == [note.MLDSA44]
+    theirs, ours = files_of(tmp_path / "theirs/tile"), files_of(tmp_path / "ours/tile")
+    assert ours.items() <= theirs.items()
+    assert set(theirs) - set(ours) == {"1/000.p/1"}  # kept from its checkpoint of size 300
+
+
+def files_of(directory: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_tlog_scales_and_we_agree_on_every_proof_of_small_trees_true_or_false() -> None:
+    leaves = [merkle.leaf_hash(entry(position)) for position in range(10)]
+    roots = [merkle.root(leaves[:size]) for size in range(11)]
+    reader = merkle.ListedLeaves(leaves)
+    for size, index in ((n, i) for n in range(1, 11) for i in range(n)):
+        leaf, root, old_root = leaves[index], roots[size], roots[index + 1]
+        path = merkle.prove_inclusion(index, size, reader)
+        grown = merkle.prove_consistency(index + 1, size, reader)
+        for i, n in ((i, n) for i in range(11) for n in range(1, 12)):
+            ours = accepted(merkle.verify_inclusion, i, n, leaf, root, path)
+            assert ours == accepted(InclusionProof(i, n, path).check, leaf, root)
+            ours = accepted(merkle.verify_consistency, i + 1, old_root, n, root, grown)
+            assert ours == accepted(ConsistencyProof(i + 1, n, grown).check, old_root, root)
+
+
+def accepted(check: Callable[..., None], *arguments: object) -> bool:
+    try:
+        check(*arguments)
+    except (ProofError, InclusionProofInvalid, ConsistencyProofInvalid):
+        return False
+    return True
