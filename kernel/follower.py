@@ -1,0 +1,172 @@
+"""The follower: another book's frames, verified, in order, each at least once.
+
+It subscribes, then reads from the owner up to its head, then takes frames from the bus; a gap, or
+two seconds behind the announced head, and it reads from the owner again. The bus is not believed:
+a frame from it that does not verify is dropped, counted, and read from the owner instead. Only what
+the owner itself answers is held against the owner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final, Protocol
+
+from google.protobuf.message import DecodeError
+from tanzhang.kernel.v1 import frames_pb2
+
+from kernel import metrics
+from kernel.bus import Bus, BusDown, BusSubscription
+from kernel.clock import monotonic_ms
+from kernel.errors import Conflict
+from kernel.frames import Frame, FrameError, KeyLookup, decode_frame, verify_frame
+from kernel.logs import get_logger
+
+BEHIND_AFTER_MS: Final = 2000
+POLL_S: Final = 0.5
+QUEUED_FRAMES: Final = 64  # then the subscription waits, and the consumer's flow control with it
+OWNER_RETRY_S: Final = 0.5
+
+log = get_logger(__name__)
+
+
+class FrameSource(Protocol):
+    """The owner of the book. Raises Conflict while it cannot be reached."""
+
+    def frames(self, book: str, from_position: int) -> AsyncIterator[Frame]: ...
+
+
+class FrameHandler(Protocol):
+    async def frame(self, frame: Frame) -> None:
+        """A verified frame that continues (or overlaps) what came before."""
+        ...
+
+    async def bad_frame(self, frame: Frame, error: FrameError) -> None:
+        """The owner answered a frame that does not verify. Events before error.position do."""
+        ...
+
+
+class Follower:
+    """Follows one book from `next_position` on, for one named reader."""
+
+    def __init__(
+        self,
+        reader: str,
+        book: str,
+        bus: Bus,
+        source: FrameSource,
+        keys: KeyLookup,
+        handler: FrameHandler,
+        next_position: int,
+    ) -> None:
+        self._reader = reader
+        self._book = book
+        self._bus = bus
+        self._source = source
+        self._keys = keys
+        self._handler = handler
+        self.next_position = next_position
+        self._announced = 0
+        self._behind_since_ms: int | None = None
+        self._queue: asyncio.Queue[bytes] = asyncio.Queue(QUEUED_FRAMES)
+
+    async def run(self) -> None:
+        heads = await self._bus.follow_heads(self._book, self._on_head)
+        subscription: BusSubscription | None = None
+        try:
+            while True:
+                if subscription is None:
+                    subscription = await self._subscribe()
+                await self._read_from_owner()
+                await self._read_from_bus()
+                # Behind, or a gap: whatever happened to the consumer, a new one is cheap.
+                if subscription is not None:
+                    await subscription.end()
+                    subscription = None
+        finally:
+            await heads.end()
+            if subscription is not None:
+                await subscription.end()
+
+    async def _subscribe(self) -> BusSubscription | None:
+        try:
+            return await self._bus.follow_frames(self._book, self._queue.put)
+        except BusDown as error:  # the owner still answers; the bus is tried again later
+            log.info("follower.no_bus", book=self._book, error=str(error))
+            return None
+
+    async def _on_head(self, data: bytes) -> None:
+        try:
+            head = frames_pb2.Head.FromString(data)
+        except DecodeError:
+            return
+        if head.book == self._book:
+            self._announced = head.next_position
+
+    async def _read_from_owner(self) -> None:
+        """Up to the owner's head; waits for the owner as long as it takes."""
+        while True:
+            try:
+                async for frame in self._source.frames(self._book, self.next_position):
+                    await self._take(frame)
+                self._behind_since_ms = None
+                return
+            except Conflict as error:
+                log.info("follower.owner_away", book=self._book, error=str(error))
+                await asyncio.sleep(OWNER_RETRY_S)
+
+    async def _take(self, frame: Frame) -> None:
+        if frame.last < self.next_position:
+            return
+        if frame.first > self.next_position or frame.book != self._book:
+            raise FrameError(
+                "FRAME_GAP",
+                self.next_position,
+                f"{self._book} at {self.next_position}",
+                f"{frame.book} at {frame.first}",
+            )
+        try:
+            verify_frame(frame, self._keys)
+        except FrameError as error:
+            metrics.bad_frames_total.labels(self._book, error.rule).inc()
+            await self._handler.bad_frame(frame, error)
+            raise
+        await self._handle(frame)
+
+    async def _handle(self, frame: Frame) -> None:
+        await self._handler.frame(frame)
+        self.next_position = frame.last + 1
+        metrics.followed_position.labels(self._reader, self._book).set(self.next_position)
+
+    async def _read_from_bus(self) -> None:
+        """Until there is a gap, a frame that is not believed, or we are behind for too long."""
+        while True:
+            try:
+                data = await asyncio.wait_for(self._queue.get(), POLL_S)
+            except TimeoutError:
+                if self._is_behind():
+                    return
+                continue
+            try:
+                frame = decode_frame(data)
+                if frame.book == self._book and frame.last < self.next_position:
+                    continue  # replayed: known already
+                if frame.book != self._book or frame.first > self.next_position:
+                    log.info("follower.gap", book=self._book, expected=self.next_position)
+                    return
+                verify_frame(frame, self._keys)
+            except FrameError as error:
+                metrics.bad_frames_total.labels(self._book, error.rule).inc()
+                log.warning("follower.frame_dropped", book=self._book, error=str(error))
+                return
+            await self._handle(frame)
+            self._behind_since_ms = None
+
+    def _is_behind(self) -> bool:
+        if self._announced <= self.next_position:
+            self._behind_since_ms = None
+            return False
+        now_ms = monotonic_ms()
+        if self._behind_since_ms is None:
+            self._behind_since_ms = now_ms
+        return now_ms - self._behind_since_ms >= BEHIND_AFTER_MS

@@ -1,0 +1,155 @@
+"""One book in a process: waits for the lease with warm state, then writes, relays and projects.
+
+`serve` runs until something breaks and then raises: a process never lives on with half of its
+parts. A journal that is not what was signed is served for reading only, so that the ledger and an
+operator can see where it was changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+import psycopg
+import sqlalchemy as sa
+
+from kernel import metrics
+from kernel.bus import Bus
+from kernel.clock import monotonic_ms
+from kernel.errors import InvariantBroken
+from kernel.frames import Frame, FrameError
+from kernel.journal.postgres import PostgresJournal
+from kernel.journal.watermarks import Bookmark
+from kernel.lease import (
+    RENEW_EVERY_MS,
+    Freshness,
+    LeaseLost,
+    PostgresLease,
+    application_name,
+    connect,
+)
+from kernel.logs import get_logger
+from kernel.projection import Projector
+from kernel.relay import Relay
+from kernel.tail import Tail
+from kernel.writer import Writer
+
+STANDBY_POLL_S: Final = 0.25
+PROGRESS_EVERY_MS: Final = 2000
+
+log = get_logger(__name__)
+
+MakeWriter = Callable[[PostgresJournal], Writer[Any]]
+Job = Callable[[], Awaitable[object]]
+
+
+class BookHost:
+    """Holds one book's connection, lease and writer."""
+
+    def __init__(self, engine: sa.Engine, url: str, book: str, make_writer: MakeWriter) -> None:
+        self.book = book
+        self.engine = engine
+        self._connection: psycopg.Connection = connect(url, application_name(book))
+        self._lease = PostgresLease(self._connection, book)
+        self._freshness = Freshness()
+        self.writer = make_writer(PostgresJournal(engine, book, self._connection))
+        self.writer.fresh = self._freshness
+        self._epoch = 0
+
+    async def open(self) -> None:
+        """Replays, waits for the lease (following the journal meanwhile), takes the book over."""
+        writer, loop = self.writer, asyncio.get_running_loop()
+        on_thread = functools.partial(loop.run_in_executor, writer.thread)
+        try:
+            while True:
+                await on_thread(writer.catch_up, self._report_progress())
+                sent_ms = monotonic_ms()
+                epoch = await on_thread(self._lease.try_take)
+                if epoch is not None:
+                    break
+                await asyncio.sleep(STANDBY_POLL_S)
+            self._freshness.renewed(sent_ms)
+            self._epoch = epoch
+            await on_thread(writer.start, epoch)
+        except (FrameError, InvariantBroken) as error:
+            # The journal is not what was signed. Serve it for reading, refuse everything else.
+            writer.damaged = f"the journal is not what was signed: {error}"
+            writer.committed_next = await on_thread(writer.journal.head)
+            log.error("book.damaged", book=self.book, error=str(error))
+            return
+        log.info("book.open", book=self.book, epoch=epoch, next_position=writer.committed_next)
+
+    def _report_progress(self) -> Callable[[int, int], None]:
+        shown_ms = monotonic_ms()
+
+        def show(done: int, total: int) -> None:
+            nonlocal shown_ms
+            if monotonic_ms() - shown_ms > PROGRESS_EVERY_MS:
+                shown_ms = monotonic_ms()
+                log.info("book.replaying", book=self.book, done=done, total=total)
+
+        return show
+
+    def tail(self) -> Tail:
+        """A reader's own view of the book's tail."""
+        tail = Tail(self.writer.journal, self.writer.committed_next)
+        self.writer.on_commit.append(tail.offer)
+        return tail
+
+    def relay(self, bus: Bus) -> Relay:
+        bookmark = Bookmark(self.engine, "relay", self.book)
+        return Relay(self.book, bookmark, self.tail(), bus, self.writer.progress)
+
+    def jobs(self, bus: Bus, projectors: Sequence[Projector] = ()) -> list[Job]:
+        """Everything that runs while the book is ours; none of it while the journal is damaged."""
+        if self.writer.damaged is not None:
+            return []
+        self.writer.on_commit.append(self._count)
+        return [
+            self.writer.run,
+            self.writer.run_timers,
+            self._renew,
+            self.relay(bus).run,
+            *(projector.run for projector in projectors),
+        ]
+
+    def _count(self, frames: Sequence[Frame]) -> None:
+        metrics.committed_position.labels(self.book).set(self.writer.committed_next)
+
+    async def _renew(self) -> None:
+        """Between commits, on their connection: who cannot renew cannot commit either."""
+        loop = asyncio.get_running_loop()
+        while True:
+            sent_ms = monotonic_ms()
+            try:
+                await loop.run_in_executor(self.writer.thread, self._lease.renew, self._epoch)
+            except psycopg.Error as error:
+                raise LeaseLost(f"{self.book}: the writing connection is gone: {error}") from error
+            self._freshness.renewed(sent_ms)
+            await asyncio.sleep(RENEW_EVERY_MS / 1000)
+
+    async def close(self) -> None:
+        """An orderly stop: the next writer takes over at once."""
+        loop = asyncio.get_running_loop()
+        try:
+            if self._epoch and self.writer.damaged is None:
+                await loop.run_in_executor(self.writer.thread, self._lease.release, self._epoch)
+        except psycopg.Error as error:
+            log.info("lease.not_released", book=self.book, error=str(error))
+        self.writer.close()
+        self._connection.close()
+
+
+async def run_jobs(jobs: Sequence[Job], stop: asyncio.Event) -> None:
+    """Runs all until the first fails (raised) or the process is told to stop."""
+    tasks = [asyncio.ensure_future(job()) for job in (*jobs, stop.wait)]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,1 @@
+"""The journal of a book: one port, two adapters (memory for domain tests, PostgreSQL for truth)."""

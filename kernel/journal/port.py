@@ -1,0 +1,103 @@
+"""The journal port: what every adapter promises. tests/contracts/test_journal.py holds them to it.
+
+- durable: when append returns, the batch survives the loss of this process and of power
+- atomic: events, outcomes and frames of a batch are there together or not at all
+- ordered, gapless: events stand at 0, 1, 2, ...; a batch that does not continue is refused
+- fenced: a batch under an epoch that is not the book's current one is refused
+- idempotent: no. The writer looks ids up first; a second (id, principal) is InvariantBroken
+- concurrent: one writer per book at a time; any number of readers
+
+Methods block: callers in an event loop run them in a thread of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from kernel.errors import Conflict, Kind, Refused
+from kernel.frames import Frame, StoredEvent
+
+
+class Fenced(Conflict):
+    """Another writer has taken the book: this one must stop at once and write nothing more."""
+
+    def __init__(self, book: str, mine: int, current: int) -> None:
+        super().__init__("FENCED", f"{book}: expected epoch {mine}, the book is at {current}")
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """A recorded refusal, so that a repeat is refused in the same words."""
+
+    reason: str
+    message: str
+    kind: Kind
+    details: dict[str, str | int]
+
+    @classmethod
+    def of(cls, refused: Refused) -> Refusal:
+        return cls(refused.reason, refused.message, refused.kind, dict(refused.details))
+
+    def to_error(self) -> Refused:
+        return Refused(self.reason, self.message, self.kind, **self.details)
+
+
+class Outcome(NamedTuple):
+    """What became of one command: accepted at first..first+events-1, or refused."""
+
+    id: str
+    principal: str
+    digest: bytes
+    first: int
+    events: int
+    refusal: Refusal | None
+
+
+class EventKey(NamedTuple):
+    """Of an accepted command with one event the journal row itself is the outcome."""
+
+    id: str
+    principal: str
+    digest: bytes
+
+
+class Batch(NamedTuple):
+    """What one commit writes."""
+
+    epoch: int
+    events: Sequence[StoredEvent]
+    # One per event: the command it alone is the outcome of, or None.
+    keys: Sequence[EventKey | None]
+    # Outcomes of refused commands and of commands with several events.
+    outcomes: Sequence[Outcome]
+    frames: Sequence[Frame]
+
+
+class Journal(Protocol):
+    book: str
+
+    def append(self, batch: Batch) -> None:
+        """Writes one batch; raises Fenced, or InvariantBroken if it does not continue the head."""
+        ...
+
+    def head(self) -> int:
+        """Position of the next event: as many events as the book has."""
+        ...
+
+    def read_frames(self, from_position: int, to_position: int | None = None) -> Iterator[Frame]:
+        """Stored frames in order, from the one that holds from_position, to the head (or to)."""
+        ...
+
+    def read_events(self, positions: Sequence[int]) -> list[StoredEvent]:
+        """Single events, in the order asked; positions that do not exist are left out."""
+        ...
+
+    def find_outcomes(self, ids: Sequence[str]) -> list[Outcome]:
+        """Outcomes of these command ids, whoever the principal."""
+        ...
+
+    def outcomes_since(self, id_floor: str) -> Iterator[Outcome]:
+        """All outcomes whose id sorts at or above the floor (UUIDv7: from an instant on)."""
+        ...

@@ -1,0 +1,68 @@
+"""Reactions: another book's event becomes one of our commands (design section 3, "Between books").
+
+The command's id derives from the event, its cause is the event, and it always ends in an event of
+ours, which moves our watermark of that book. So a reaction repeated after a crash does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from kernel.crash import crash_point
+from kernel.frames import Frame, FrameError
+from kernel.ids import derived_id
+from kernel.record import RawRecord, decode_record
+from kernel.values import Actor, Caller, parse_instant
+from kernel.writer import Ask, Writer
+
+React = Callable[[RawRecord], msgspec.Struct | None]
+Observe = Callable[[RawRecord], None]
+
+
+class Reactor:
+    """A frame handler. `react` gives a command or nothing; `observe` sees every event."""
+
+    def __init__(
+        self, source: str, writer: Writer[Any], react: React, observe: Observe | None = None
+    ) -> None:
+        self._source = source
+        self._writer = writer
+        self._react = react
+        self._observe = observe
+        self._next = 0
+        self._caller = Caller(
+            Actor(f"book:{writer.book}", f"reaction:{source}"), frozenset({"system"}), frozenset()
+        )
+
+    async def frame(self, frame: Frame) -> None:
+        for event in frame.events:
+            if event.position < self._next:
+                continue
+            raw = decode_record(event.record)
+            if self._observe is not None:
+                self._observe(raw)
+            if event.position >= self._writer.progress.watermarks.get(self._source, 0):
+                await self._carry_out(raw, frame.book_id)
+            self._next = event.position + 1
+
+    async def bad_frame(self, frame: Frame, error: FrameError) -> None:
+        """Nothing of a frame we cannot believe becomes a command; the follower stops with it."""
+
+    async def _carry_out(self, raw: RawRecord, book_id: bytes) -> None:
+        command = self._react(raw)
+        if command is None:
+            return
+        at_ms = parse_instant(raw.at)
+        ask = Ask(
+            id=derived_id(at_ms, self._writer.book, book_id.hex(), raw.position),
+            caller=self._caller,
+            command=command,
+            on_ms=at_ms,
+            cause=(self._source, raw.position),
+        )
+        await self._writer.submit([ask])
+        # A crash here: recorded; after the restart our watermark already covers it.
+        crash_point("reaction.called")

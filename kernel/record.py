@@ -1,0 +1,144 @@
+"""The event record: what is stored, hashed, published and shown (design section 3).
+
+UTF-8 JSON, sorted keys, no spaces, integers below 2^53, at most 64 KiB, made once and never
+re-serialised. Structs declare their fields in sorted order, so the plain encoder is canonical;
+tests/unit/test_record.py holds every event type to that. The commitment of a record is
+SHA-256(salt || record): the only thing a public tree ever shows of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Final
+
+import msgspec
+
+from kernel.errors import InvariantBroken, Refused
+from kernel.values import Act, Actor
+
+MAX_RECORD_BYTES: Final = 64 * 1024
+SALT_BYTES: Final = 16
+COMMITMENT_BYTES: Final = 32
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """The envelope, fields in canonical order; `body` is an event struct, or raw when read."""
+
+    acts: list[Act] | msgspec.UnsetType = msgspec.UNSET
+    actor: Actor
+    at: str
+    body: Any
+    book: str
+    by: str
+    cause: tuple[str, int] | None
+    on: str
+    position: int
+    sealed: str | msgspec.UnsetType = msgspec.UNSET
+    type: str
+    v: int
+
+
+class RawRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A record read back: everything decoded but the body, which waits for its own type."""
+
+    acts: list[Act] | msgspec.UnsetType = msgspec.UNSET
+    actor: Actor
+    at: str
+    body: msgspec.Raw
+    book: str
+    by: str
+    cause: tuple[str, int] | None
+    on: str
+    position: int
+    sealed: str | msgspec.UnsetType = msgspec.UNSET
+    type: str
+    v: int
+
+
+class BookOpened(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Position 0 of every book: its identity, for ever."""
+
+    book_id: str  # 32 hex digits, 128 random bits
+    origin: str
+    version: int
+
+
+class WriterStarted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A writer took the lease: whatever an older one still tries collides with this position."""
+
+    epoch: int
+
+
+KERNEL_EVENTS: Final[tuple[type[msgspec.Struct], ...]] = (BookOpened, WriterStarted)
+
+_encode = msgspec.json.Encoder().encode
+_raw_decoder = msgspec.json.Decoder(RawRecord)
+
+
+def encode_record(record: Record) -> bytes:
+    """The canonical bytes, made once."""
+    data = _encode(record)
+    if len(data) > MAX_RECORD_BYTES:
+        raise Refused(
+            "EVENT_TOO_LARGE",
+            f"expected an event of at most {MAX_RECORD_BYTES} bytes, got {len(data)}",
+            limit=MAX_RECORD_BYTES,
+            actual=len(data),
+        )
+    return data
+
+
+def decode_record(data: bytes) -> RawRecord:
+    """The envelope of a stored record; raises InvariantBroken when it is not one."""
+    try:
+        return _raw_decoder.decode(data)
+    except msgspec.DecodeError as error:
+        raise InvariantBroken(f"expected an event record, got {data[:200]!r}: {error}") from error
+
+
+def is_canonical(data: bytes) -> bool:
+    """Are these the canonical bytes of the JSON value they hold? (No second spelling is accepted.)
+
+    Catches doubled and unsorted keys, spaces, floats and foreign escapes in one round trip.
+    """
+    try:
+        value = msgspec.json.decode(data)
+        return msgspec.json.encode(value, order="sorted") == data and _only_integers(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return False
+
+
+def _only_integers(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(_only_integers(item) for item in value.values())
+    if isinstance(value, list):
+        return all(_only_integers(item) for item in value)
+    if isinstance(value, int):
+        return -(2**53) < value < 2**53
+    return not isinstance(value, float)
+
+
+def commit(salt: bytes, record: bytes) -> bytes:
+    """SHA-256(salt || record)."""
+    return hashlib.sha256(salt + record).digest()
+
+
+class EventTypes:
+    """The event structs a book knows, by name: decodes bodies, refuses unknown types."""
+
+    def __init__(self, *events: type[msgspec.Struct]) -> None:
+        self.by_name = {event.__name__: event for event in (*KERNEL_EVENTS, *events)}
+        self._decoders = {name: msgspec.json.Decoder(event) for name, event in self.by_name.items()}
+
+    def decode(self, raw: RawRecord) -> msgspec.Struct:
+        """The typed body of a record; raises InvariantBroken for a type or shape not known."""
+        decoder = self._decoders.get(raw.type)
+        if decoder is None:
+            raise InvariantBroken(
+                f"position {raw.position}: expected one of {sorted(self.by_name)}, got {raw.type}"
+            )
+        try:
+            body: msgspec.Struct = decoder.decode(raw.body)
+        except msgspec.DecodeError as error:
+            raise InvariantBroken(f"position {raw.position}: {raw.type}: {error}") from error
+        return body

@@ -1,0 +1,1 @@
+"""gRPC as every service speaks it: one server harness, one client, one mapping of errors."""

@@ -1,0 +1,184 @@
+"""What happens around every call: who calls, may they, how long may it take, what went wrong.
+
+Roles come from the `auth` option of each method in the proto and are checked here, in the service,
+never only at an edge. A method without the option keeps the process from starting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextvars import ContextVar
+from typing import Any, Final
+
+import grpc
+from google.protobuf import descriptor_pool
+from google.protobuf.message import Message
+from grpc_status import rpc_status
+from tanzhang.kernel.v1 import auth_pb2
+
+from kernel import metrics
+from kernel.auth import TokenVerifier
+from kernel.errors import Conflict, Fault, Kind, Refused
+from kernel.logs import get_logger
+from kernel.rpc.problems import to_status
+from kernel.values import Actor, Caller
+
+MAX_CALL_S: Final = 60.0  # a caller without a deadline gets this one
+
+ANYONE: Final = Caller(Actor("", "anyone"), frozenset(), frozenset())
+
+_caller: ContextVar[Caller] = ContextVar("caller")
+_ROLE_FIELD = re.compile(r"\{(\w+)\}")
+
+log = get_logger(__name__)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Method = grpc.RpcMethodHandler[Any, Any]
+
+
+def current_caller() -> Caller:
+    """The authenticated caller of the call being served."""
+    return _caller.get()
+
+
+def auth_rules(services: Iterable[str]) -> dict[str, auth_pb2.AuthRule]:
+    """Full method name to its rule; raises Fault for a method that has none."""
+    rules: dict[str, auth_pb2.AuthRule] = {}
+    pool = descriptor_pool.Default()
+    for name in services:
+        for method in pool.FindServiceByName(name).methods:
+            options = method.GetOptions()
+            rule = options.Extensions[auth_pb2.auth]
+            if not (rule.roles or rule.any_caller or rule.open):
+                raise Fault(f"{name}/{method.name} does not say who may call it")
+            rules[f"/{name}/{method.name}"] = rule
+    return rules
+
+
+class Guard(grpc.aio.ServerInterceptor[Any, Any]):
+    """Authentication, roles, deadline, unknown fields, metrics and the mapping of errors."""
+
+    def __init__(self, verifier: TokenVerifier, rules: dict[str, auth_pb2.AuthRule]) -> None:
+        self._verifier = verifier
+        self._rules = rules
+
+    async def intercept_service(
+        self,
+        continuation: Callable[
+            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]
+        ],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        rule = self._rules.get(method)
+        if handler is None or rule is None:  # health and reflection, or no such method
+            return handler
+        if handler.unary_unary is not None:
+            return grpc.unary_unary_rpc_method_handler(
+                self._unary(method, rule, handler.unary_unary),
+                handler.request_deserializer,
+                handler.response_serializer,
+            )
+        if handler.unary_stream is None:
+            raise Fault(f"{method}: expected a unary or server-streaming method")
+        return grpc.unary_stream_rpc_method_handler(
+            self._stream(method, rule, handler.unary_stream),
+            handler.request_deserializer,
+            handler.response_serializer,
+        )
+
+    def _unary(self, method: str, rule: auth_pb2.AuthRule, inner: Any) -> Any:
+        async def serve(request: Message, context: Context) -> Any:
+            started_s = time.perf_counter()
+            code = "OK"
+            try:
+                self._admit(rule, request, context)
+                async with asyncio.timeout(_limit_s(context)):
+                    return await inner(request, context)
+            except Exception as error:
+                code = await _answer_error(method, error, context)
+            finally:
+                metrics.rpc_seconds.labels(method, code).observe(time.perf_counter() - started_s)
+
+        return serve
+
+    def _stream(self, method: str, rule: auth_pb2.AuthRule, inner: Any) -> Any:
+        async def serve(request: Message, context: Context) -> AsyncIterator[Any]:
+            started_s = time.perf_counter()
+            code = "OK"
+            try:
+                self._admit(rule, request, context)
+                async for response in inner(request, context):
+                    yield response
+            except Exception as error:
+                code = await _answer_error(method, error, context)
+            finally:
+                metrics.rpc_seconds.labels(method, code).observe(time.perf_counter() - started_s)
+
+        return serve
+
+    def _admit(self, rule: auth_pb2.AuthRule, request: Message, context: Context) -> None:
+        caller = ANYONE if rule.open else self._verifier.verify(_token(context))
+        if rule.roles:
+            wanted = {
+                _ROLE_FIELD.sub(lambda found: str(getattr(request, found[1])), role)
+                for role in rule.roles
+            }
+            if not wanted & caller.roles:
+                raise Refused(
+                    "ROLE_MISSING",
+                    f"expected one of the roles {sorted(wanted)}, got {sorted(caller.roles)}",
+                    Kind.FORBIDDEN,
+                    needed=" ".join(sorted(wanted)),
+                )
+        _caller.set(caller)
+        _refuse_unknown_fields(request)
+
+
+def _refuse_unknown_fields(request: Message) -> None:
+    """A field we do not know may change what the caller means: refuse it, do not ignore it."""
+    size = request.ByteSize()
+    request.DiscardUnknownFields()
+    if request.ByteSize() != size:
+        raise Refused(
+            "UNKNOWN_FIELD",
+            f"expected only fields of {request.DESCRIPTOR.full_name},"
+            f" got {size - request.ByteSize()} bytes of others",
+            Kind.INVALID,
+        )
+
+
+def _token(context: Context) -> str:
+    for name, value in context.invocation_metadata() or ():
+        if name == "authorization" and isinstance(value, str) and value.startswith("Bearer "):
+            return value[7:]
+    raise Refused(
+        "TOKEN_MISSING", "expected metadata authorization: Bearer <token>", Kind.UNAUTHENTICATED
+    )
+
+
+def _limit_s(context: Context) -> float:
+    left_s = context.time_remaining()
+    return MAX_CALL_S if left_s is None else min(left_s, MAX_CALL_S)
+
+
+async def _answer_error(method: str, error: Exception, context: Context) -> str:
+    """Ends the call with the mapped status; answers its code's name for the metrics."""
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    if isinstance(error, TimeoutError):
+        error = Conflict("DEADLINE", f"{method}: not done before the deadline, ask again by id")
+    if not isinstance(error, Refused | Conflict):
+        log.error("rpc.fault", method=method, exc_info=error)
+    status = rpc_status.to_status(to_status(error))
+    metadata = tuple(status.trailing_metadata or ())
+    try:
+        await context.abort(status.code, status.details or "", metadata)
+    except grpc.aio.AbortError:
+        metrics.rpc_seconds.labels(method, status.code.name).observe(0)
+        raise
+    return str(status.code.name)

@@ -1,0 +1,51 @@
+"""JournalService: the stored frames of the books a process owns, for followers and auditors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from tanzhang.kernel.v1 import frames_pb2, journal_pb2, journal_pb2_grpc
+
+from kernel.errors import Kind, Refused
+from kernel.frames import Frame, frame_to_message
+from kernel.writer import Writer
+
+SERVICE = "tanzhang.kernel.v1.JournalService"
+
+
+class JournalRpc(journal_pb2_grpc.JournalServiceServicer):
+    def __init__(self, writers: Mapping[str, Writer[Any]]) -> None:
+        self._writers = writers
+
+    def _writer(self, book: str) -> Writer[Any]:
+        writer = self._writers.get(book)
+        if writer is None:
+            raise Refused("UNKNOWN_BOOK", f"no book {book!r} here", Kind.UNKNOWN, book=book)
+        return writer
+
+    async def ReadEvents(
+        self, request: journal_pb2.ReadEventsRequest, context: object
+    ) -> AsyncIterator[journal_pb2.ReadEventsResponse]:
+        writer = self._writer(request.book)
+        frames = writer.journal.read_frames(request.from_position, writer.committed_next)
+        while (frame := await asyncio.to_thread(_next, frames)) is not None:
+            yield journal_pb2.ReadEventsResponse(frame=frame_to_message(frame))
+
+    async def GetHead(
+        self, request: journal_pb2.GetHeadRequest, context: object
+    ) -> journal_pb2.GetHeadResponse:
+        writer = self._writer(request.book)
+        return journal_pb2.GetHeadResponse(
+            head=frames_pb2.Head(
+                book=request.book,
+                book_id=writer.progress.book_id,
+                next_position=writer.committed_next,
+                epoch=writer.progress.epoch,
+            )
+        )
+
+
+def _next(frames: Any) -> Frame | None:
+    return next(frames, None)

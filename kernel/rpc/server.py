@@ -1,0 +1,76 @@
+"""The gRPC server of a process: our services behind the guard, with health and reflection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+
+from kernel.auth import TokenVerifier
+from kernel.config import Listen
+from kernel.errors import Fault
+from kernel.rpc.interceptors import Guard, auth_rules
+
+MAX_MESSAGE_BYTES: Final = 32 * 1024 * 1024  # 8,000 entries of four legs with serials fit
+STOP_GRACE_S: Final = 2.0
+
+Register = Callable[[grpc.aio.Server], None]
+
+
+class RpcServer:
+    """`services` are full proto names; each is registered by the function beside it."""
+
+    def __init__(
+        self, listen: Listen, verifier: TokenVerifier, services: Sequence[tuple[str, Register]]
+    ) -> None:
+        names = [name for name, _ in services]
+        self._health = HealthServicer()
+        self._names = names
+        self._server = grpc.aio.server(
+            interceptors=[Guard(verifier, auth_rules(names))],
+            options=[
+                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.so_reuseport", 0),  # two processes on one port would split the callers
+            ],
+        )
+        for _, register in services:
+            register(self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection(
+            (*names, "grpc.health.v1.Health", reflection.SERVICE_NAME), self._server
+        )
+        self.port = self._bind(listen)
+
+    def _bind(self, listen: Listen) -> int:
+        try:
+            if listen.tls_certificate is None or listen.tls_key is None:
+                return self._server.add_insecure_port(listen.address)
+            credentials = grpc.ssl_server_credentials(
+                [(listen.tls_key.read_bytes(), listen.tls_certificate.read_bytes())]
+            )
+            return self._server.add_secure_port(listen.address, credentials)
+        except RuntimeError as error:
+            raise Fault(f"cannot listen on {listen.address}: {error}") from error
+
+    async def start(self) -> None:
+        await self._server.start()
+        await self.set_serving(True)
+
+    async def set_serving(self, serving: bool) -> None:
+        """What the health service answers, for the process ("") and for each service."""
+        status = health_pb2.HealthCheckResponse
+        for name in ("", *self._names):
+            await self._health.set(name, status.SERVING if serving else status.NOT_SERVING)
+
+    async def stop(self) -> None:
+        await self.set_serving(False)
+        await self._server.stop(STOP_GRACE_S)
+
+    async def wait(self) -> Any:
+        return await asyncio.shield(self._server.wait_for_termination())

@@ -1,0 +1,146 @@
+"""Plain values that every domain shares: bounds, instants, who asks, what was signed.
+
+Integers only, below 2^53, so that any JSON reader reads them exactly. Instants are milliseconds
+since 1970-01-01 UTC inside and RFC 3339 with exactly three decimals in a record. The unified social
+credit code follows GB 32100-2015. No I/O, no clock, no randomness.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from kernel.errors import Kind, Refused
+
+MAX_INTEGER: Final = 2**53 - 1
+FEN_PER_CNY: Final = 100
+DAY_MS: Final = 86_400_000
+# 9999-12-31T23:59:59.999Z: the last instant RFC 3339 can write with four digits for the year.
+MAX_INSTANT_MS: Final = 253_402_300_799_999
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+
+class Actor(msgspec.Struct, frozen=True):
+    """Who is answerable for a command, as the record names them: token issuer and subject."""
+
+    iss: str
+    sub: str
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """An authenticated caller: the actor, and what the token lets them do."""
+
+    actor: Actor
+    roles: frozenset[str]
+    # Opaque ids of the holders this person or system operates for.
+    holders: frozenset[str]
+
+    @property
+    def principal(self) -> str:
+        """The idempotency namespace: one per issuer and subject."""
+        return f"{self.actor.iss} {self.actor.sub}"
+
+
+class Act(msgspec.Struct, frozen=True, order=True):
+    """An institution's signature (base64) over a canonical JSON statement, as recorded."""
+
+    key_id: str
+    signature: str
+    statement: str
+
+
+class Context(msgspec.Struct, frozen=True):
+    """What `decide` may know besides state and command; all of it is passed in."""
+
+    id: str
+    at_ms: int
+    on_ms: int
+    caller: Caller
+    acts: Sequence[Act]
+    cause: tuple[str, int] | None
+    # (public key, act) -> does the signature hold? Pure; passed in to keep domains plain.
+    verify: Callable[[bytes, Act], bool]
+
+
+def format_instant(at_ms: int) -> str:
+    """Milliseconds since the epoch to `2026-11-20T08:30:00.000Z`."""
+    if not -62_135_596_800_000 <= at_ms <= MAX_INSTANT_MS:
+        raise ValueError(f"expected an instant in the years 1 to 9999, got {at_ms} ms")
+    text = (_EPOCH + timedelta(milliseconds=at_ms)).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{text.zfill(19)}.{at_ms % 1000:03d}Z"
+
+
+def parse_instant(text: str) -> int:
+    """The inverse of format_instant, for exactly that form."""
+    if not _INSTANT.fullmatch(text):
+        raise ValueError(f"expected an instant like 2026-11-20T08:30:00.000Z, got {text!r}")
+    return (datetime.fromisoformat(text) - _EPOCH) // timedelta(milliseconds=1)
+
+
+def format_fen(amount_fen: int) -> str:
+    """Fen to `503,280.00`."""
+    sign = "-" if amount_fen < 0 else ""
+    yuan, fen = divmod(abs(amount_fen), FEN_PER_CNY)
+    return f"{sign}{yuan:,}.{fen:02d}"
+
+
+def check_text(text: str, what: str, max_chars: int, *, required: bool = True) -> str:
+    """Text for a record: bounded, no control characters, not empty unless allowed."""
+    if required and not text:
+        raise Refused("MISSING_VALUE", f"{what} is missing", Kind.INVALID, field=what)
+    if len(text) > max_chars:
+        raise Refused(
+            "TEXT_TOO_LONG",
+            f"{what}: expected at most {max_chars} characters, got {len(text)}",
+            Kind.INVALID,
+            field=what,
+            limit=max_chars,
+            actual=len(text),
+        )
+    if any(ch < " " or ch == "\x7f" or "\ud800" <= ch <= "\udfff" for ch in text):
+        raise Refused(
+            "TEXT_NOT_PRINTABLE", f"{what} holds a control character", Kind.INVALID, field=what
+        )
+    return text
+
+
+# GB 32100-2015: 31 characters (no I, O, S, V, Z), weights 3^i mod 31 for the first seventeen.
+_USCC_ALPHABET: Final = "0123456789ABCDEFGHJKLMNPQRTUWXY"
+_USCC_VALUE: Final = {ch: i for i, ch in enumerate(_USCC_ALPHABET)}
+_USCC_WEIGHTS: Final = tuple(pow(3, i, 31) for i in range(17))
+_USCC_SHAPE = re.compile(r"[0-9A-HJ-NP-RTUW-Y]{2}\d{6}[0-9A-HJ-NP-RTUW-Y]{10}")
+
+
+def uscc_check_character(first_17: str) -> str:
+    """The eighteenth character of a unified social credit code (GB 32100-2015, 5.3)."""
+    total = sum(
+        _USCC_VALUE[ch] * weight for ch, weight in zip(first_17, _USCC_WEIGHTS, strict=True)
+    )
+    return _USCC_ALPHABET[-total % 31]
+
+
+def check_uscc(code: str) -> str:
+    """A unified social credit code (统一社会信用代码) whose check character holds, or a refusal."""
+    if not _USCC_SHAPE.fullmatch(code):
+        raise Refused(
+            "USCC_MALFORMED",
+            f"expected 18 characters of a unified social credit code, got {code!r}",
+            Kind.INVALID,
+            actual=code[:40],
+        )
+    expected = uscc_check_character(code[:17])
+    if code[17] != expected:
+        raise Refused(
+            "USCC_CHECK_CHARACTER",
+            f"check character of {code}: expected {expected}, got {code[17]}",
+            Kind.INVALID,
+            expected=expected,
+            actual=code[17],
+        )
+    return code
