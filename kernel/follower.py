@@ -42,7 +42,14 @@ class FrameHandler(Protocol):
         ...
 
     async def bad_frame(self, frame: Frame, error: FrameError) -> None:
-        """The owner answered a frame that does not verify. Events before error.position do."""
+        """The owner answered a frame that does not verify. Events before error.position do.
+
+        Raises, or has dealt with the whole frame.
+        """
+        ...
+
+    async def repeated_frame(self, frame: Frame) -> None:
+        """A verified frame of positions that were handled before: the same again, or a fork."""
         ...
 
 
@@ -116,8 +123,6 @@ class Follower:
                 await asyncio.sleep(OWNER_RETRY_S)
 
     async def _take(self, frame: Frame) -> None:
-        if frame.last < self.next_position:
-            return
         if frame.first > self.next_position or frame.book != self._book:
             raise FrameError(
                 "FRAME_GAP",
@@ -130,10 +135,14 @@ class Follower:
         except FrameError as error:
             metrics.bad_frames_total.labels(self._book, error.rule).inc()
             await self._handler.bad_frame(frame, error)
-            raise
+            self.next_position = frame.last + 1
+            return
         await self._handle(frame)
 
     async def _handle(self, frame: Frame) -> None:
+        if frame.last < self.next_position:
+            await self._handler.repeated_frame(frame)
+            return
         await self._handler.frame(frame)
         self.next_position = frame.last + 1
         metrics.followed_position.labels(self._reader, self._book).set(self.next_position)
@@ -149,8 +158,6 @@ class Follower:
                 continue
             try:
                 frame = decode_frame(data)
-                if frame.book == self._book and frame.last < self.next_position:
-                    continue  # replayed: known already
                 if frame.book != self._book or frame.first > self.next_position:
                     log.info("follower.gap", book=self._book, expected=self.next_position)
                     return

@@ -49,7 +49,11 @@ class Reactor:
             self._next = event.position + 1
 
     async def bad_frame(self, frame: Frame, error: FrameError) -> None:
-        """Nothing of a frame we cannot believe becomes a command; the follower stops with it."""
+        """Nothing of a frame we cannot believe becomes a command; the follower stops."""
+        raise error
+
+    async def repeated_frame(self, frame: Frame) -> None:
+        """Known already: whether it is a fork is the ledger's to find out."""
 
     async def _carry_out(self, raw: RawRecord, book_id: bytes) -> None:
         command = self._react(raw)

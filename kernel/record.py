@@ -24,8 +24,8 @@ COMMITMENT_BYTES: Final = 32
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """The envelope, fields in canonical order; `body` is an event struct, or raw when read."""
 
-    acts: list[Act] | msgspec.UnsetType = msgspec.UNSET
     actor: Actor
+    acts: list[Act] | msgspec.UnsetType = msgspec.UNSET
     at: str
     body: Any
     book: str
@@ -41,8 +41,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 class RawRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A record read back: everything decoded but the body, which waits for its own type."""
 
-    acts: list[Act] | msgspec.UnsetType = msgspec.UNSET
     actor: Actor
+    acts: list[Act] | msgspec.UnsetType = msgspec.UNSET
     at: str
     body: msgspec.Raw
     book: str
@@ -73,6 +73,8 @@ KERNEL_EVENTS: Final[tuple[type[msgspec.Struct], ...]] = (BookOpened, WriterStar
 
 _encode = msgspec.json.Encoder().encode
 _raw_decoder = msgspec.json.Decoder(RawRecord)
+# Malformed, not UTF-8, or nested without end: all of it is only "not a record".
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def encode_record(record: Record) -> bytes:
@@ -92,30 +94,8 @@ def decode_record(data: bytes) -> RawRecord:
     """The envelope of a stored record; raises InvariantBroken when it is not one."""
     try:
         return _raw_decoder.decode(data)
-    except msgspec.DecodeError as error:
+    except _UNREADABLE as error:
         raise InvariantBroken(f"expected an event record, got {data[:200]!r}: {error}") from error
-
-
-def is_canonical(data: bytes) -> bool:
-    """Are these the canonical bytes of the JSON value they hold? (No second spelling is accepted.)
-
-    Catches doubled and unsorted keys, spaces, floats and foreign escapes in one round trip.
-    """
-    try:
-        value = msgspec.json.decode(data)
-        return msgspec.json.encode(value, order="sorted") == data and _only_integers(value)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return False
-
-
-def _only_integers(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(_only_integers(item) for item in value.values())
-    if isinstance(value, list):
-        return all(_only_integers(item) for item in value)
-    if isinstance(value, int):
-        return -(2**53) < value < 2**53
-    return not isinstance(value, float)
 
 
 def commit(salt: bytes, record: bytes) -> bytes:
@@ -139,6 +119,37 @@ class EventTypes:
             )
         try:
             body: msgspec.Struct = decoder.decode(raw.body)
-        except msgspec.DecodeError as error:
+        except _UNREADABLE as error:
             raise InvariantBroken(f"position {raw.position}: {raw.type}: {error}") from error
         return body
+
+    def decode_canonical(self, data: bytes) -> tuple[RawRecord, msgspec.Struct]:
+        """Envelope and typed body, and proof that these are the bytes we would have made.
+
+        One round trip catches doubled, unsorted and unknown keys, spaces, floats and foreign
+        escapes: no second spelling of an event is accepted. Raises InvariantBroken.
+        """
+        raw = decode_record(data)
+        body = self.decode(raw)
+        again = _encode(
+            Record(
+                acts=raw.acts,
+                actor=raw.actor,
+                at=raw.at,
+                body=body,
+                book=raw.book,
+                by=raw.by,
+                cause=raw.cause,
+                on=raw.on,
+                position=raw.position,
+                sealed=raw.sealed,
+                type=raw.type,
+                v=raw.v,
+            )
+        )
+        if again != data:
+            raise InvariantBroken(
+                f"position {raw.position}: expected the canonical bytes of {raw.type},"
+                f" got another spelling of {len(data)} bytes"
+            )
+        return raw, body

@@ -23,7 +23,8 @@ DAY_MS: Final = 86_400_000
 MAX_INSTANT_MS: Final = 253_402_300_799_999
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+# re.ASCII: \d would also take the full-width digits of a Chinese keyboard.
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 
 
 class Actor(msgspec.Struct, frozen=True):
@@ -114,7 +115,7 @@ def check_text(text: str, what: str, max_chars: int, *, required: bool = True) -
 _USCC_ALPHABET: Final = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 _USCC_VALUE: Final = {ch: i for i, ch in enumerate(_USCC_ALPHABET)}
 _USCC_WEIGHTS: Final = tuple(pow(3, i, 31) for i in range(17))
-_USCC_SHAPE = re.compile(r"[0-9A-HJ-NP-RTUW-Y]{2}\d{6}[0-9A-HJ-NP-RTUW-Y]{10}")
+_USCC_SHAPE = re.compile(r"[0-9A-HJ-NP-RTUW-Y]{2}[0-9]{6}[0-9A-HJ-NP-RTUW-Y]{10}")
 
 
 def uscc_check_character(first_17: str) -> str:

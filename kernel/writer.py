@@ -490,6 +490,10 @@ class Writer(Generic[S]):
         heapq.heappush(self._waiters, (next_position, self._waiter_count, waiter))
         await waiter
 
+    async def next_commit(self) -> None:
+        """Returns once something more is in the journal."""
+        await self.committed(self.committed_next + 1)
+
     def _wake_waiters(self) -> None:
         while self._waiters and self._waiters[0][0] <= self.committed_next:
             waiter = heapq.heappop(self._waiters)[2]

@@ -25,9 +25,12 @@ class MemoryJournal:
                 raise InvariantBroken(
                     f"{self.book}: expected position {len(self._events) + i}, got {event.position}"
                 )
-        outcomes = {(o.id, o.principal): o for o in _all_outcomes(batch)}
-        if doubled := outcomes.keys() & self._outcomes.keys():
-            raise InvariantBroken(f"{self.book}: a second outcome for {sorted(doubled)[0]}")
+        outcomes: dict[tuple[str, str], Outcome] = {}
+        for outcome in _all_outcomes(batch):
+            key = (outcome.id, outcome.principal)
+            if key in outcomes or key in self._outcomes:
+                raise InvariantBroken(f"{self.book}: a second outcome for {key}")
+            outcomes[key] = outcome
         self._events.extend(batch.events)
         self._frames.extend(batch.frames)
         self._outcomes.update(outcomes)

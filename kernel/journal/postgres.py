@@ -86,10 +86,11 @@ class PostgresJournal:
         epoch, head = found
         if epoch != batch.epoch:
             raise Fenced(self.book, batch.epoch, epoch)
-        if batch.events and batch.events[0].position != head:
-            raise InvariantBroken(
-                f"{self.book}: expected position {head}, got {batch.events[0].position}"
-            )
+        for position, event in enumerate(batch.events, start=head):
+            if event.position != position:
+                raise InvariantBroken(
+                    f"{self.book}: expected position {position}, got {event.position}"
+                )
 
     @staticmethod
     def _copy(cursor: psycopg.Cursor, statement: str, rows: list[bytes]) -> None:

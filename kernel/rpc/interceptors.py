@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import grpc
 from google.protobuf import descriptor_pool
@@ -35,8 +35,9 @@ _ROLE_FIELD = re.compile(r"\{(\w+)\}")
 
 log = get_logger(__name__)
 
-Context = grpc.aio.ServicerContext[Any, Any]
-Method = grpc.RpcMethodHandler[Any, Any]
+# The type stubs know these as generic, grpcio itself does not: the names stay in quotes.
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Method: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 
 
 def current_caller() -> Caller:
@@ -58,14 +59,14 @@ def auth_rules(services: Iterable[str]) -> dict[str, auth_pb2.AuthRule]:
     return rules
 
 
-class Guard(grpc.aio.ServerInterceptor[Any, Any]):
+class Guard(grpc.aio.ServerInterceptor):
     """Authentication, roles, deadline, unknown fields, metrics and the mapping of errors."""
 
     def __init__(self, verifier: TokenVerifier, rules: dict[str, auth_pb2.AuthRule]) -> None:
         self._verifier = verifier
         self._rules = rules
 
-    async def intercept_service(
+    async def intercept_service(  # type: ignore[override]  # the stub is generic per call
         self,
         continuation: Callable[
             [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]

@@ -413,6 +413,7 @@ class Asset(_message.Message):
     """For example CEA-2024, TICKET-LZXQ-1, CNY."""
     unit: Global___Unit.ValueType
     programme: _builtins.str
+    """Holder id of the programme that issues it; empty for money."""
     serialised: _builtins.bool
     name: _builtins.str
     backdating_days: _builtins.int
@@ -507,7 +508,7 @@ class Hold(_message.Message):
 
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
-        """Absent: until it is posted or released."""
+        """Empty `to.ref` and purpose available or trading. Absent: until it is posted or released."""
 
     def __init__(
         self,

@@ -1,0 +1,41 @@
+"""Parts that items of every service have: acts and instants, from protobuf and to it."""
+
+from __future__ import annotations
+
+import base64
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from tanzhang.kernel.v1 import items_pb2
+
+from kernel.errors import Kind, Refused
+from kernel.values import MAX_INSTANT_MS, Act
+
+
+def instant_of(timestamp: Timestamp, field: str) -> int:
+    """Milliseconds since the epoch; finer fractions are refused, not rounded."""
+    ms, rest = divmod(timestamp.nanos, 1_000_000)
+    at_ms = timestamp.seconds * 1000 + ms
+    if rest or not 0 <= timestamp.nanos < 1_000_000_000 or not 0 <= at_ms <= MAX_INSTANT_MS:
+        raise Refused(
+            "INSTANT_MALFORMED",
+            f"{field}: expected whole milliseconds in the years 1970 to 9999,"
+            f" got {timestamp.seconds} s and {timestamp.nanos} ns",
+            Kind.INVALID,
+            field=field,
+        )
+    return at_ms
+
+
+def timestamp_of(at_ms: int) -> Timestamp:
+    seconds, ms = divmod(at_ms, 1000)
+    return Timestamp(seconds=seconds, nanos=ms * 1_000_000)
+
+
+def act_of(message: items_pb2.Act) -> Act:
+    return Act(message.key_id, base64.b64encode(message.signature).decode(), message.statement)
+
+
+def act_message(act: Act) -> items_pb2.Act:
+    return items_pb2.Act(
+        key_id=act.key_id, signature=base64.b64decode(act.signature), statement=act.statement
+    )

@@ -1,0 +1,1 @@
+"""The accounts book as plain values and plain functions: decide, evolve, due."""

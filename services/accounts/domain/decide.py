@@ -1,0 +1,305 @@
+"""Commands into events, or a refusal. Reads the state, never changes it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from kernel.errors import Kind, Refused
+from kernel.values import MAX_INTEGER, Context, check_text, check_uscc
+from services.accounts.domain import blocks, rules
+from services.accounts.domain.commands import (
+    AdmitKey,
+    DefineAsset,
+    ExpireHold,
+    PlaceHold,
+    PostEntry,
+    PostHold,
+    RegisterHolder,
+    ReleaseHold,
+    WithdrawKey,
+)
+from services.accounts.domain.events import (
+    Account,
+    AssetDefined,
+    EntryPosted,
+    HolderKind,
+    HolderRegistered,
+    HoldExpired,
+    HoldPlaced,
+    HoldPosted,
+    HoldReleased,
+    KeyAdmitted,
+    KeyWithdrawn,
+    Leg,
+    Purpose,
+    SerialRange,
+)
+from services.accounts.domain.state import (
+    MAY_BE_NEGATIVE,
+    AccountKey,
+    Hold,
+    State,
+    account_key,
+)
+
+MAX_BACKDATING_DAYS: Final = 36_500
+
+_HOLDER_ID = re.compile(r"h-[a-z2-7]{16}")
+_ASSET_ID = re.compile(r"[A-Z][A-Z0-9.]*(-[A-Za-z0-9.]+)*")
+_WITHOUT_USCC = frozenset({HolderKind.FOREIGN, HolderKind.PROGRAMME})
+
+
+def decide(state: State, command: msgspec.Struct, context: Context) -> Sequence[msgspec.Struct]:
+    """The events of one command, at least one; raises Refused."""
+    return _DECIDE[type(command)](state, command, context)
+
+
+def due(state: State, at_ms: int) -> Iterable[tuple[int, str, ExpireHold]]:
+    """Holds whose time has come, soonest first: (expiry in ms, what makes it unique, command)."""
+    if not state.expiries or state.expiries[0][0] > at_ms:
+        return ()
+    return [
+        (expires_at_ms, f"expire {hold}", ExpireHold(hold))
+        for expires_at_ms, hold in sorted(state.expiries)
+        if expires_at_ms <= at_ms and hold in state.holds
+    ]
+
+
+def register_holder(
+    state: State, command: RegisterHolder, context: Context
+) -> list[HolderRegistered]:
+    if not _HOLDER_ID.fullmatch(command.holder):
+        raise Refused(
+            "HOLDER_MALFORMED",
+            f"expected h- and 16 characters of a-z, 2-7, got {command.holder[:40]!r}",
+            Kind.INVALID,
+        )
+    if command.holder in state.holders:
+        raise Refused("HOLDER_EXISTS", f"{command.holder} is registered", holder=command.holder)
+    check_text(command.name, "name", 200)
+    if command.uscc or command.kind not in _WITHOUT_USCC:
+        check_uscc(command.uscc)
+    if known := state.holder_by_uscc.get(command.uscc):
+        raise Refused("USCC_EXISTS", f"{command.uscc} belongs to {known}", holder=known)
+    _refuse_future(context)
+    return [HolderRegistered(command.holder, command.kind, command.name, command.uscc)]
+
+
+def define_asset(state: State, command: DefineAsset, context: Context) -> list[AssetDefined]:
+    if len(command.asset) > 60 or not _ASSET_ID.fullmatch(command.asset):
+        raise Refused(
+            "ASSET_MALFORMED",
+            f"expected an asset like CEA-2024, at most 60 characters, got {command.asset[:80]!r}",
+            Kind.INVALID,
+        )
+    if command.asset in state.assets:
+        raise Refused("ASSET_EXISTS", f"{command.asset} is defined", asset=command.asset)
+    check_text(command.name, "name", 200)
+    if not 0 <= command.backdating_days <= MAX_BACKDATING_DAYS:
+        raise Refused(
+            "BACKDATING_OUT_OF_RANGE",
+            f"expected 0..{MAX_BACKDATING_DAYS} days, got {command.backdating_days}",
+            Kind.INVALID,
+        )
+    if command.programme and state.holders.get(command.programme) != HolderKind.PROGRAMME:
+        raise Refused("UNKNOWN_PROGRAMME", f"no programme {command.programme[:40]!r}", Kind.UNKNOWN)
+    _refuse_future(context)
+    return [
+        AssetDefined(
+            command.asset,
+            command.backdating_days,
+            command.name,
+            command.programme,
+            command.serialised,
+            command.unit,
+        )
+    ]
+
+
+def post_entry(state: State, command: PostEntry, context: Context) -> list[EntryPosted]:
+    basis = rules.check_entry(state, command, context)
+    legs = Draft(state).move_all(command.legs)
+    return [
+        EntryPosted(
+            bank_line=basis.bank_line, claim=command.claim, legs=legs, trades=list(basis.trades)
+        )
+    ]
+
+
+class Draft:
+    """Balances and blocks as they would be, leg after leg, without touching the state."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._balances: dict[AccountKey, int] = {}
+        self._blocks: dict[AccountKey, list[SerialRange]] = {}
+
+    def move_all(self, legs: Sequence[Leg]) -> list[Leg]:
+        """The legs with their serials settled; raises Refused for the first that cannot be."""
+        return [self._move(leg) for leg in legs]
+
+    def _move(self, leg: Leg) -> Leg:
+        source, target = account_key(leg.debit, leg.asset), account_key(leg.credit, leg.asset)
+        available = self._balance(source)
+        left = available - leg.amount
+        if left < (-MAX_INTEGER if leg.debit.purpose in MAY_BE_NEGATIVE else 0):
+            raise Refused(
+                "INSUFFICIENT_BALANCE",
+                f"{leg.asset} in {leg.debit.purpose} of {leg.debit.holder}:"
+                f" needed {leg.amount}, available {available}",
+                needed=leg.amount,
+                available=available,
+                asset=leg.asset,
+                holder=leg.debit.holder,
+            )
+        reached = self._balance(target) + leg.amount
+        if reached > MAX_INTEGER:
+            raise Refused("BALANCE_TOO_LARGE", f"expected at most {MAX_INTEGER}, got {reached}")
+        self._balances[source], self._balances[target] = left, reached
+        if not self._state.assets[leg.asset].serialised:
+            return leg
+        return self._move_serials(leg, source, target)
+
+    def _move_serials(self, leg: Leg, source: AccountKey, target: AccountKey) -> Leg:
+        taken = leg.serials
+        if leg.debit.purpose != Purpose.ISSUED:  # new serials come from nowhere: see rules
+            held = self._held(source)
+            if taken:
+                blocks.take_named(held, taken)
+            else:
+                taken = blocks.take_oldest(held, leg.amount)
+        if len(taken) > rules.MAX_RANGES:
+            raise Refused(
+                "TOO_MANY_RANGES",
+                f"expected at most {rules.MAX_RANGES} ranges in a leg, it would take {len(taken)}:"
+                " move less at a time",
+            )
+        blocks.put(self._held(target), taken)
+        return Leg(leg.amount, leg.asset, leg.credit, leg.debit, taken)
+
+    def _balance(self, key: AccountKey) -> int:
+        known = self._balances.get(key)
+        if known is not None:
+            return known
+        holding = self._state.accounts.get(key)
+        return holding.balance if holding is not None else 0
+
+    def _held(self, key: AccountKey) -> list[SerialRange]:
+        """A copy, made once per account and entry."""
+        if key not in self._blocks:
+            holding = self._state.accounts.get(key)
+            self._blocks[key] = list(holding.blocks) if holding is not None else []
+        return self._blocks[key]
+
+
+def place_hold(state: State, command: PlaceHold, context: Context) -> list[HoldPlaced]:
+    rules.check_operates(context, command.holder)
+    leg = Leg(
+        command.amount,
+        command.asset,
+        Account(command.holder, Purpose.HELD, context.id),
+        Account(command.holder, Purpose.AVAILABLE, ""),
+        command.serials,
+    )
+    rules.check_leg(state, leg)
+    rules.check_holder(state, command.to.holder)
+    rules.check_business_time(state.assets[command.asset], context)
+    if command.to.purpose != Purpose.AVAILABLE or command.to.ref:
+        raise Refused("CREDIT_NOT_ALLOWED", "a hold is paid out to somebody's available account")
+    if command.expires_at_ms is not None and command.expires_at_ms <= context.at_ms:
+        raise Refused("EXPIRY_PASSED", "expected an expiry after the recording", Kind.INVALID)
+    return [HoldPlaced(command.expires_at_ms, context.id, Draft(state).move_all([leg]), command.to)]
+
+
+def post_hold(state: State, command: PostHold, context: Context) -> list[HoldPosted]:
+    hold = _live_hold(state, command.hold, context)
+    rules.check_operates(context, hold.to.holder)
+    rules.check_amount(command.amount)
+    if command.amount > hold.amount:
+        raise Refused(
+            "INSUFFICIENT_HOLD",
+            f"hold {command.hold}: needed {command.amount}, held {hold.amount}",
+            needed=command.amount,
+            available=hold.amount,
+        )
+    legs = [_leg_of_hold(command.hold, hold, command.amount, hold.to)]
+    if rest := hold.amount - command.amount:
+        legs.append(_leg_of_hold(command.hold, hold, rest, _back(hold)))
+    return [HoldPosted(command.hold, Draft(state).move_all(legs))]
+
+
+def release_hold(state: State, command: ReleaseHold, context: Context) -> list[HoldReleased]:
+    """By whom it is held for: the holder alone could otherwise take back what was promised."""
+    hold = _live_hold(state, command.hold, context)
+    rules.check_operates(context, hold.to.holder)
+    return [HoldReleased(command.hold, _all_back(state, command.hold, hold))]
+
+
+def expire_hold(state: State, command: ExpireHold, context: Context) -> list[HoldExpired]:
+    rules.check_role(context, "system")
+    hold = state.holds.get(command.hold)
+    if hold is None:
+        raise _unknown_hold(command.hold)
+    if hold.expires_at_ms is None or hold.expires_at_ms > context.at_ms:
+        raise Refused("HOLD_NOT_DUE", f"hold {command.hold} has not expired")
+    return [HoldExpired(command.hold, _all_back(state, command.hold, hold))]
+
+
+def _live_hold(state: State, id: str, context: Context) -> Hold:
+    hold = state.holds.get(id)
+    if hold is None:
+        raise _unknown_hold(id)
+    # By the time of recording, even before the timer has recorded the expiry.
+    if hold.expires_at_ms is not None and hold.expires_at_ms <= context.at_ms:
+        raise Refused("HOLD_EXPIRED", f"hold {id} has expired", hold=id)
+    return hold
+
+
+def _unknown_hold(id: str) -> Refused:
+    return Refused(
+        "UNKNOWN_HOLD", f"no live hold {id[:60]!r}: it never was, or has ended", Kind.UNKNOWN
+    )
+
+
+def _leg_of_hold(id: str, hold: Hold, amount: int, to: Account) -> Leg:
+    return Leg(amount, hold.asset, to, Account(hold.holder, Purpose.HELD, id), [])
+
+
+def _back(hold: Hold) -> Account:
+    return Account(hold.holder, Purpose.AVAILABLE, "")
+
+
+def _all_back(state: State, id: str, hold: Hold) -> list[Leg]:
+    return Draft(state).move_all([_leg_of_hold(id, hold, hold.amount, _back(hold))])
+
+
+def admit_key(state: State, command: AdmitKey, context: Context) -> list[KeyAdmitted]:
+    rules.check_role(context, "system")
+    return [KeyAdmitted(command.key_id, command.public_key, command.subject, command.suite)]
+
+
+def withdraw_key(state: State, command: WithdrawKey, context: Context) -> list[KeyWithdrawn]:
+    rules.check_role(context, "system")
+    return [KeyWithdrawn(command.key_id)]
+
+
+def _refuse_future(context: Context) -> None:
+    if context.on_ms > context.at_ms:
+        raise Refused("ON_IN_FUTURE", "business time is after the recording")
+
+
+_DECIDE: dict[type[msgspec.Struct], Callable[[State, Any, Context], Sequence[msgspec.Struct]]] = {
+    RegisterHolder: register_holder,
+    DefineAsset: define_asset,
+    PostEntry: post_entry,
+    PlaceHold: place_hold,
+    PostHold: post_hold,
+    ReleaseHold: release_hold,
+    ExpireHold: expire_hold,
+    AdmitKey: admit_key,
+    WithdrawKey: withdraw_key,
+}

@@ -1,0 +1,170 @@
+"""What happened in the accounts book. Facts, never changed; types only grow.
+
+Fields stand in sorted order, so that a plain encoder writes canonical JSON. Every event that moves
+value carries its legs in full, serial ranges included: whoever folds the book needs nothing else.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Purpose(StrEnum):
+    AVAILABLE = "available"
+    TRADING = "trading"
+    HELD = "held"
+    PLEDGED = "pledged"
+    CUSTODY = "custody"
+    ISSUED = "issued"
+    EXTERNAL = "external"
+    SURRENDERED = "surrendered"
+    RETIRED = "retired"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    CARRIED_OVER = "carried_over"
+    BUFFER = "buffer"
+    IMMOBILISED = "immobilised"
+    CLEARING = "clearing"
+    FEES = "fees"
+
+
+class HolderKind(StrEnum):
+    ENTERPRISE = "enterprise"
+    SETTLEMENT_BANK = "settlement_bank"
+    VENUE = "venue"
+    PROGRAMME = "programme"
+    FOREIGN = "foreign"
+
+
+class Unit(StrEnum):
+    T = "t"
+    FEN = "fen"
+    CERTIFICATE = "certificate"
+
+
+class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """A ledger account without its asset, which stands in the leg."""
+
+    holder: str
+    purpose: Purpose
+    ref: str
+
+
+class SerialRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """Serials first..last of one batch, both included."""
+
+    batch: str
+    first: int
+    last: int
+
+    @property
+    def amount(self) -> int:
+        return self.last - self.first + 1
+
+
+class Leg(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`amount` in the asset's unit leaves `debit` and reaches `credit`."""
+
+    amount: int
+    asset: str
+    credit: Account
+    debit: Account
+    serials: list[SerialRange]
+
+
+class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a retirement is for."""
+
+    beneficiary: str
+    details: str
+    purpose: str
+
+
+class HolderRegistered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A holder got its opaque id. Company facts only: they stand in a public register anyway.
+
+    Natural persons are not holders of this book; what must be forgettable is never in clear.
+    """
+
+    holder: str
+    kind: HolderKind
+    name: str
+    uscc: str
+
+
+class AssetDefined(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    asset: str
+    backdating_days: int
+    name: str
+    programme: str
+    serialised: bool
+    unit: Unit
+
+
+class EntryPosted(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
+    """The atom of bookkeeping: all legs or none. What is absent is not written."""
+
+    # The settlement bank's statement line that brought the money.
+    bank_line: str | None = None
+    claim: Claim | None = None
+    legs: list[Leg]
+    # The venue's trades that this entry settles.
+    trades: list[str] = []
+
+
+class HoldPlaced(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Reserved: one leg from available to held."""
+
+    expires_at_ms: int | None
+    hold: str
+    legs: list[Leg]
+    to: Account
+
+
+class HoldPosted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Paid out, all or part; a second leg returns the rest. Ends the hold."""
+
+    hold: str
+    legs: list[Leg]
+
+
+class HoldReleased(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    hold: str
+    legs: list[Leg]
+
+
+class HoldExpired(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    hold: str
+    legs: list[Leg]
+
+
+class KeyAdmitted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The ledger's key directory has a key; from here on its acts count in this book."""
+
+    key_id: str
+    public_key: str  # base64
+    subject: str
+    suite: str
+
+
+class KeyWithdrawn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The directory has ended a key; its acts do not count any more."""
+
+    key_id: str
+
+
+EVENTS = (
+    HolderRegistered,
+    AssetDefined,
+    EntryPosted,
+    HoldPlaced,
+    HoldPosted,
+    HoldReleased,
+    HoldExpired,
+    KeyAdmitted,
+    KeyWithdrawn,
+)

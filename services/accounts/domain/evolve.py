@@ -1,0 +1,123 @@
+"""Events into state. Never refuses, never looks at a clock: it is what replays the book."""
+
+from __future__ import annotations
+
+import base64
+import heapq
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from services.accounts.domain import blocks
+from services.accounts.domain.events import (
+    AssetDefined,
+    EntryPosted,
+    HolderRegistered,
+    HoldExpired,
+    HoldPlaced,
+    HoldPosted,
+    HoldReleased,
+    KeyAdmitted,
+    KeyWithdrawn,
+    Leg,
+    Purpose,
+)
+from services.accounts.domain.state import AccountKey, Hold, Holding, Key, State, account_key
+
+
+def evolve(state: State, event: msgspec.Struct) -> None:
+    """Applies one event."""
+    _EVOLVE[type(event)](state, event)
+
+
+def on_holder_registered(state: State, event: HolderRegistered) -> None:
+    state.holders[event.holder] = event.kind
+    if event.uscc:
+        state.holder_by_uscc[event.uscc] = event.holder
+
+
+def on_asset_defined(state: State, event: AssetDefined) -> None:
+    state.assets[event.asset] = event
+
+
+def on_entry_posted(state: State, event: EntryPosted) -> None:
+    for leg in event.legs:
+        move(state, leg)
+        if leg.debit.purpose == Purpose.ISSUED:
+            state.batches.update((leg.asset, block.batch) for block in leg.serials)
+    if event.bank_line is not None:
+        state.bank_lines.add((event.legs[0].debit.ref, event.bank_line))
+    for trade in event.trades:
+        state.trades.add((event.legs[0].debit.ref, trade))
+
+
+def on_hold_placed(state: State, event: HoldPlaced) -> None:
+    (leg,) = event.legs
+    move(state, leg)
+    state.holds[event.hold] = Hold(
+        leg.debit.holder, leg.asset, leg.amount, event.to, event.expires_at_ms
+    )
+    if event.expires_at_ms is not None:
+        heapq.heappush(state.expiries, (event.expires_at_ms, event.hold))
+
+
+def on_hold_ended(state: State, event: HoldPosted | HoldReleased | HoldExpired) -> None:
+    for leg in event.legs:
+        move(state, leg)
+    del state.holds[event.hold]
+    # Its place in the heap goes when it comes to the top: see due().
+    while state.expiries and state.expiries[0][1] not in state.holds:
+        heapq.heappop(state.expiries)
+
+
+def on_key_admitted(state: State, event: KeyAdmitted) -> None:
+    state.keys[event.key_id] = Key(event.subject, base64.b64decode(event.public_key))
+
+
+def on_key_withdrawn(state: State, event: KeyWithdrawn) -> None:
+    state.keys.pop(event.key_id, None)
+
+
+def move(state: State, leg: Leg) -> None:
+    """The hot path: one leg from account to account."""
+    debit, credit = leg.debit, leg.credit
+    source_key = account_key(debit, leg.asset)
+    target_key = account_key(credit, leg.asset)
+    source = state.accounts.get(source_key) or _open(state, source_key)
+    target = state.accounts.get(target_key) or _open(state, target_key)
+    source.balance -= leg.amount
+    target.balance += leg.amount
+    if leg.serials:
+        if debit.purpose != Purpose.ISSUED:
+            blocks.take_named(source.blocks, leg.serials)
+        blocks.put(target.blocks, leg.serials)
+    if not source.balance:
+        _close(state, source_key)
+    if not target.balance:
+        _close(state, target_key)
+
+
+def _open(state: State, key: AccountKey) -> Holding:
+    holding = state.accounts[key] = Holding()
+    state.keys_by_holder.setdefault(key[0], set()).add(key)
+    return holding
+
+
+def _close(state: State, key: AccountKey) -> None:
+    """An account at zero is not kept: a million spent holds cost nothing."""
+    if state.accounts.pop(key, None) is not None:
+        state.keys_by_holder[key[0]].discard(key)
+
+
+_EVOLVE: dict[type[msgspec.Struct], Callable[[State, Any], None]] = {
+    HolderRegistered: on_holder_registered,
+    AssetDefined: on_asset_defined,
+    EntryPosted: on_entry_posted,
+    HoldPlaced: on_hold_placed,
+    HoldPosted: on_hold_ended,
+    HoldReleased: on_hold_ended,
+    HoldExpired: on_hold_ended,
+    KeyAdmitted: on_key_admitted,
+    KeyWithdrawn: on_key_withdrawn,
+}

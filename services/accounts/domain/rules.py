@@ -1,0 +1,359 @@
+"""Who may move what: the rules an entry must satisfy, one per debited purpose (design section 4).
+
+available   its holder, to anyone's available, to own trading, to own retired with a claim
+trading     that venue: back to the holder's available, or trades the venue has signed
+external    a cashier, on the settlement bank's signed advice, once per statement line
+issued      the registry, on the authority's signed approval, once per batch
+held        nobody here: holds are posted, released or expire
+surrendered, retired, cancelled, expired, carried_over      nobody: terminal means terminal
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+from kernel.errors import Kind, Refused
+from kernel.values import DAY_MS, MAX_INTEGER, Context, check_text, format_instant
+from services.accounts.domain.acts import (
+    BankAdvice,
+    IssuanceApproval,
+    Settlement,
+    check_once,
+    check_same,
+    signed_statement,
+    unique,
+)
+from services.accounts.domain.commands import PostEntry
+from services.accounts.domain.events import (
+    Account,
+    AssetDefined,
+    HolderKind,
+    Leg,
+    Purpose,
+    SerialRange,
+    Unit,
+)
+from services.accounts.domain.state import State
+
+MAX_LEGS: Final = 64  # an entry is one event of at most 64 KiB
+MAX_RANGES: Final = 256
+MONEY: Final = "CNY"
+
+TERMINAL: Final = frozenset(
+    {
+        Purpose.SURRENDERED,
+        Purpose.RETIRED,
+        Purpose.CANCELLED,
+        Purpose.EXPIRED,
+        Purpose.CARRIED_OVER,
+    }
+)
+
+
+class Basis(NamedTuple):
+    """What an entry rests on besides its legs, as the event will name it."""
+
+    bank_line: str | None = None
+    trades: tuple[str, ...] = ()
+
+
+def check_entry(state: State, entry: PostEntry, context: Context) -> Basis:
+    """Everything but sufficiency. All legs of an entry debit one purpose, under one rule."""
+    if not 1 <= len(entry.legs) <= MAX_LEGS:
+        raise Refused(
+            "LEGS_COUNT",
+            f"expected 1 to {MAX_LEGS} legs, got {len(entry.legs)}",
+            Kind.INVALID,
+            limit=MAX_LEGS,
+            actual=len(entry.legs),
+        )
+    for leg in entry.legs:
+        check_leg(state, leg)
+        check_business_time(state.assets[leg.asset], context)
+    purposes = {leg.debit.purpose for leg in entry.legs}
+    if len(purposes) > 1:
+        raise Refused(
+            "MIXED_DEBITS",
+            f"expected legs that debit one purpose, got {sorted(purposes)}",
+            actual=" ".join(sorted(purposes)),
+        )
+    (purpose,) = purposes
+    if purpose in TERMINAL:
+        raise Refused("TERMINAL", f"{purpose} units never move again", purpose=purpose.value)
+    rule = _RULES.get(purpose)
+    if rule is None:
+        raise Refused(
+            "PURPOSE_NOT_DEBITABLE",
+            f"no entry may debit {purpose}",
+            purpose=purpose.value,
+        )
+    return rule(state, entry, context)
+
+
+def check_leg(state: State, leg: Leg) -> None:
+    """Shape: known asset and holders, a positive amount, sane ranges, two different accounts."""
+    asset = state.assets.get(leg.asset)
+    if asset is None:
+        raise Refused("UNKNOWN_ASSET", f"no asset {leg.asset!r}", Kind.UNKNOWN, asset=leg.asset)
+    check_amount(leg.amount)
+    for account in (leg.debit, leg.credit):
+        check_holder(state, account.holder)
+        check_text(account.ref, "ref", 80, required=False)
+    if leg.debit == leg.credit:
+        raise Refused("SAME_ACCOUNT", "expected two different accounts", Kind.INVALID)
+    check_ranges(asset, leg.amount, leg.serials)
+
+
+def check_amount(amount: int) -> None:
+    if not 1 <= amount <= MAX_INTEGER:
+        raise Refused(
+            "AMOUNT_OUT_OF_RANGE",
+            f"expected an amount in 1..{MAX_INTEGER}, got {amount}",
+            Kind.INVALID,
+            actual=amount,
+        )
+
+
+def check_holder(state: State, holder: str) -> None:
+    if holder not in state.holders:
+        raise Refused(
+            "UNKNOWN_HOLDER", f"no holder {holder[:40]!r}", Kind.UNKNOWN, holder=holder[:40]
+        )
+
+
+def check_ranges(asset: AssetDefined, amount: int, ranges: list[SerialRange]) -> None:
+    """Named ranges: only for serialised assets, inside bounds, disjoint, as many as the amount."""
+    if not ranges:
+        return
+    if not asset.serialised:
+        raise Refused("NOT_SERIALISED", f"{asset.asset} has no serials", Kind.INVALID)
+    if len(ranges) > MAX_RANGES:
+        raise Refused(
+            "TOO_MANY_RANGES", f"expected at most {MAX_RANGES}, got {len(ranges)}", Kind.INVALID
+        )
+    for block in ranges:
+        check_text(block.batch, "batch", 80)
+        if not 1 <= block.first <= block.last <= MAX_INTEGER:
+            raise Refused(
+                "RANGE_MALFORMED",
+                f"{block.batch}: expected 1 <= first <= last, got {block.first}..{block.last}",
+                Kind.INVALID,
+            )
+    ordered = sorted(ranges, key=lambda block: (block.batch, block.first))
+    for one, next_one in pairwise(ordered):
+        if one.batch == next_one.batch and next_one.first <= one.last:
+            raise Refused(
+                "SERIALS_OVERLAP",
+                f"{one.batch}: {one.first}..{one.last} and {next_one.first}..{next_one.last}"
+                " overlap",
+                Kind.INVALID,
+                batch=one.batch,
+            )
+    total = sum(block.amount for block in ranges)
+    if total != amount:
+        raise Refused(
+            "SERIALS_DISAGREE",
+            f"expected serials for {amount}, the ranges hold {total}",
+            Kind.INVALID,
+            expected=amount,
+            actual=total,
+        )
+
+
+def check_business_time(asset: AssetDefined, context: Context) -> None:
+    """`on` is never later than the recording, nor further back than the asset allows."""
+    if context.on_ms > context.at_ms:
+        raise Refused(
+            "ON_IN_FUTURE",
+            f"business time {format_instant(context.on_ms)} is after the recording"
+            f" {format_instant(context.at_ms)}",
+            at=format_instant(context.at_ms),
+        )
+    if context.at_ms - context.on_ms > asset.backdating_days * DAY_MS:
+        raise Refused(
+            "ON_TOO_OLD",
+            f"{asset.asset}: expected business time at most {asset.backdating_days} days back,"
+            f" got {format_instant(context.on_ms)}",
+            limit_days=asset.backdating_days,
+        )
+
+
+def check_operates(context: Context, holder: str) -> None:
+    if holder not in context.caller.holders:
+        raise Refused(
+            "NOT_YOUR_ACCOUNT",
+            f"{context.caller.actor.sub} does not operate for {holder}",
+            Kind.FORBIDDEN,
+            holder=holder,
+        )
+
+
+def check_role(context: Context, *roles: str) -> None:
+    if not context.caller.roles.intersection(roles):
+        raise Refused(
+            "ROLE_MISSING",
+            f"expected role {' or '.join(roles)}",
+            Kind.FORBIDDEN,
+            needed=" ".join(roles),
+        )
+
+
+def debit_available(state: State, entry: PostEntry, context: Context) -> Basis:
+    for leg in entry.legs:
+        check_operates(context, leg.debit.holder)
+        own = leg.credit.holder == leg.debit.holder
+        if leg.credit.purpose == Purpose.RETIRED and own:
+            _check_claim(state.assets[leg.asset], entry)
+        elif not (
+            (leg.credit.purpose == Purpose.AVAILABLE and not leg.credit.ref)
+            or (leg.credit.purpose == Purpose.TRADING and own and leg.credit.ref)
+        ):
+            raise _bad_credit(leg)
+    if entry.claim is not None and all(leg.credit.purpose != Purpose.RETIRED for leg in entry.legs):
+        raise Refused("CLAIM_WITHOUT_RETIREMENT", "a claim goes with units retired", Kind.INVALID)
+    return Basis()
+
+
+def _check_claim(asset: AssetDefined, entry: PostEntry) -> None:
+    if asset.unit == Unit.FEN:
+        raise Refused("MONEY_NOT_RETIRABLE", "money cannot be retired", Kind.INVALID)
+    if entry.claim is None:
+        raise Refused(
+            "CLAIM_MISSING", "a retirement names its beneficiary and purpose", Kind.INVALID
+        )
+    check_text(entry.claim.beneficiary, "claim.beneficiary", 300)
+    check_text(entry.claim.purpose, "claim.purpose", 300)
+    check_text(entry.claim.details, "claim.details", 2000, required=False)
+
+
+def debit_trading(state: State, entry: PostEntry, context: Context) -> Basis:
+    venues = {leg.debit.ref for leg in entry.legs}
+    if len(venues) != 1:
+        raise Refused("MIXED_DEBITS", f"expected one venue, got {sorted(venues)}")
+    (venue,) = venues
+    check_role(context, f"venue:{venue}")
+    _refuse_claim(entry)
+    if all(leg.credit == Account(leg.debit.holder, Purpose.AVAILABLE, "") for leg in entry.legs):
+        return Basis()  # a release: each holder's own, out of the market
+    settled = signed_statement(state, context, Settlement, f"venue:{venue}")
+    check_same("venue", settled.venue, venue)
+    names = [trade.trade for trade in settled.trades]
+    if not unique(names):
+        raise Refused("TRADE_DOUBLED", "a trade stands twice in the statement", Kind.INVALID)
+    for name in names:
+        check_text(name, "trade", 80)
+        check_once((venue, name) in state.trades, "TRADE_SETTLED", f"trade {name}")
+    check_same("legs", _legs_of(settled), Counter(map(_move, entry.legs)))
+    return Basis(trades=tuple(names))
+
+
+Move = tuple[Account, Account, str, int]
+
+
+def _move(leg: Leg) -> Move:
+    return leg.debit, leg.credit, leg.asset, leg.amount
+
+
+def _legs_of(settled: Settlement) -> Counter[Move]:
+    """Delivery and payment of every trade: the entry must hold exactly these legs."""
+    legs: Counter[Move] = Counter()
+    for trade in settled.trades:
+        check_amount(trade.quantity_t)
+        check_amount(trade.price_fen_per_t)
+        seller = Account(trade.seller, Purpose.TRADING, settled.venue)
+        buyer = Account(trade.buyer, Purpose.TRADING, settled.venue)
+        legs[seller, buyer, trade.asset, trade.quantity_t] += 1
+        legs[buyer, seller, MONEY, trade.quantity_t * trade.price_fen_per_t] += 1
+    return legs
+
+
+def debit_external(state: State, entry: PostEntry, context: Context) -> Basis:
+    check_role(context, "cashier")
+    _refuse_claim(entry)
+    if len(entry.legs) != 1:
+        raise Refused("LEGS_COUNT", f"expected one leg per advice, got {len(entry.legs)}")
+    (leg,) = entry.legs
+    bank = leg.debit.ref
+    if state.holders.get(bank) != HolderKind.SETTLEMENT_BANK:
+        raise Refused("NOT_A_SETTLEMENT_BANK", f"{bank[:40]!r} is no settlement bank")
+    if state.assets[leg.asset].unit != Unit.FEN:
+        raise Refused("NOT_MONEY", f"only money comes in from a bank, got {leg.asset}")
+    if leg.credit.purpose != Purpose.AVAILABLE or leg.credit.ref:
+        raise _bad_credit(leg)
+    advice = signed_statement(state, context, BankAdvice, f"bank:{bank}")
+    check_same("bank", advice.bank, bank)
+    check_same("asset", advice.asset, leg.asset)
+    check_same("holder", advice.holder, leg.credit.holder)
+    check_same("amount_fen", advice.amount_fen, leg.amount)
+    check_text(advice.line, "line", 80)
+    check_once((bank, advice.line) in state.bank_lines, "LINE_BOOKED", f"line {advice.line}")
+    return Basis(bank_line=advice.line)
+
+
+def debit_issued(state: State, entry: PostEntry, context: Context) -> Basis:
+    check_role(context, "registry")
+    _refuse_claim(entry)
+    asset = state.assets[entry.legs[0].asset]
+    approval = signed_statement(state, context, IssuanceApproval, f"authority:{asset.programme}")
+    check_same("asset", approval.asset, asset.asset)
+    check_same("programme", approval.programme, asset.programme)
+    if approval.checker == context.caller.actor.sub:
+        raise Refused(
+            "MAKER_IS_CHECKER",
+            f"{approval.checker} approved this issuance and may not also ask for it",
+            Kind.FORBIDDEN,
+        )
+    for leg in entry.legs:
+        if leg.debit != Account(asset.programme, Purpose.ISSUED, "") or leg.asset != asset.asset:
+            raise Refused(
+                "NOT_THE_PROGRAMME", "every leg issues the one asset, out of its own programme"
+            )
+        if leg.credit.purpose != Purpose.AVAILABLE or leg.credit.ref:
+            raise _bad_credit(leg)
+    owners = [Account(owner.holder, Purpose.AVAILABLE, "") for owner in approval.owners]
+    approved = [(o, owner.quantity_t) for o, owner in zip(owners, approval.owners, strict=True)]
+    check_same("owners", approved, [(leg.credit, leg.amount) for leg in entry.legs])
+    _check_batch(state, asset, approval, entry)
+    return Basis()
+
+
+def _check_batch(
+    state: State, asset: AssetDefined, approval: IssuanceApproval, entry: PostEntry
+) -> None:
+    """A batch is one contiguous range, issued once; the legs take it in order, without a hole."""
+    if not asset.serialised:
+        raise Refused("NOT_SERIALISED", f"{asset.asset}: only serialised units are issued")
+    check_once(
+        (asset.asset, approval.batch) in state.batches, "BATCH_EXISTS", f"batch {approval.batch}"
+    )
+    next_serial = approval.first
+    for leg in entry.legs:
+        expected = [SerialRange(approval.batch, next_serial, next_serial + leg.amount - 1)]
+        check_same("serials", expected, leg.serials)
+        next_serial += leg.amount
+    check_same("last", approval.last, next_serial - 1)
+
+
+def _refuse_claim(entry: PostEntry) -> None:
+    if entry.claim is not None:
+        raise Refused("CLAIM_WITHOUT_RETIREMENT", "a claim goes with units retired", Kind.INVALID)
+
+
+def _bad_credit(leg: Leg) -> Refused:
+    return Refused(
+        "CREDIT_NOT_ALLOWED",
+        f"from {leg.debit.purpose} of {leg.debit.holder} nothing goes to"
+        f" {leg.credit.purpose} {leg.credit.ref} of {leg.credit.holder}",
+        debit=leg.debit.purpose.value,
+        credit=leg.credit.purpose.value,
+    )
+
+
+_RULES: Final = {
+    Purpose.AVAILABLE: debit_available,
+    Purpose.TRADING: debit_trading,
+    Purpose.EXTERNAL: debit_external,
+    Purpose.ISSUED: debit_issued,
+}

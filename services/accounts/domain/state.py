@@ -1,0 +1,63 @@
+"""What the accounts book knows, in memory; rebuilt from the events by evolve alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from services.accounts.domain.events import (
+    Account,
+    AssetDefined,
+    HolderKind,
+    Purpose,
+    SerialRange,
+)
+
+AccountKey = tuple[str, str, str, str]  # holder, asset, purpose, ref
+
+# Only these two may be below zero: what was issued, and what the banks owe outside.
+MAY_BE_NEGATIVE = frozenset({Purpose.ISSUED, Purpose.EXTERNAL})
+
+
+@dataclass(slots=True)
+class Holding:
+    """One ledger account: its balance, and its blocks if the asset is serialised."""
+
+    balance: int = 0
+    blocks: list[SerialRange] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Hold:
+    """A live hold; its units lie in the account (holder, asset, held, id)."""
+
+    holder: str
+    asset: str
+    amount: int
+    to: Account
+    expires_at_ms: int | None
+
+
+@dataclass(slots=True)
+class Key:
+    subject: str
+    public_key: bytes
+
+
+@dataclass
+class State:
+    holders: dict[str, HolderKind] = field(default_factory=dict)
+    holder_by_uscc: dict[str, str] = field(default_factory=dict)
+    assets: dict[str, AssetDefined] = field(default_factory=dict)
+    accounts: dict[AccountKey, Holding] = field(default_factory=dict)
+    # Keys of `accounts` by holder, so that a holder's balances are not a scan of all accounts.
+    keys_by_holder: dict[str, set[AccountKey]] = field(default_factory=dict)
+    holds: dict[str, Hold] = field(default_factory=dict)
+    expiries: list[tuple[int, str]] = field(default_factory=list)  # a heap of (ms, hold)
+    keys: dict[str, Key] = field(default_factory=dict)
+    batches: set[tuple[str, str]] = field(default_factory=set)  # (asset, batch) issued
+    bank_lines: set[tuple[str, str]] = field(default_factory=set)  # (bank, statement line)
+    trades: set[tuple[str, str]] = field(default_factory=set)  # (venue, trade)
+
+
+def account_key(account: Account, asset: str) -> AccountKey:
+    return (account.holder, asset, account.purpose, account.ref)

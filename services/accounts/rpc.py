@@ -1,0 +1,347 @@
+"""Protobuf to command and back, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+from tanzhang.accounts.v1 import accounts_pb2 as pb
+from tanzhang.accounts.v1 import accounts_pb2_grpc
+from tanzhang.kernel.v1 import items_pb2
+
+from kernel import metrics
+from kernel.clock import Clock
+from kernel.errors import Kind, Refused
+from kernel.ids import check_uuid7
+from kernel.journal.port import Refusal
+from kernel.projection import Projector
+from kernel.record import decode_record
+from kernel.rpc.interceptors import current_caller
+from kernel.rpc.items import act_of, instant_of, timestamp_of
+from kernel.rpc.problems import refused_item, to_item_result
+from kernel.values import Caller, format_instant, parse_instant
+from kernel.writer import Ask, Result, Writer
+from services.accounts import queries
+from services.accounts.domain import commands, events
+from services.accounts.domain.state import State
+
+SERVICE: Final = "tanzhang.accounts.v1.AccountsService"
+MAX_ITEMS: Final = 8000  # one batch of the writer
+MAX_DISCLOSED: Final = 1000
+
+_PURPOSES: Final = {
+    pb.Purpose.Value(f"PURPOSE_{purpose.name}"): purpose for purpose in events.Purpose
+}
+_PURPOSE_NUMBERS: Final = {purpose: number for number, purpose in _PURPOSES.items()}
+_KINDS: Final = {
+    pb.HolderKind.Value(f"HOLDER_KIND_{kind.name}"): kind for kind in events.HolderKind
+}
+_UNITS: Final = {pb.Unit.Value(f"UNIT_{unit.name}"): unit for unit in events.Unit}
+
+
+class AccountsRpc(accounts_pb2_grpc.AccountsServiceServicer):
+    def __init__(
+        self, writer: Writer[State], engine: sa.Engine, movements: Projector, clock: Clock
+    ) -> None:
+        self._writer = writer
+        self._engine = engine
+        self._movements = movements
+        self._clock = clock
+
+    async def RegisterHolders(self, request: pb.RegisterHoldersRequest, context: object) -> Any:
+        results = await self._carry_out("RegisterHolders", request.holders, register_holder)
+        return pb.RegisterHoldersResponse(results=results)
+
+    async def DefineAssets(self, request: pb.DefineAssetsRequest, context: object) -> Any:
+        results = await self._carry_out("DefineAssets", request.assets, define_asset)
+        return pb.DefineAssetsResponse(results=results)
+
+    async def PostEntries(self, request: pb.PostEntriesRequest, context: object) -> Any:
+        results = await self._carry_out("PostEntries", request.entries, post_entry)
+        return pb.PostEntriesResponse(results=results)
+
+    async def PlaceHolds(self, request: pb.PlaceHoldsRequest, context: object) -> Any:
+        results = await self._carry_out("PlaceHolds", request.holds, place_hold)
+        return pb.PlaceHoldsResponse(results=results)
+
+    async def PostHolds(self, request: pb.PostHoldsRequest, context: object) -> Any:
+        results = await self._carry_out("PostHolds", request.posts, post_hold)
+        return pb.PostHoldsResponse(results=results)
+
+    async def ReleaseHolds(self, request: pb.ReleaseHoldsRequest, context: object) -> Any:
+        results = await self._carry_out("ReleaseHolds", request.releases, release_hold)
+        return pb.ReleaseHoldsResponse(results=results)
+
+    async def _carry_out(
+        self, method: str, items: Sequence[Any], to_command: Callable[[Any], msgspec.Struct]
+    ) -> list[items_pb2.ItemResult]:
+        """One result per item, in order: a malformed item is refused and the rest goes in."""
+        if len(items) > MAX_ITEMS:
+            raise Refused(
+                "TOO_MANY_ITEMS", f"expected at most {MAX_ITEMS}, got {len(items)}", Kind.INVALID
+            )
+        caller = current_caller()
+        results: list[items_pb2.ItemResult | None] = [None] * len(items)
+        asks: list[Ask] = []
+        places: list[int] = []
+        for i, item in enumerate(items):
+            try:
+                asks.append(_ask(item, caller, to_command))
+                places.append(i)
+            except Refused as refused:
+                results[i] = refused_item(item.id, Refusal.of(refused))
+        for i, result in zip(places, await self._writer.submit(asks), strict=True):
+            results[i] = to_item_result(result)
+        done = [result for result in results if result is not None]
+        accepted = sum(result.HasField("accepted") for result in done)
+        metrics.items_total.labels(method, "accepted").inc(accepted)
+        metrics.items_total.labels(method, "refused").inc(len(done) - accepted)
+        return done
+
+    async def GetBalances(self, request: pb.GetBalancesRequest, context: object) -> Any:
+        _may_see(current_caller(), request.holder)
+        rows, position = await self._writer.read(
+            lambda state: queries.balances(state, request.holder, request.asset),
+            request.min_position,
+        )
+        found = [
+            pb.Balance(
+                account=_account_message(row.key[0], row.key[2], row.key[3]),
+                asset=row.key[1],
+                amount=row.amount,
+                serials=_range_messages(row.serials),
+            )
+            for row in rows
+        ]
+        return pb.GetBalancesResponse(balances=found, as_of_position=position)
+
+    async def GetTotals(self, request: pb.GetTotalsRequest, context: object) -> Any:
+        rows, position = await self._writer.read(
+            lambda state: queries.totals(state, request.asset), request.min_position
+        )
+        found = [
+            pb.Total(
+                asset=row.asset,
+                sum=row.sum,
+                issued=-row.by_purpose.get(events.Purpose.ISSUED, 0),
+                in_circulation=row.in_circulation,
+                surrendered=row.by_purpose.get(events.Purpose.SURRENDERED, 0),
+                retired=row.by_purpose.get(events.Purpose.RETIRED, 0),
+                cancelled=row.by_purpose.get(events.Purpose.CANCELLED, 0),
+                expired=row.by_purpose.get(events.Purpose.EXPIRED, 0),
+                negative_accounts=row.negative_accounts,
+            )
+            for row in rows
+        ]
+        return pb.GetTotalsResponse(totals=found, as_of_position=position)
+
+    async def ListMovements(self, request: pb.ListMovementsRequest, context: object) -> Any:
+        _may_see(current_caller(), request.holder)
+        after = queries.decode_page_token(request.page_token)
+        limit = min(request.page_size or queries.DEFAULT_PAGE, queries.MAX_PAGE)
+        if limit < 1:
+            raise Refused("PAGE_SIZE", f"expected 1..{queries.MAX_PAGE}, got {limit}", Kind.INVALID)
+        position = await self._movements.reached(request.min_position)
+        rows = await asyncio.to_thread(
+            queries.list_movements, self._engine, request.holder, request.asset, after, limit
+        )
+        token = queries.encode_page_token(rows[-1].position, rows[-1].leg) if rows else ""
+        return pb.ListMovementsResponse(
+            movements=await self._movement_messages(rows),
+            next_page_token=token if len(rows) == limit else "",
+            as_of_position=position,
+        )
+
+    async def GetSerialHistory(self, request: pb.GetSerialHistoryRequest, context: object) -> Any:
+        position = await self._movements.reached(request.min_position)
+        rows = await asyncio.to_thread(
+            queries.serial_history, self._engine, request.asset, request.batch, request.serial
+        )
+        return pb.GetSerialHistoryResponse(
+            movements=await self._movement_messages(rows), as_of_position=position
+        )
+
+    async def _movement_messages(self, rows: Sequence[sa.Row[Any]]) -> list[pb.Movement]:
+        places = [(row.position, row.leg) for row in rows]
+        ranges = await asyncio.to_thread(queries.ranges_of, self._engine, places)
+        return [
+            pb.Movement(
+                position=row.position,
+                leg=row.leg,
+                at=timestamp_of(parse_instant(row.at)),
+                on=timestamp_of(parse_instant(row.on)),
+                type=row.type,
+                debit=_account_message(row.debit_holder, row.debit_purpose, row.debit_ref),
+                credit=_account_message(row.credit_holder, row.credit_purpose, row.credit_ref),
+                asset=row.asset,
+                amount=row.amount,
+                serials=_range_messages(ranges.get((row.position, row.leg), [])),
+            )
+            for row in rows
+        ]
+
+    async def GetOutcomes(self, request: pb.GetOutcomesRequest, context: object) -> Any:
+        if len(request.ids) > MAX_ITEMS:
+            raise Refused("TOO_MANY_ITEMS", f"expected at most {MAX_ITEMS} ids", Kind.INVALID)
+        for id in request.ids:
+            check_uuid7(id)
+        found = await self._writer.find_outcomes(current_caller().principal, request.ids)
+        return pb.GetOutcomesResponse(
+            results=[to_item_result(Result(outcome, repeated=True)) for outcome in found]
+        )
+
+    async def DiscloseEvents(self, request: pb.DiscloseEventsRequest, context: object) -> Any:
+        """Record and salt, to a party of the event; whoever else asks is refused."""
+        if len(request.positions) > MAX_DISCLOSED:
+            raise Refused(
+                "TOO_MANY_ITEMS", f"expected at most {MAX_DISCLOSED} positions", Kind.INVALID
+            )
+        caller = current_caller()
+        stored = await asyncio.to_thread(self._writer.journal.read_events, list(request.positions))
+        known = {event.position for event in stored}
+        for position in request.positions:
+            if position not in known:
+                raise Refused(
+                    "UNKNOWN_POSITION", f"no event at {position}", Kind.UNKNOWN, position=position
+                )
+        for event in stored:
+            if not _is_party(caller, event.record):
+                raise Refused(
+                    "NOT_A_PARTY",
+                    f"{caller.actor.sub} is no party of the event at {event.position}",
+                    Kind.FORBIDDEN,
+                    position=event.position,
+                )
+        at = format_instant(self._clock.now_ms())
+        await asyncio.to_thread(
+            queries.log_disclosures, self._engine, at, caller.principal, sorted(known)
+        )
+        metrics.disclosures_total.labels(self._writer.book).inc(len(stored))
+        return pb.DiscloseEventsResponse(
+            events=[
+                pb.DisclosedEvent(position=e.position, record=e.record, salt=e.salt) for e in stored
+            ]
+        )
+
+
+def _may_see(caller: Caller, holder: str) -> None:
+    if holder not in caller.holders and "auditor" not in caller.roles:
+        raise Refused(
+            "NOT_YOUR_ACCOUNT",
+            f"{caller.actor.sub} does not operate for {holder[:40]}",
+            Kind.FORBIDDEN,
+            holder=holder[:40],
+        )
+
+
+def _is_party(caller: Caller, record: bytes) -> bool:
+    """The holders in the event, whoever asked for it, the venue it names, and auditors."""
+    if "auditor" in caller.roles:
+        return True
+    raw = decode_record(record)
+    if raw.actor == caller.actor:
+        return True
+    body = msgspec.json.decode(raw.body)
+    accounts = [leg[side] for leg in body.get("legs", ()) for side in ("debit", "credit")]
+    parties = {body.get("holder"), *(account["holder"] for account in accounts)}
+    refs = {account["ref"] for account in accounts}
+    return bool(parties & caller.holders) or bool(
+        refs & (caller.holders | {role.removeprefix("venue:") for role in caller.roles})
+    )
+
+
+def _ask(item: Any, caller: Caller, to_command: Callable[[Any], msgspec.Struct]) -> Ask:
+    check_uuid7(item.id)
+    signed = "acts" in item.DESCRIPTOR.fields_by_name
+    return Ask(
+        id=item.id,
+        caller=caller,
+        command=to_command(item),
+        on_ms=instant_of(item.on, "on") if item.HasField("on") else None,
+        acts=tuple(act_of(act) for act in item.acts) if signed else (),
+    )
+
+
+def register_holder(item: pb.Holder) -> commands.RegisterHolder:
+    kind = _enum(_KINDS, item.kind, "kind")
+    return commands.RegisterHolder(item.holder, kind, item.uscc, item.name)
+
+
+def define_asset(item: pb.Asset) -> commands.DefineAsset:
+    return commands.DefineAsset(
+        item.asset,
+        _enum(_UNITS, item.unit, "unit"),
+        item.programme,
+        item.serialised,
+        item.name,
+        item.backdating_days,
+    )
+
+
+def post_entry(item: pb.Entry) -> commands.PostEntry:
+    claim = None
+    if item.HasField("claim"):
+        claim = events.Claim(item.claim.beneficiary, item.claim.details, item.claim.purpose)
+    return commands.PostEntry([_leg(leg) for leg in item.legs], claim)
+
+
+def place_hold(item: pb.Hold) -> commands.PlaceHold:
+    return commands.PlaceHold(
+        item.holder,
+        item.asset,
+        item.amount,
+        _ranges(item.serials),
+        _account(item.to),
+        instant_of(item.expires_at, "expires_at") if item.HasField("expires_at") else None,
+    )
+
+
+def post_hold(item: pb.HoldPost) -> commands.PostHold:
+    return commands.PostHold(item.hold, item.amount)
+
+
+def release_hold(item: pb.HoldRelease) -> commands.ReleaseHold:
+    return commands.ReleaseHold(item.hold)
+
+
+def _leg(leg: pb.Leg) -> events.Leg:
+    return events.Leg(
+        leg.amount, leg.asset, _account(leg.credit), _account(leg.debit), _ranges(leg.serials)
+    )
+
+
+def _account(account: pb.Account) -> events.Account:
+    return events.Account(account.holder, _enum(_PURPOSES, account.purpose, "purpose"), account.ref)
+
+
+def _ranges(ranges: Sequence[pb.SerialRange]) -> list[events.SerialRange]:
+    return [events.SerialRange(block.batch, block.first, block.last) for block in ranges]
+
+
+def _enum(known: dict[Any, Any], number: int, field: str) -> Any:
+    value = known.get(number)
+    if value is None:
+        raise Refused(
+            "UNKNOWN_VALUE",
+            f"{field}: expected one of 1..{max(known)}, got {number}",
+            Kind.INVALID,
+            field=field,
+            actual=number,
+        )
+    return value
+
+
+def _account_message(holder: str, purpose: str, ref: str) -> pb.Account:
+    number = _PURPOSE_NUMBERS[events.Purpose(purpose)]
+    return pb.Account(holder=holder, purpose=number, ref=ref)
+
+
+def _range_messages(ranges: Sequence[events.SerialRange]) -> list[pb.SerialRange]:
+    return [pb.SerialRange(batch=b.batch, first=b.first, last=b.last) for b in ranges]
+
+
+def register(servicer: AccountsRpc) -> Callable[[Any], None]:
+    return lambda server: accounts_pb2_grpc.add_AccountsServiceServicer_to_server(servicer, server)

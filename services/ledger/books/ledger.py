@@ -1,0 +1,133 @@
+"""Checks the ledger's own book: two different persons behind everything that changes trust."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from kernel.record import EventTypes, RawRecord
+from kernel.values import Actor
+from services.ledger.books.directory import Directory, key_id_of
+from services.ledger.books.port import RuleBroken, require
+from services.ledger.domain.events import (
+    EVENTS,
+    BookHalted,
+    IdentitiesPinned,
+    IdentitiesProposed,
+    KeyProposed,
+    KeyRegistered,
+    KeyRevocationProposed,
+    KeyRevoked,
+    OverrideAccepted,
+    OverrideProposed,
+    ProposalWithdrawn,
+)
+
+Proposed = KeyProposed | KeyRevocationProposed | OverrideProposed | IdentitiesProposed
+
+
+class LedgerBook:
+    """Open proposals with their makers, and the directory that results."""
+
+    types = EventTypes(*EVENTS)
+
+    def __init__(self) -> None:
+        self.directory = Directory()
+        # Every key ever registered, as the accounts book may still have to name it.
+        self.registered: dict[str, KeyRegistered] = {}
+        self._proposals: dict[str, tuple[Actor, msgspec.Struct]] = {}
+        self._pinned = False
+
+    def check(self, raw: RawRecord, event: msgspec.Struct) -> None:
+        check = _CHECKS.get(type(event))
+        if check is not None:
+            check(self, raw, event)
+
+    def _check_proposed(self, raw: RawRecord, event: Proposed) -> None:
+        require("PROPOSER", raw.actor, event.proposed_by)
+        require("PROPOSAL_ID", raw.by, event.proposal)
+
+    def _asked(self, raw: RawRecord, proposal: str, proposed_by: Actor) -> msgspec.Struct:
+        """What was proposed, if somebody else proposed it."""
+        found = self._proposals.get(proposal)
+        if found is None:
+            raise RuleBroken("PROPOSAL_OPEN", "an open proposal", proposal)
+        maker, asked = found
+        require("PROPOSER", maker, proposed_by)
+        if raw.actor == maker:
+            raise RuleBroken("TWO_PERSONS", f"somebody else than {maker.sub}", raw.actor.sub)
+        return asked
+
+    def _check_key_registered(self, raw: RawRecord, event: KeyRegistered) -> None:
+        asked = self._asked(raw, event.proposal, event.proposed_by)
+        expected = KeyProposed(
+            event.proposal, event.proposed_by, event.public_key, event.subject, event.suite
+        )
+        require("AS_PROPOSED", asked, expected)
+        require("KEY_ID", key_id_of(event.public_key), event.key_id)
+        if event.key_id in self.registered:
+            raise RuleBroken("KEY_NEW", "a key not registered before", event.key_id)
+
+    def _check_key_revoked(self, raw: RawRecord, event: KeyRevoked) -> None:
+        asked = self._asked(raw, event.proposal, event.proposed_by)
+        expected = KeyRevocationProposed(event.key_id, event.proposal, event.proposed_by)
+        require("AS_PROPOSED", asked, expected)
+
+    def _check_override(self, raw: RawRecord, event: OverrideAccepted) -> None:
+        asked = self._asked(raw, event.proposal, event.proposed_by)
+        expected = OverrideProposed(
+            event.book,
+            event.justification,
+            event.position,
+            event.proposal,
+            event.proposed_by,
+            event.rule,
+        )
+        require("AS_PROPOSED", asked, expected)
+
+    def _check_identities(self, raw: RawRecord, event: IdentitiesPinned) -> None:
+        if event.proposal is None or event.proposed_by is None:
+            require("IDENTITIES_FIRST", False, self._pinned)
+            return
+        asked = self._asked(raw, event.proposal, event.proposed_by)
+        expected = IdentitiesProposed(event.digest, event.proposal, event.proposed_by)
+        require("AS_PROPOSED", asked, expected)
+
+    def apply(self, raw: RawRecord, event: msgspec.Struct) -> None:
+        match event:
+            case (
+                KeyProposed() | KeyRevocationProposed() | OverrideProposed() | IdentitiesProposed()
+            ):
+                self._proposals[event.proposal] = (raw.actor, event)
+            case ProposalWithdrawn():
+                self._proposals.pop(event.proposal, None)
+            case KeyRegistered():
+                self._proposals.pop(event.proposal, None)
+                self.registered[event.key_id] = event
+                self.directory.add(event.key_id, event.subject, event.public_key)
+            case KeyRevoked():
+                self._proposals.pop(event.proposal, None)
+                self.directory.remove(event.key_id)
+            case OverrideAccepted():
+                self._proposals.pop(event.proposal, None)
+            case IdentitiesPinned():
+                self._proposals.pop(event.proposal or "", None)
+                self._pinned = True
+            case BookHalted():
+                pass  # a fact about another log; nothing here follows from it
+            case _:
+                raise TypeError(f"not an event of the ledger's book: {event!r}")
+
+
+_CHECKS: dict[type[msgspec.Struct], Callable[[LedgerBook, RawRecord, Any], None]] = {
+    KeyProposed: LedgerBook._check_proposed,
+    KeyRevocationProposed: LedgerBook._check_proposed,
+    OverrideProposed: LedgerBook._check_proposed,
+    IdentitiesProposed: LedgerBook._check_proposed,
+    KeyRegistered: LedgerBook._check_key_registered,
+    KeyRevoked: LedgerBook._check_key_revoked,
+    OverrideAccepted: LedgerBook._check_override,
+    IdentitiesPinned: LedgerBook._check_identities,
+}

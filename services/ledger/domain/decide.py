@@ -1,0 +1,227 @@
+"""Commands of the ledger's own book. Whatever changes trust takes two different persons."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from kernel.errors import Kind, Refused
+from kernel.values import Context, check_text
+from services.ledger.domain.commands import (
+    Approve,
+    HaltBook,
+    PinFirstIdentities,
+    ProposeIdentities,
+    ProposeKey,
+    ProposeKeyRevocation,
+    ProposeOverride,
+    Withdraw,
+)
+from services.ledger.domain.events import (
+    BookHalted,
+    IdentitiesPinned,
+    IdentitiesProposed,
+    KeyProposed,
+    KeyRegistered,
+    KeyRevocationProposed,
+    KeyRevoked,
+    OverrideAccepted,
+    OverrideProposed,
+    ProposalWithdrawn,
+)
+from services.ledger.domain.state import Proposal, State
+
+SUITES: Final = frozenset({"ed25519"})
+# What an institution's key may speak for: its role, and who it is in that role.
+_SUBJECT = re.compile(r"(bank|authority|venue|verifier|pledgee|operator):[a-z0-9][a-z0-9-]{0,60}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def decide(state: State, command: msgspec.Struct, context: Context) -> Sequence[msgspec.Struct]:
+    """The events of one command, at least one; raises Refused."""
+    return _DECIDE[type(command)](state, command, context)
+
+
+def due(state: State, at_ms: int) -> Iterable[tuple[int, str, msgspec.Struct]]:
+    """Nothing in this book falls due by itself."""
+    return ()
+
+
+def propose_key(state: State, command: ProposeKey, context: Context) -> list[KeyProposed]:
+    if not _SUBJECT.fullmatch(command.subject):
+        raise Refused(
+            "SUBJECT_MALFORMED",
+            f"expected a subject like bank:h-…, got {command.subject[:80]!r}",
+            Kind.INVALID,
+        )
+    if command.suite not in SUITES:
+        raise Refused(
+            "SUITE_UNKNOWN",
+            f"expected one of {sorted(SUITES)}, got {command.suite[:40]!r}",
+            Kind.INVALID,
+        )
+    if len(command.public_key) != 32:
+        raise Refused(
+            "KEY_MALFORMED",
+            f"expected 32 bytes of an Ed25519 key, got {len(command.public_key)}",
+            Kind.INVALID,
+        )
+    id = key_id(command.public_key)
+    if id in state.keys:
+        raise Refused("KEY_EXISTS", f"key {id} is in the directory", key_id=id)
+    public_key = base64.b64encode(command.public_key).decode()
+    by = context.caller.actor
+    return [KeyProposed(context.id, by, public_key, command.subject, command.suite)]
+
+
+def key_id(public_key: bytes) -> str:
+    """16 hex digits of SHA-256, as everywhere in this product."""
+    return hashlib.sha256(public_key).hexdigest()[:16]
+
+
+def propose_key_revocation(
+    state: State, command: ProposeKeyRevocation, context: Context
+) -> list[KeyRevocationProposed]:
+    _live_key(state, command.key_id)
+    return [KeyRevocationProposed(command.key_id, context.id, context.caller.actor)]
+
+
+def _live_key(state: State, id: str) -> None:
+    key = state.keys.get(id)
+    if key is None or key.revoked:
+        raise Refused("UNKNOWN_KEY", f"no live key {id[:40]!r}", Kind.UNKNOWN)
+
+
+def propose_override(
+    state: State, command: ProposeOverride, context: Context
+) -> list[OverrideProposed]:
+    _halted_there(state, command.book, command.position, command.rule)
+    check_text(command.justification, "justification", 2000)
+    return [
+        OverrideProposed(
+            command.book,
+            command.justification,
+            command.position,
+            context.id,
+            context.caller.actor,
+            command.rule,
+        )
+    ]
+
+
+def _halted_there(state: State, book: str, position: int, rule: str) -> None:
+    actual = state.halts.get(book)
+    if actual != (position, rule):
+        found = "no halt" if actual is None else f"{actual[1]} at {actual[0]}"
+        raise Refused(
+            "NOT_HALTED_THERE",
+            f"{book[:40]}: expected a halt by {rule[:40]} at {position}, got {found}",
+            actual=found,
+        )
+
+
+def propose_identities(
+    state: State, command: ProposeIdentities, context: Context
+) -> list[IdentitiesProposed]:
+    if not _DIGEST.fullmatch(command.digest):
+        raise Refused("DIGEST_MALFORMED", "expected a SHA-256 in hex", Kind.INVALID)
+    if command.digest == state.identities:
+        raise Refused("ALREADY_PINNED", "these identities are in force")
+    return [IdentitiesProposed(command.digest, context.id, context.caller.actor)]
+
+
+def approve(state: State, command: Approve, context: Context) -> Sequence[msgspec.Struct]:
+    """By another person than the proposer. What was true when proposed must be true still."""
+    proposal = _open_proposal(state, command.proposal)
+    if proposal.by == context.caller.actor:
+        raise Refused(
+            "MAKER_IS_CHECKER",
+            f"{proposal.by.sub} proposed this and may not approve it",
+            Kind.FORBIDDEN,
+        )
+    return [_carry_out(state, proposal)]
+
+
+def _carry_out(state: State, proposal: Proposal) -> msgspec.Struct:
+    asked = proposal.asked
+    match asked:
+        case KeyProposed():
+            id = key_id(base64.b64decode(asked.public_key))
+            if id in state.keys:
+                raise Refused("KEY_EXISTS", f"key {id} is in the directory", key_id=id)
+            return KeyRegistered(
+                id, asked.proposal, proposal.by, asked.public_key, asked.subject, asked.suite
+            )
+        case KeyRevocationProposed():
+            _live_key(state, asked.key_id)
+            return KeyRevoked(asked.key_id, asked.proposal, proposal.by)
+        case OverrideProposed():
+            _halted_there(state, asked.book, asked.position, asked.rule)
+            return OverrideAccepted(
+                asked.book,
+                asked.justification,
+                asked.position,
+                asked.proposal,
+                proposal.by,
+                asked.rule,
+            )
+        case IdentitiesProposed():
+            return IdentitiesPinned(asked.digest, asked.proposal, proposal.by)
+        case _:
+            raise TypeError(f"not a proposal: {asked!r}")
+
+
+def withdraw(state: State, command: Withdraw, context: Context) -> list[ProposalWithdrawn]:
+    _open_proposal(state, command.proposal)
+    return [ProposalWithdrawn(command.proposal)]
+
+
+def _open_proposal(state: State, id: str) -> Proposal:
+    proposal = state.proposals.get(id)
+    if proposal is None:
+        raise Refused("UNKNOWN_PROPOSAL", f"no open proposal {id[:60]!r}", Kind.UNKNOWN)
+    return proposal
+
+
+def halt_book(state: State, command: HaltBook, context: Context) -> list[BookHalted]:
+    _only_system(context)
+    return [
+        BookHalted(
+            command.actual[:1000],
+            command.book,
+            command.expected[:1000],
+            command.position,
+            command.rule,
+        )
+    ]
+
+
+def pin_first_identities(
+    state: State, command: PinFirstIdentities, context: Context
+) -> list[IdentitiesPinned]:
+    _only_system(context)
+    if state.identities is not None:
+        raise Refused("ALREADY_PINNED", "identities are pinned: a change takes two persons")
+    return [IdentitiesPinned(command.digest, None, None)]
+
+
+def _only_system(context: Context) -> None:
+    if "system" not in context.caller.roles:
+        raise Refused("ROLE_MISSING", "expected role system", Kind.FORBIDDEN, needed="system")
+
+
+_DECIDE: dict[type[msgspec.Struct], Callable[[State, Any, Context], Sequence[msgspec.Struct]]] = {
+    ProposeKey: propose_key,
+    ProposeKeyRevocation: propose_key_revocation,
+    ProposeOverride: propose_override,
+    ProposeIdentities: propose_identities,
+    Approve: approve,
+    Withdraw: withdraw,
+    HaltBook: halt_book,
+    PinFirstIdentities: pin_first_identities,
+}

@@ -1,0 +1,102 @@
+"""What happened in the ledger's own book. Fields in sorted order, for canonical bytes."""
+
+from __future__ import annotations
+
+import msgspec
+
+from kernel.values import Actor
+
+
+class KeyProposed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A first person wants this key in the directory. The proposal's id is the command's."""
+
+    proposal: str
+    proposed_by: Actor
+    public_key: str  # base64
+    subject: str
+    suite: str
+
+
+class KeyRevocationProposed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    key_id: str
+    proposal: str
+    proposed_by: Actor
+
+
+class OverrideProposed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    book: str
+    justification: str
+    position: int
+    proposal: str
+    proposed_by: Actor
+    rule: str
+
+
+class IdentitiesProposed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    digest: str
+    proposal: str
+    proposed_by: Actor
+
+
+class ProposalWithdrawn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    proposal: str
+
+
+class KeyRegistered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A second person agreed: from here on acts by this key bind its subject."""
+
+    key_id: str
+    proposal: str
+    proposed_by: Actor
+    public_key: str
+    subject: str
+    suite: str
+
+
+class KeyRevoked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    key_id: str
+    proposal: str
+    proposed_by: Actor
+
+
+class OverrideAccepted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Two persons take the halted event as it is: its leaf is appended, receipts show this."""
+
+    book: str
+    justification: str
+    position: int
+    proposal: str
+    proposed_by: Actor
+    rule: str
+
+
+class IdentitiesPinned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The identities file in force. The first is taken as found; every later one by two persons."""
+
+    digest: str
+    proposal: str | None
+    proposed_by: Actor | None
+
+
+class BookHalted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An event of a book breaks a rule: its log is not signed beyond the event before it."""
+
+    actual: str
+    book: str
+    expected: str
+    position: int
+    rule: str
+
+
+EVENTS = (
+    KeyProposed,
+    KeyRevocationProposed,
+    OverrideProposed,
+    IdentitiesProposed,
+    ProposalWithdrawn,
+    KeyRegistered,
+    KeyRevoked,
+    OverrideAccepted,
+    IdentitiesPinned,
+    BookHalted,
+)

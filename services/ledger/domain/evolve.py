@@ -1,0 +1,80 @@
+"""Events into state. Never refuses."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from services.ledger.domain.events import (
+    BookHalted,
+    IdentitiesPinned,
+    IdentitiesProposed,
+    KeyProposed,
+    KeyRegistered,
+    KeyRevocationProposed,
+    KeyRevoked,
+    OverrideAccepted,
+    OverrideProposed,
+    ProposalWithdrawn,
+)
+from services.ledger.domain.state import DirectoryKey, Proposal, State
+
+Proposed = KeyProposed | KeyRevocationProposed | OverrideProposed | IdentitiesProposed
+
+
+def evolve(state: State, event: msgspec.Struct) -> None:
+    """Applies one event."""
+    _EVOLVE[type(event)](state, event)
+
+
+def on_proposed(state: State, event: Proposed) -> None:
+    state.proposals[event.proposal] = Proposal(event.proposed_by, event)
+
+
+def on_proposal_withdrawn(state: State, event: ProposalWithdrawn) -> None:
+    state.proposals.pop(event.proposal, None)
+
+
+def on_key_registered(state: State, event: KeyRegistered) -> None:
+    state.proposals.pop(event.proposal, None)
+    public_key = base64.b64decode(event.public_key)
+    state.keys[event.key_id] = DirectoryKey(event.subject, event.suite, public_key)
+
+
+def on_key_revoked(state: State, event: KeyRevoked) -> None:
+    state.proposals.pop(event.proposal, None)
+    state.keys[event.key_id].revoked = True
+
+
+def on_override_accepted(state: State, event: OverrideAccepted) -> None:
+    state.proposals.pop(event.proposal, None)
+    place = (event.book, event.position, event.rule)
+    state.overrides[place] = state.overrides.get(place, 0) + 1
+    state.halts.pop(event.book, None)
+
+
+def on_identities_pinned(state: State, event: IdentitiesPinned) -> None:
+    if event.proposal is not None:
+        state.proposals.pop(event.proposal, None)
+    state.identities = event.digest
+
+
+def on_book_halted(state: State, event: BookHalted) -> None:
+    state.halts[event.book] = (event.position, event.rule)
+
+
+_EVOLVE: dict[type[msgspec.Struct], Callable[[State, Any], None]] = {
+    KeyProposed: on_proposed,
+    KeyRevocationProposed: on_proposed,
+    OverrideProposed: on_proposed,
+    IdentitiesProposed: on_proposed,
+    ProposalWithdrawn: on_proposal_withdrawn,
+    KeyRegistered: on_key_registered,
+    KeyRevoked: on_key_revoked,
+    OverrideAccepted: on_override_accepted,
+    IdentitiesPinned: on_identities_pinned,
+    BookHalted: on_book_halted,
+}

@@ -1,0 +1,36 @@
+"""What the ledger's own book knows, rebuilt from its events by evolve alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from kernel.values import Actor
+
+
+@dataclass(slots=True)
+class DirectoryKey:
+    subject: str
+    suite: str
+    public_key: bytes
+    revoked: bool = False
+
+
+@dataclass(slots=True)
+class Proposal:
+    """An open proposal: who made it, and the event that says what it asks."""
+
+    by: Actor
+    asked: msgspec.Struct
+
+
+@dataclass
+class State:
+    keys: dict[str, DirectoryKey] = field(default_factory=dict)
+    proposals: dict[str, Proposal] = field(default_factory=dict)
+    # Where and why each book is halted now.
+    halts: dict[str, tuple[int, str]] = field(default_factory=dict)
+    # How often two persons have accepted (book, position, rule).
+    overrides: dict[tuple[str, int, str], int] = field(default_factory=dict)
+    identities: str | None = None

@@ -1,0 +1,226 @@
+"""The ledger process: config, wire, serve."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import sqlalchemy as sa
+from tanzhang.kernel.v1 import journal_pb2_grpc
+
+from kernel.acts import verify_act
+from kernel.auth import TokenVerifier, mint_token
+from kernel.bus import Bus
+from kernel.clock import Clock, SystemClock
+from kernel.config import Environment
+from kernel.follower import Follower
+from kernel.frames import FrameError, FrameSigner
+from kernel.host import BookHost, run_jobs
+from kernel.identities import identities_digest, open_identities
+from kernel.ids import derived_id
+from kernel.journal.postgres import PostgresJournal
+from kernel.keys import load_private_key, load_secret
+from kernel.metrics import serve_metrics
+from kernel.migrate import check_current
+from kernel.record import EventTypes
+from kernel.rpc.client import OwnerSource, open_channel
+from kernel.rpc.journal import SERVICE as JOURNAL_SERVICE
+from kernel.rpc.journal import JournalRpc
+from kernel.rpc.server import RpcServer
+from kernel.tlog.note import load_signer
+from kernel.tlog.policy import Policy
+from kernel.values import Actor, Caller
+from kernel.writer import Ask, Domain, Writer
+from services.ledger.books.accounts import AccountsBook
+from services.ledger.books.ledger import LedgerBook
+from services.ledger.books.port import Checker
+from services.ledger.config import BOOK, FOLLOWED, SERVICE, Config, load_config
+from services.ledger.domain.commands import HaltBook, PinFirstIdentities
+from services.ledger.domain.decide import decide, due
+from services.ledger.domain.events import EVENTS
+from services.ledger.domain.evolve import evolve
+from services.ledger.domain.state import State
+from services.ledger.log import BookLog, Halt, Halted
+from services.ledger.queries import CommitmentReader, TileStore
+from services.ledger.reactions import LogReader, halt_and_wait
+from services.ledger.rpc import SERVICE as LEDGER_SERVICE
+from services.ledger.rpc import LedgerRpc, ServedLog, register
+from services.ledger.sealing import CheckpointFile, Sealer
+
+TOKEN_TTL_S: Final = 3600
+
+DOMAIN = Domain(EventTypes(*EVENTS), State, decide, evolve, due)
+SYSTEM = Caller(Actor(f"book:{BOOK}", "checker"), frozenset({"system"}), frozenset())
+
+
+async def serve(env: Environment, stop: asyncio.Event) -> None:
+    """Runs until told to stop, or until something breaks."""
+    config = load_config(env)
+    settings = config.settings
+    clock = SystemClock(settings.clock_file)
+    identities_file = settings.identities.read_bytes()
+    identities = open_identities(identities_file, settings.operator_vkey)
+    digest = identities_digest(identities_file)
+    engine = sa.create_engine(settings.database_url, pool_size=8, max_overflow=8)
+    await asyncio.to_thread(check_current, engine, SERVICE)
+    serve_metrics(settings.metrics_port)
+
+    def make_writer(journal: PostgresJournal) -> Writer[State]:
+        signer = FrameSigner(load_private_key(settings.frame_key))
+        origin = f"{settings.log_prefix}/{BOOK}"
+        return Writer(
+            journal, DOMAIN, signer, identities.frame_key, clock, origin=origin, verify=verify_act
+        )
+
+    host = BookHost(engine, settings.database_url, BOOK, make_writer)
+    await host.open()
+    writer = host.writer
+    bus = await Bus.connect(settings.nats_url, SERVICE)
+
+    policy = Policy()
+    logs = await asyncio.to_thread(_open_logs, config, engine, writer, clock, policy)
+    own_channel = open_channel(settings.listen.address)
+    accounts_channel = open_channel(config.accounts)
+    token_key = load_private_key(settings.token_key)
+
+    def token() -> str:
+        return mint_token(
+            token_key,
+            iss=f"service:{SERVICE}",
+            sub=SERVICE,
+            roles=[f"follow:{book}" for book in FOLLOWED],
+            now_ms=clock.now_ms(),
+            ttl_s=TOKEN_TTL_S,
+        )
+
+    def follow(book: str) -> Callable[[], Awaitable[None]]:
+        source = OwnerSource(own_channel if book == BOOK else accounts_channel, token)
+
+        def follower() -> Follower:
+            served = logs[book]
+            return Follower(
+                "ledger.log",
+                book,
+                bus,
+                source,
+                identities.frame_key,
+                served.reader,
+                served.log.next_position,
+            )
+
+        return functools.partial(_keep_log, logs[book], writer, digest, follower)
+
+    ledger_rpc = LedgerRpc(writer, logs, engine, policy.encode().decode(), digest)
+    server = RpcServer(
+        settings.listen,
+        TokenVerifier(identities, clock),
+        [
+            (LEDGER_SERVICE, register(ledger_rpc)),
+            (
+                JOURNAL_SERVICE,
+                functools.partial(
+                    journal_pb2_grpc.add_JournalServiceServicer_to_server,
+                    JournalRpc({BOOK: writer}),
+                ),
+            ),
+        ],
+    )
+    await server.start()
+    try:
+        jobs = host.jobs(bus)
+        if jobs:
+            pin = functools.partial(_pin_first_identities, writer, digest)
+            jobs.extend((pin, *(follow(book) for book in FOLLOWED)))
+        await run_jobs(jobs, stop)
+    finally:
+        await server.stop()
+        for channel in (own_channel, accounts_channel):
+            await channel.close(None)
+        await bus.close()
+        await host.close()
+        engine.dispose()
+
+
+def _open_logs(
+    config: Config, engine: sa.Engine, writer: Writer[State], clock: Clock, policy: Policy
+) -> dict[str, ServedLog]:
+    """Every followed book's checker, tree and sealer; and their keys into the policy."""
+    ledger_book = LedgerBook()
+    checkers: dict[str, Checker] = {BOOK: ledger_book, "accounts": AccountsBook(ledger_book)}
+    logs: dict[str, BookLog] = {}
+    served: dict[str, ServedLog] = {}
+
+    def accepted(book: str, position: int, rule: str) -> bool:
+        return (book, position, rule) in writer.state.overrides
+
+    for book in FOLLOWED:
+        signer = load_signer(load_secret(config.log_keys / f"{book}.skey").decode().strip())
+        policy.add_log(signer.verifier.vkey)
+        tiles = TileStore(engine, book)
+        tree = tiles.load_tree()
+        logs[book] = BookLog(
+            book, signer.verifier.name, checkers[book], tree, CommitmentReader(engine, book)
+        )
+        file = CheckpointFile(config.checkpoints / f"{book}.checkpoint")
+        sealer = Sealer(logs[book], engine, signer, file, tiles, clock)
+        served[book] = ServedLog(logs[book], LogReader(logs[book], logs, accepted), sealer, tiles)
+    policy.set_quorum("none")
+    return served
+
+
+async def _keep_log(
+    served: ServedLog,
+    writer: Writer[State],
+    digest: str,
+    make_follower: Callable[[], Follower],
+) -> None:
+    """Follows, checks, seals; halts and waits for two persons when something is wrong."""
+    book_log, sealer = served.log, served.sealer
+
+    def times_accepted(halt: Halt) -> int:
+        return writer.state.overrides.get((halt.book, halt.position, halt.rule), 0)
+
+    async def announce(halt: Halt) -> None:
+        # The same halt found again after a restart is one event; after an override it is another.
+        id = derived_id(0, writer.progress.book_id.hex(), *halt, times_accepted(halt))
+        command = HaltBook(halt.book, halt.position, halt.rule, halt.expected, halt.actual)
+        await writer.submit([Ask(id, SYSTEM, command)])
+
+    async def halt_for(error: Halted | FrameError) -> None:
+        halt = (
+            error.halt
+            if isinstance(error, Halted)
+            else Halt(book_log.book, error.position, error.rule, error.expected, error.actual)
+        )
+        await halt_and_wait(book_log, halt, announce, times_accepted, writer.next_commit)
+
+    async def open_tree() -> None:
+        while True:
+            try:
+                return await asyncio.to_thread(sealer.open, book_log.known)
+            except Halted as halted:
+                await halt_for(halted)
+                if halted.halt.rule == "RESTORED_BACKWARDS":
+                    return  # folds on, and signs nothing before it is where it was
+
+    async def follow() -> None:
+        while True:
+            try:
+                await make_follower().run()
+            except (Halted, FrameError) as error:
+                await halt_for(error)
+
+    while writer.state.identities != digest:  # frames are believed only with pinned keys
+        await writer.next_commit()
+    await open_tree()
+    await run_jobs([follow, sealer.run], asyncio.Event())
+
+
+async def _pin_first_identities(writer: Writer[State], digest: str) -> None:
+    """The first identities are taken as found; every later change takes two persons."""
+    if writer.state.identities is None:
+        id = derived_id(0, writer.progress.book_id.hex(), "identities")
+        await writer.submit([Ask(id, SYSTEM, PinFirstIdentities(digest))])
+    await asyncio.Event().wait()

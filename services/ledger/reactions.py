@@ -1,0 +1,159 @@
+"""What other books' events mean here: each is checked and becomes a leaf, or halts its log.
+
+One reader per book. It folds an event only after its cause; it waits for that, with an alert after
+30 s, and never halts for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import msgspec
+
+from kernel import metrics
+from kernel.clock import monotonic_ms
+from kernel.frames import Frame, FrameError, StoredEvent
+from kernel.logs import get_logger
+from kernel.record import RawRecord
+from services.ledger.books.port import RuleBroken
+from services.ledger.log import BookLog, Halt, Halted
+
+CAUSE_POLL_S: Final = 0.01
+CAUSE_ALERT_MS: Final = 30_000
+EVENTS_PER_TURN: Final = 200  # then other parts of the process get their turn
+
+log = get_logger(__name__)
+
+Accepted = Callable[[str, int, str], bool]  # (book, position, rule): two persons took it as it is
+
+
+class LogReader:
+    """The frame handler of one log."""
+
+    def __init__(self, own: BookLog, logs: Mapping[str, BookLog], accepted: Accepted) -> None:
+        self._log = own
+        self._logs = logs
+        self._accepted = accepted
+        self.waiting_for: str = ""
+
+    async def frame(self, frame: Frame) -> None:
+        await self._take_all(frame, frame.last + 1)
+
+    async def bad_frame(self, frame: Frame, error: FrameError) -> None:
+        """Takes what comes before the bad event; then halts, unless two persons accepted it.
+
+        What a frame's own signature does not cover cannot be accepted by anyone: only a single
+        event that differs from its signed commitment can, and its leaf is what was signed.
+        """
+        if error.rule == "EVENT_COMMITMENT":
+            await self._take_all(frame, error.position)
+            if self._accepted(self._log.book, error.position, error.rule):
+                self._log.append(frame.events[error.position - frame.first].commitment)
+                self._log.grow()
+                await self._take_all(frame, frame.last + 1)
+                return
+        position = max(error.position, self._log.next_position)
+        raise Halted(Halt(self._log.book, position, error.rule, error.expected, error.actual))
+
+    async def repeated_frame(self, frame: Frame) -> None:
+        """A journal that was restored and went on otherwise says its old positions anew."""
+        for event in frame.events:
+            known = await asyncio.to_thread(self._log.stored.commitment, event.position)
+            if known is not None and known != event.commitment:
+                halt = Halt(
+                    self._log.book,
+                    event.position,
+                    "JOURNAL_DIFFERS",
+                    known.hex(),
+                    event.commitment.hex(),
+                )
+                raise Halted(halt)
+
+    async def _take_all(self, frame: Frame, end: int) -> None:
+        own = self._log
+        try:
+            for event in frame.events:
+                if own.next_position <= event.position < end:
+                    await self._take(event, frame.book_id)
+                if event.position % EVENTS_PER_TURN == 0:
+                    await asyncio.sleep(0)
+        finally:
+            own.grow()
+            metrics.folded_position.labels(own.book).set(own.next_position)
+
+    async def _take(self, event: StoredEvent, book_id: bytes) -> None:
+        own = self._log
+        try:
+            raw, body = own.decode(event)
+        except RuleBroken as broken:
+            self._halt_unless_accepted(event.position, broken)
+            own.append(event.commitment)  # a leaf without a meaning: nothing follows from it
+            return
+        if raw.cause is not None:
+            await self._cause(raw)
+        self._check(raw, body, event, book_id)
+        own.apply(raw, body, book_id)
+        own.append(event.commitment)
+
+    def _check(
+        self, raw: RawRecord, body: msgspec.Struct, event: StoredEvent, book_id: bytes
+    ) -> None:
+        own = self._log
+        try:
+            own.compare(event.commitment)
+        except RuleBroken as broken:
+            self._halt_unless_accepted(event.position, broken)
+        try:
+            own.check(raw, body, book_id)
+        except RuleBroken as broken:
+            self._halt_unless_accepted(event.position, broken)
+
+    def _halt_unless_accepted(self, position: int, broken: RuleBroken) -> None:
+        if not self._accepted(self._log.book, position, broken.rule):
+            halt = Halt(self._log.book, position, broken.rule, broken.expected, broken.actual)
+            raise Halted(halt) from broken
+
+    async def _cause(self, raw: RawRecord) -> None:
+        """Until the log of the cause has folded it."""
+        if raw.cause is None:
+            return
+        book, position = raw.cause
+        source = self._logs.get(book)
+        if source is None:
+            broken = RuleBroken("CAUSE_BOOK", f"one of {sorted(self._logs)}", book)
+            self._halt_unless_accepted(raw.position, broken)
+            return
+        since_ms, alerted = monotonic_ms(), False
+        while source.next_position <= position:
+            self.waiting_for = f"{book} at {position}"
+            if not alerted and monotonic_ms() - since_ms > CAUSE_ALERT_MS:
+                alerted = True
+                log.error("ledger.cause_missing", book=raw.book, position=raw.position, cause=book)
+            await asyncio.sleep(CAUSE_POLL_S)
+        self.waiting_for = ""
+
+
+async def halt_and_wait(
+    own: BookLog,
+    halt: Halt,
+    announce: Callable[[Halt], Awaitable[None]],
+    times_accepted: Callable[[Halt], int],
+    changed: Callable[[], Awaitable[None]],
+) -> None:
+    """Records the halt in the ledger's book, and returns once two persons have accepted it anew.
+
+    For a broken rule that means "take the event as it is"; for a frame or a tree that cannot be
+    believed it means "look again".
+    """
+    own.halt = halt
+    metrics.halted.labels(own.book).set(1)
+    log.error("ledger.halted", **halt._asdict())
+    before = times_accepted(halt)
+    await announce(halt)
+    while times_accepted(halt) == before:
+        await changed()
+    own.halt = None
+    metrics.halted.labels(own.book).set(0)
+    log.warning("ledger.resumed", book=halt.book, position=halt.position, rule=halt.rule)

@@ -1,0 +1,194 @@
+"""Protobuf to command and back, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+from tanzhang.kernel.v1 import items_pb2
+from tanzhang.ledger.v1 import ledger_pb2 as pb
+from tanzhang.ledger.v1 import ledger_pb2_grpc
+
+from kernel.errors import Conflict, Kind, Refused
+from kernel.ids import check_uuid7
+from kernel.rpc.interceptors import current_caller
+from kernel.rpc.items import timestamp_of
+from kernel.rpc.problems import to_item_result
+from kernel.writer import Ask, Writer
+from services.ledger import queries
+from services.ledger.domain import commands
+from services.ledger.domain.state import State
+from services.ledger.log import BookLog
+from services.ledger.queries import TileStore
+from services.ledger.reactions import LogReader
+from services.ledger.sealing import Sealer
+
+SERVICE: Final = "tanzhang.ledger.v1.LedgerService"
+MAX_POSITIONS: Final = 1000
+
+
+class ServedLog(NamedTuple):
+    """Everything of one log that the RPCs show."""
+
+    log: BookLog
+    reader: LogReader
+    sealer: Sealer
+    tiles: TileStore
+
+
+class LedgerRpc(ledger_pb2_grpc.LedgerServiceServicer):
+    def __init__(
+        self,
+        writer: Writer[State],
+        logs: Mapping[str, ServedLog],
+        engine: sa.Engine,
+        policy: str,
+        identities_digest: str,
+    ) -> None:
+        self._writer = writer
+        self._logs = logs
+        self._engine = engine
+        self._policy = policy
+        self._identities_digest = identities_digest
+
+    def _served(self, book: str) -> ServedLog:
+        served = self._logs.get(book)
+        if served is None:
+            raise Refused(
+                "UNKNOWN_BOOK",
+                f"expected one of {sorted(self._logs)}, got {book[:60]!r}",
+                Kind.UNKNOWN,
+                book=book[:60],
+            )
+        return served
+
+    async def GetCheckpoint(self, request: pb.GetCheckpointRequest, context: object) -> Any:
+        return pb.GetCheckpointResponse(checkpoint=_note(self._served(request.book)))
+
+    async def GetTile(self, request: pb.GetTileRequest, context: object) -> Any:
+        served = self._served(request.book)
+        size = served.sealer.published.size
+        data = await asyncio.to_thread(
+            queries.read_path, served.tiles, self._engine, request.book, request.path, size
+        )
+        return pb.GetTileResponse(data=data)
+
+    async def GetProofs(self, request: pb.GetProofsRequest, context: object) -> Any:
+        served = self._served(request.book)
+        positions = list(request.positions)
+        if not 1 <= len(positions) <= MAX_POSITIONS:
+            raise Refused(
+                "POSITIONS_COUNT",
+                f"expected 1 to {MAX_POSITIONS} positions, got {len(positions)}",
+                Kind.INVALID,
+            )
+        await served.sealer.proven(max(positions))
+        size, note = served.sealer.published.size, _note(served)
+        proofs = await asyncio.to_thread(queries.make_proofs, served.tiles, positions, size, note)
+        at_ms = await asyncio.to_thread(
+            queries.proven_at_ms, self._engine, request.book, max(positions)
+        )
+        return pb.GetProofsResponse(
+            proofs=[
+                pb.Proof(position=position, tlog_proof=proof)
+                for position, proof in zip(positions, proofs, strict=True)
+            ],
+            proven_at=None if at_ms is None else timestamp_of(at_ms),
+        )
+
+    async def GetStatus(self, request: pb.GetStatusRequest, context: object) -> Any:
+        return pb.GetStatusResponse(
+            books=[_status(book, served) for book, served in sorted(self._logs.items())],
+            policy=self._policy,
+            identities_pinned=self._writer.state.identities == self._identities_digest,
+        )
+
+    async def ListKeys(self, request: pb.ListKeysRequest, context: object) -> Any:
+        keys, position = await self._writer.read(
+            lambda state: [
+                pb.Key(
+                    key_id=id,
+                    subject=key.subject,
+                    suite=key.suite,
+                    public_key=key.public_key,
+                    revoked=key.revoked,
+                )
+                for id, key in state.keys.items()
+            ]
+        )
+        return pb.ListKeysResponse(keys=keys, as_of_position=position)
+
+    async def Propose(self, request: pb.ProposeRequest, context: object) -> Any:
+        return pb.ProposeResponse(result=await self._carry_out(request.id, _proposal(request)))
+
+    async def Approve(self, request: pb.ApproveRequest, context: object) -> Any:
+        command = commands.Approve(request.proposal_id)
+        return pb.ApproveResponse(result=await self._carry_out(request.id, command))
+
+    async def Withdraw(self, request: pb.WithdrawRequest, context: object) -> Any:
+        command = commands.Withdraw(request.proposal_id)
+        return pb.WithdrawResponse(result=await self._carry_out(request.id, command))
+
+    async def _carry_out(self, id: str, command: msgspec.Struct) -> items_pb2.ItemResult:
+        (result,) = await self._writer.submit([Ask(check_uuid7(id), current_caller(), command)])
+        return to_item_result(result)
+
+    async def DiscloseEvents(self, request: pb.DiscloseEventsRequest, context: object) -> Any:
+        """The ledger's book names keys, halts and the persons behind them: any known caller."""
+        if len(request.positions) > MAX_POSITIONS:
+            raise Refused("POSITIONS_COUNT", f"expected at most {MAX_POSITIONS}", Kind.INVALID)
+        stored = await asyncio.to_thread(self._writer.journal.read_events, list(request.positions))
+        return pb.DiscloseEventsResponse(
+            events=[
+                pb.DisclosedEvent(position=e.position, record=e.record, salt=e.salt) for e in stored
+            ]
+        )
+
+
+def _note(served: ServedLog) -> bytes:
+    if served.sealer.note is None:
+        raise Conflict("NOT_PROVEN_YET", f"{served.log.book}: nothing has been signed yet")
+    return served.sealer.note
+
+
+def _status(book: str, served: ServedLog) -> pb.BookStatus:
+    halt = served.log.halt
+    published = served.sealer.published
+    return pb.BookStatus(
+        book=book,
+        folded=served.log.next_position,
+        proven=published.size,
+        root=base64.b64encode(published.root).decode(),
+        halt=None
+        if halt is None
+        else pb.Halt(
+            position=halt.position, rule=halt.rule, expected=halt.expected, actual=halt.actual
+        ),
+        waiting_for=served.reader.waiting_for,
+    )
+
+
+def _proposal(request: pb.ProposeRequest) -> msgspec.Struct:
+    match request.WhichOneof("proposal"):
+        case "register_key":
+            asked = request.register_key
+            return commands.ProposeKey(asked.subject, asked.suite, asked.public_key)
+        case "revoke_key":
+            return commands.ProposeKeyRevocation(request.revoke_key.key_id)
+        case "accept_override":
+            override = request.accept_override
+            return commands.ProposeOverride(
+                override.book, override.position, override.rule, override.justification
+            )
+        case "pin_identities":
+            return commands.ProposeIdentities(request.pin_identities.digest.hex())
+        case _:
+            raise Refused("PROPOSAL_MISSING", "expected one proposal, got none", Kind.INVALID)
+
+
+def register(servicer: LedgerRpc) -> Callable[[Any], None]:
+    return lambda server: ledger_pb2_grpc.add_LedgerServiceServicer_to_server(servicer, server)

@@ -1,0 +1,198 @@
+"""Sealing: what is on the tree becomes durable, then signed, then public. In this order.
+
+The last signed checkpoint of each log lies in a file of its own, outside PostgreSQL, and is only
+ever replaced by compare-and-swap with a larger one. So a database restored from an old backup, a
+second instance, or a tree that was changed meets what was signed before, and is not signed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import heapq
+import os
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy as sa
+
+from kernel import metrics
+from kernel.clock import Clock, monotonic_ms
+from kernel.crash import crash_point
+from kernel.errors import Conflict, Fault
+from kernel.logs import get_logger
+from kernel.tlog.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
+from kernel.tlog.errors import TlogError
+from kernel.tlog.note import Signer
+from kernel.tlog.tiles import root_at
+from services.ledger.log import BookLog, Halt, Halted
+from services.ledger.projections import store_checkpoint, store_pending
+from services.ledger.queries import TileStore
+
+SEAL_EVERY_MS: Final = 200
+IDLE_S: Final = 0.01
+PROOF_WAIT_S: Final = 15.0
+
+log = get_logger(__name__)
+
+
+class CheckpointFile:
+    """The last signed checkpoint of one log, durable and never behind.
+
+    Trust: who can write this file can make the service stop (it is compared with the tree, and a
+    forged one is not signed by our key), or, together with an old database, sign a second history.
+    It belongs on a disk of its own, and witnesses are the answer to its loss.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def read(self) -> bytes | None:
+        try:
+            return self._path.read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def swap(self, expected: bytes | None, note: bytes) -> None:
+        """Replaces exactly `expected`; raises Fault when somebody else has been here."""
+        with self._path.with_suffix(".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if self.read() != expected:
+                raise Fault(f"{self._path.name}: another process has signed since we read it")
+            temporary = self._path.with_suffix(".new")
+            with temporary.open("wb") as file:
+                file.write(note)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, self._path)
+            folder = os.open(self._path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+
+class Sealer:
+    """Seals one log every 200 ms when there is something new."""
+
+    def __init__(
+        self,
+        book_log: BookLog,
+        engine: sa.Engine,
+        signer: Signer,
+        file: CheckpointFile,
+        tiles: TileStore,
+        clock: Clock,
+    ) -> None:
+        self._log = book_log
+        self._engine = engine
+        self._signer = signer
+        self._file = file
+        self._tiles = tiles
+        self._clock = clock
+        self._stored = (0, b"")  # size and root of what is durable
+        # Signed before, and not reached by the tree yet: nothing is signed until it is.
+        self._floor: tuple[bytes, Checkpoint] | None = None
+        self.note: bytes | None = None  # the published checkpoint
+        self.published = Checkpoint(signer.verifier.name, 0, b"")
+        self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._waiter_count = 0
+
+    def open(self, size: int) -> None:
+        """Compares the stored tree with the last signed checkpoint; raises Halted.
+
+        Blocks. A file ahead of the tree means that the database went back in time; a file that the
+        tree does not lead through means that somebody changed the tree.
+        """
+        self._stored = (size, root_at(size, self._tiles.read_tile))
+        note = self._file.read()
+        if note is None:
+            return
+        book = self._log.book
+        try:
+            signed = open_checkpoint(note, self._signer.verifier).checkpoint
+        except TlogError as error:
+            raise Halted(
+                Halt(book, size, "CHECKPOINT_FILE", "a checkpoint of our own", str(error))
+            ) from error
+        self._floor = (note, signed)
+        if signed.size > size:
+            expected = f"a tree of at least {signed.size} entries"
+            raise Halted(Halt(book, size, "RESTORED_BACKWARDS", expected, f"one of {size}"))
+        self._pass_floor(note, signed)
+
+    def _pass_floor(self, note: bytes, signed: Checkpoint) -> None:
+        """The tree has reached what was signed last: it must lead through it."""
+        root = root_at(signed.size, self._tiles.read_tile)
+        if root != signed.root:
+            raise Halted(
+                Halt(self._log.book, signed.size, "TREE_DIFFERS", signed.root.hex(), root.hex())
+            )
+        store_checkpoint(self._engine, self._log.book, signed.size, self._clock.now_ms(), note)
+        self.note, self.published, self._floor = note, signed, None
+
+    async def run(self) -> None:
+        """Stores, signs, publishes, until something breaks."""
+        while True:
+            started_ms = monotonic_ms()
+            if await self._seal():
+                rest_ms = SEAL_EVERY_MS - (monotonic_ms() - started_ms)
+                await asyncio.sleep(max(rest_ms, 0) / 1000)
+            else:
+                await asyncio.sleep(IDLE_S)
+
+    async def _seal(self) -> bool:
+        pending = self._log.take_pending()
+        if pending is not None:
+            await asyncio.to_thread(store_pending, self._engine, pending)
+            self._stored = (pending.size, pending.root)
+            # A crash here: the tree is ahead of what is signed; it is signed after the restart.
+            crash_point("ledger.tiles")
+        size, root = self._stored
+        if self._floor is not None:
+            if size < self._floor[1].size:
+                return pending is not None
+            await asyncio.to_thread(self._pass_floor, *self._floor)
+        if size <= self.published.size:
+            return pending is not None
+        checkpoint = Checkpoint(self.published.origin, size, root)
+        note = sign_checkpoint(checkpoint, [self._signer])
+        await asyncio.to_thread(self._file.swap, self.note, note)
+        # A crash here: signed, seen by nobody; published again from the file after the restart.
+        crash_point("ledger.signed")
+        await asyncio.to_thread(
+            store_checkpoint, self._engine, self._log.book, size, self._clock.now_ms(), note
+        )
+        self.note, self.published = note, checkpoint
+        metrics.proven_position.labels(self._log.book).set(size)
+        self._wake()
+        return True
+
+    async def proven(self, position: int) -> None:
+        """Waits (bounded) until a published checkpoint covers the position."""
+        if position < self.published.size:
+            return
+        if self._log.halt is not None:
+            halt = self._log.halt
+            raise Conflict(
+                "BOOK_HALTED", f"{halt.book} is halted at {halt.position} by {halt.rule}"
+            )
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiter_count += 1
+        heapq.heappush(self._waiters, (position, self._waiter_count, waiter))
+        try:
+            async with asyncio.timeout(PROOF_WAIT_S):
+                await waiter
+        except TimeoutError:
+            raise Conflict(
+                "NOT_PROVEN_YET",
+                f"{self._log.book}: expected position {position} under a checkpoint,"
+                f" the last one covers {self.published.size}",
+            ) from None
+
+    def _wake(self) -> None:
+        while self._waiters and self._waiters[0][0] < self.published.size:
+            waiter = heapq.heappop(self._waiters)[2]
+            if not waiter.done():
+                waiter.set_result(None)
