@@ -29,6 +29,8 @@ ALGORITHM: Final = "Ed25519"  # RFC 9864: the curve is named, nothing is negotia
 MAX_TOKEN_CHARS: Final = 8 * 1024
 MAX_REMEMBERED: Final = 10_000
 CLOCK_SKEW_S: Final = 5
+HOLDERS: Final = "holders"  # listed beside a key's roles: it may say for whom its subjects act
+SYSTEM_ROLE: Final = "system"  # timers and reactions inside a process; no token ever grants it
 
 _registry = jws.JWSRegistry(algorithms=[ALGORITHM])
 
@@ -72,7 +74,7 @@ class TokenVerifier:
             claims = jwt.decode(token, key, registry=_registry).claims
         except KeyError:
             raise _refuse("TOKEN_ISSUER", "the token's key is not in the identities file") from None
-        except (JoseError, ValueError, TypeError) as error:
+        except (JoseError, ValueError, TypeError, RecursionError) as error:
             raise _refuse("TOKEN_MALFORMED", f"not a token of ours: {error}") from error
         if claims.get("iss") != iss:
             raise _refuse("TOKEN_ISSUER", f"expected issuer {iss}, got {claims.get('iss')}")
@@ -89,8 +91,12 @@ def _claims_to_caller(claims: Mapping[str, Any], allowed: frozenset[str]) -> tup
     for claim in (roles, holders):
         if not isinstance(claim, list) or not all(isinstance(item, str) for item in claim):
             raise _refuse("TOKEN_MALFORMED", "expected roles and holders as lists of text")
-    granted = frozenset(role for role in roles if "*" in allowed or role in allowed)
-    return exp, Caller(Actor(claims["iss"], sub), granted, frozenset(holders))
+    granted = frozenset(
+        role for role in roles if role != SYSTEM_ROLE and ("*" in allowed or role in allowed)
+    )
+    # Only who may speak for anybody may name holders: a service's stolen key opens no account.
+    operated = frozenset(holders) if "*" in allowed or HOLDERS in allowed else frozenset()
+    return exp, Caller(Actor(claims["iss"], sub), granted, operated)
 
 
 def mint_token(

@@ -17,6 +17,7 @@ import msgspec
 from kernel.errors import Fault
 
 DEFAULT_LOG_PREFIX: Final = "tanzhang.local"
+MODES: Final = ("development", "production")
 
 
 class Listen(msgspec.Struct, frozen=True):
@@ -48,6 +49,11 @@ class Settings(msgspec.Struct, frozen=True):
     token_key: Path
     log_prefix: str
     clock_file: Path | None
+    tls_authority: Path | None
+
+    def root_certificate(self) -> bytes | None:
+        """What our calls to other processes trust; None: they speak plainly, over loopback."""
+        return None if self.tls_authority is None else self.tls_authority.read_bytes()
 
 
 class Environment:
@@ -81,7 +87,10 @@ class Environment:
 
 def load_settings(service: str, env: Environment) -> Settings:
     """Raises Fault with one line that says what is wrong."""
-    production = env.text("MODE", "development") == "production"
+    mode = env.text("MODE", "development")
+    if mode not in MODES:  # a typing error must not quietly mean the laxer one
+        raise Fault(f"TANZHANG_MODE: expected {' or '.join(MODES)}, got {mode!r}")
+    production = mode == "production"
     clock_file = env.optional_path("CLOCK_FILE")
     if production and (clock_file is not None or env.optional("CRASH")):
         raise Fault("TANZHANG_CLOCK_FILE and TANZHANG_CRASH are refused in production")
@@ -99,6 +108,7 @@ def load_settings(service: str, env: Environment) -> Settings:
         token_key=env.path("TOKEN_KEY"),
         log_prefix=env.text("LOG_PREFIX", DEFAULT_LOG_PREFIX),
         clock_file=clock_file,
+        tls_authority=env.optional_path("TLS_AUTHORITY"),
     )
 
 

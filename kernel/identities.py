@@ -28,7 +28,10 @@ class FrameKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TokenKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Signs tokens of this issuer; `roles` are all it may assert, "*" is any."""
+    """Signs tokens of this issuer; `roles` are all it may assert, "*" is any.
+
+    The holders a subject operates for count only from a key with "*" or "holders" in its roles.
+    """
 
     iss: str
     public_key: str

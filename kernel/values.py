@@ -7,6 +7,7 @@ credit code follows GB 32100-2015. No I/O, no clock, no randomness.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,7 @@ MAX_INSTANT_MS: Final = 253_402_300_799_999
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # re.ASCII: \d would also take the full-width digits of a Chinese keyboard.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 
 
@@ -69,6 +71,7 @@ class Context(msgspec.Struct, frozen=True):
     verify: Callable[[bytes, Act], bool]
 
 
+@functools.lru_cache(maxsize=4096)  # a batch has one instant, a day of history few
 def format_instant(at_ms: int) -> str:
     """Milliseconds since the epoch to `2026-11-20T08:30:00.000Z`."""
     if not -62_135_596_800_000 <= at_ms <= MAX_INSTANT_MS:
@@ -77,6 +80,7 @@ def format_instant(at_ms: int) -> str:
     return f"{text.zfill(19)}.{at_ms % 1000:03d}Z"
 
 
+@functools.lru_cache(maxsize=4096)
 def parse_instant(text: str) -> int:
     """The inverse of format_instant, for exactly that form."""
     if not _INSTANT.fullmatch(text):
@@ -104,7 +108,7 @@ def check_text(text: str, what: str, max_chars: int, *, required: bool = True) -
             limit=max_chars,
             actual=len(text),
         )
-    if any(ch < " " or ch == "\x7f" or "\ud800" <= ch <= "\udfff" for ch in text):
+    if _UNPRINTABLE.search(text):
         raise Refused(
             "TEXT_NOT_PRINTABLE", f"{what} holds a control character", Kind.INVALID, field=what
         )

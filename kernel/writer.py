@@ -423,6 +423,9 @@ class Writer(Generic[S]):
         for submission, results in decided.answers:
             if not submission.answer.done():  # the caller may have gone away
                 submission.answer.set_result(results)
+        # A crash here: recorded and announced, and no caller hears of it.
+        if decided.answers:
+            crash_point("answer.lost")
 
     def _write(self, decided: _Decided) -> Sequence[Frame]:
         """In the journal's thread: cut, sign, one transaction."""

@@ -41,7 +41,7 @@ class MemoryJournal:
     def read_frames(self, from_position: int, to_position: int | None = None) -> Iterator[Frame]:
         end = self.head() if to_position is None else to_position
         for frame in list(self._frames):
-            if frame.last >= from_position and frame.first < end:
+            if from_position < end and frame.last >= from_position and frame.first < end:
                 yield frame
 
     def read_events(self, positions: Sequence[int]) -> list[StoredEvent]:

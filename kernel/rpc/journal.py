@@ -28,9 +28,8 @@ class JournalRpc(journal_pb2_grpc.JournalServiceServicer):
     async def ReadEvents(
         self, request: journal_pb2.ReadEventsRequest, context: object
     ) -> AsyncIterator[journal_pb2.ReadEventsResponse]:
-        writer = self._writer(request.book)
-        frames = writer.journal.read_frames(request.from_position, writer.committed_next)
-        while (frame := await asyncio.to_thread(_next, frames)) is not None:
+        source = JournalSource(self._writer(request.book))
+        async for frame in source.frames(request.book, request.from_position):
             yield journal_pb2.ReadEventsResponse(frame=frame_to_message(frame))
 
     async def GetHead(
@@ -47,5 +46,14 @@ class JournalRpc(journal_pb2_grpc.JournalServiceServicer):
         )
 
 
-def _next(frames: Any) -> Frame | None:
-    return next(frames, None)
+class JournalSource:
+    """The owner of a book inside its own process, for followers (kernel/follower.py)."""
+
+    def __init__(self, writer: Writer[Any]) -> None:
+        self._writer = writer
+
+    async def frames(self, book: str, from_position: int) -> AsyncIterator[Frame]:
+        """Stored frames from the one that holds from_position, up to the head of this moment."""
+        stored = self._writer.journal.read_frames(from_position, self._writer.committed_next)
+        while (frame := await asyncio.to_thread(next, stored, None)) is not None:
+            yield frame

@@ -79,7 +79,7 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
             ttl_s=TOKEN_TTL_S,
         )
 
-    channel = open_channel(config.ledger)
+    channel = open_channel(config.ledger, settings.root_certificate())
     reactor = Reactor("ledger", writer, react, functools.partial(observe_halts, writer))
     keys = Follower(
         "accounts.reactions",

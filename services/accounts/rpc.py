@@ -26,6 +26,7 @@ from kernel.values import Caller, format_instant, parse_instant
 from kernel.writer import Ask, Result, Writer
 from services.accounts import queries
 from services.accounts.domain import commands, events
+from services.accounts.domain.rules import TERMINAL
 from services.accounts.domain.state import State
 
 SERVICE: Final = "tanzhang.accounts.v1.AccountsService"
@@ -157,9 +158,11 @@ class AccountsRpc(accounts_pb2_grpc.AccountsServiceServicer):
 
     async def GetSerialHistory(self, request: pb.GetSerialHistoryRequest, context: object) -> Any:
         position = await self._movements.reached(request.min_position)
-        rows = await asyncio.to_thread(
+        found = await asyncio.to_thread(
             queries.serial_history, self._engine, request.asset, request.batch, request.serial
         )
+        caller = current_caller()
+        rows = [row for row in found if _may_see_move(caller, row)]
         return pb.GetSerialHistoryResponse(
             movements=await self._movement_messages(rows), as_of_position=position
         )
@@ -235,6 +238,17 @@ def _may_see(caller: Caller, holder: str) -> None:
             Kind.FORBIDDEN,
             holder=holder[:40],
         )
+
+
+def _may_see_move(caller: Caller, row: sa.Row[Any]) -> bool:
+    """Issuance and retirement of a serial are public facts; what lies between is its parties'."""
+    return (
+        "auditor" in caller.roles
+        or row.debit_purpose == events.Purpose.ISSUED
+        or row.credit_purpose in TERMINAL
+        or row.debit_holder in caller.holders
+        or row.credit_holder in caller.holders
+    )
 
 
 def _is_party(caller: Caller, record: bytes) -> bool:

@@ -54,6 +54,10 @@ class StoredCommitments(Protocol):
         """What the log already holds at a position."""
         ...
 
+    def commitments(self, begin: int, end: int) -> bytes:
+        """The same for begin..end-1, or as many of them as are stored. Blocks."""
+        ...
+
 
 class BookLog:
     """`tree` comes from the store; the book itself is folded again from 0 and compared with it."""

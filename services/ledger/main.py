@@ -27,7 +27,7 @@ from kernel.migrate import check_current
 from kernel.record import EventTypes
 from kernel.rpc.client import OwnerSource, open_channel
 from kernel.rpc.journal import SERVICE as JOURNAL_SERVICE
-from kernel.rpc.journal import JournalRpc
+from kernel.rpc.journal import JournalRpc, JournalSource
 from kernel.rpc.server import RpcServer
 from kernel.tlog.note import load_signer
 from kernel.tlog.policy import Policy
@@ -81,8 +81,7 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
 
     policy = Policy()
     logs = await asyncio.to_thread(_open_logs, config, engine, writer, clock, policy)
-    own_channel = open_channel(settings.listen.address)
-    accounts_channel = open_channel(config.accounts)
+    channel = open_channel(config.accounts, settings.root_certificate())
     token_key = load_private_key(settings.token_key)
 
     def token() -> str:
@@ -96,7 +95,7 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
         )
 
     def follow(book: str) -> Callable[[], Awaitable[None]]:
-        source = OwnerSource(own_channel if book == BOOK else accounts_channel, token)
+        source = JournalSource(writer) if book == BOOK else OwnerSource(channel, token)
 
         def follower() -> Follower:
             served = logs[book]
@@ -136,8 +135,7 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
         await run_jobs(jobs, stop)
     finally:
         await server.stop()
-        for channel in (own_channel, accounts_channel):
-            await channel.close(None)
+        await channel.close(None)
         await bus.close()
         await host.close()
         engine.dispose()

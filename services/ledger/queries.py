@@ -87,10 +87,13 @@ class CommitmentReader:
         at = position - self._first
         if not 0 <= at < len(self._data) // COMMITMENT_BYTES:
             self._first = position
-            self._data = read_commitments(self._engine, self._book, position, position + READ_AHEAD)
+            self._data = self.commitments(position, position + READ_AHEAD)
             at = 0
         found = self._data[at * COMMITMENT_BYTES : (at + 1) * COMMITMENT_BYTES]
         return found or None
+
+    def commitments(self, begin: int, end: int) -> bytes:
+        return read_commitments(self._engine, self._book, begin, end)
 
 
 def read_commitments(engine: sa.Engine, book: str, begin: int, end: int) -> bytes:

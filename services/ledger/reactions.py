@@ -16,7 +16,7 @@ from kernel import metrics
 from kernel.clock import monotonic_ms
 from kernel.frames import Frame, FrameError, StoredEvent
 from kernel.logs import get_logger
-from kernel.record import RawRecord
+from kernel.record import COMMITMENT_BYTES, RawRecord
 from services.ledger.books.port import RuleBroken
 from services.ledger.log import BookLog, Halt, Halted
 
@@ -59,16 +59,12 @@ class LogReader:
 
     async def repeated_frame(self, frame: Frame) -> None:
         """A journal that was restored and went on otherwise says its old positions anew."""
-        for event in frame.events:
-            known = await asyncio.to_thread(self._log.stored.commitment, event.position)
-            if known is not None and known != event.commitment:
-                halt = Halt(
-                    self._log.book,
-                    event.position,
-                    "JOURNAL_DIFFERS",
-                    known.hex(),
-                    event.commitment.hex(),
-                )
+        known = await asyncio.to_thread(self._log.stored.commitments, frame.first, frame.last + 1)
+        for i, event in enumerate(frame.events):
+            signed = known[i * COMMITMENT_BYTES : (i + 1) * COMMITMENT_BYTES]
+            if signed and signed != event.commitment:
+                actual = event.commitment.hex()
+                halt = Halt(self._log.book, event.position, "JOURNAL_DIFFERS", signed.hex(), actual)
                 raise Halted(halt)
 
     async def _take_all(self, frame: Frame, end: int) -> None:

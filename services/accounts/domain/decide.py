@@ -198,6 +198,8 @@ class Draft:
 
 def place_hold(state: State, command: PlaceHold, context: Context) -> list[HoldPlaced]:
     rules.check_operates(context, command.holder)
+    if context.id in state.holds:  # ids are unique per caller; holds are named for everyone
+        raise Refused("HOLD_EXISTS", f"hold {context.id} is live", hold=context.id)
     leg = Leg(
         command.amount,
         command.asset,

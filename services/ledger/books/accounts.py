@@ -263,7 +263,10 @@ class AccountsBook:
                 if event.claim is None:
                     raise RuleBroken("CLAIM", "a claim with the retirement", "none")
                 require_text("CLAIM", [event.claim.beneficiary, event.claim.purpose])
-            elif not (kind == "available" or (kind == "trading" and own and leg.credit.ref)):
+            elif not (
+                (kind == "available" and not leg.credit.ref)
+                or (kind == "trading" and own and leg.credit.ref)
+            ):
                 raise RuleBroken("CREDIT", "available, own trading or own retired", leg.credit)
 
     def _from_trading(self, raw: RawRecord, event: EntryPosted) -> None:
@@ -314,7 +317,7 @@ class AccountsBook:
         for leg in event.legs:
             require("ISSUED_FROM", Account(asset.programme, "issued", ""), leg.debit)
             require("ISSUED_ASSET", asset.asset, leg.asset)
-            require("ISSUED_TO", "available", leg.credit.purpose)
+            require("ISSUED_TO", ("available", ""), (leg.credit.purpose, leg.credit.ref))
             for block in leg.serials:
                 require("APPROVAL_BATCH", statement.get("batch"), block.batch)
                 require("APPROVAL_SERIALS", next_serial, block.first)
@@ -337,7 +340,7 @@ class AccountsBook:
         leg = event.legs[0]
         require("HOLD_FROM", ("available", ""), (leg.debit.purpose, leg.debit.ref))
         require("HOLD_TO", Account(leg.debit.holder, "held", event.hold), leg.credit)
-        require("HOLD_PAYEE", "available", event.to.purpose)
+        require("HOLD_PAYEE", ("available", ""), (event.to.purpose, event.to.ref))
         self._check_sufficient(event.legs)
 
     def _check_hold_posted(self, raw: RawRecord, event: HoldPosted) -> None:

@@ -34,7 +34,7 @@ class Directory:
     def statement(self, raw: RawRecord, subject: str, kind: str) -> dict[str, object]:
         """The one signed statement on a record, if this subject's key signed it.
 
-        Raises RuleBroken: ACT_MISSING, ACT_KEY, ACT_SIGNATURE, ACT_KIND.
+        Raises RuleBroken: ACT_MISSING, ACT_KEY, ACT_SIGNATURE, ACT_CANONICAL, ACT_KIND.
         """
         acts = raw.acts if isinstance(raw.acts, list) else []
         if len(acts) != 1:
@@ -50,6 +50,9 @@ class Directory:
             statement = msgspec.json.decode(act.statement)
         except msgspec.DecodeError as error:
             raise RuleBroken("ACT_KIND", f"a {kind} in JSON", str(error)) from error
+        again = msgspec.json.encode(statement, order="sorted").decode()
+        if again != act.statement:  # one spelling only: nobody may read it otherwise than we do
+            raise RuleBroken("ACT_CANONICAL", again[:200], act.statement[:200])
         if not isinstance(statement, dict) or statement.get("kind") != kind:
             raise RuleBroken("ACT_KIND", kind, act.statement[:200])
         return statement

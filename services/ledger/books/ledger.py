@@ -48,6 +48,7 @@ class LedgerBook:
     def _check_proposed(self, raw: RawRecord, event: Proposed) -> None:
         require("PROPOSER", raw.actor, event.proposed_by)
         require("PROPOSAL_ID", raw.by, event.proposal)
+        require("PROPOSAL_NEW", False, event.proposal in self._proposals)
 
     def _asked(self, raw: RawRecord, proposal: str, proposed_by: Actor) -> msgspec.Struct:
         """What was proposed, if somebody else proposed it."""

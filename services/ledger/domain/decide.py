@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from kernel.errors import Kind, Refused
-from kernel.values import Context, check_text
+from kernel.values import Actor, Context, check_text
 from services.ledger.domain.commands import (
     Approve,
     HaltBook,
@@ -52,7 +52,15 @@ def due(state: State, at_ms: int) -> Iterable[tuple[int, str, msgspec.Struct]]:
     return ()
 
 
+def _new_proposal(state: State, context: Context) -> tuple[str, Actor]:
+    """Id and maker. Ids are unique per caller; an open proposal is named for everyone."""
+    if context.id in state.proposals:
+        raise Refused("PROPOSAL_EXISTS", f"proposal {context.id} is open", proposal=context.id)
+    return context.id, context.caller.actor
+
+
 def propose_key(state: State, command: ProposeKey, context: Context) -> list[KeyProposed]:
+    proposal, by = _new_proposal(state, context)
     if not _SUBJECT.fullmatch(command.subject):
         raise Refused(
             "SUBJECT_MALFORMED",
@@ -75,8 +83,7 @@ def propose_key(state: State, command: ProposeKey, context: Context) -> list[Key
     if id in state.keys:
         raise Refused("KEY_EXISTS", f"key {id} is in the directory", key_id=id)
     public_key = base64.b64encode(command.public_key).decode()
-    by = context.caller.actor
-    return [KeyProposed(context.id, by, public_key, command.subject, command.suite)]
+    return [KeyProposed(proposal, by, public_key, command.subject, command.suite)]
 
 
 def key_id(public_key: bytes) -> str:
@@ -88,7 +95,7 @@ def propose_key_revocation(
     state: State, command: ProposeKeyRevocation, context: Context
 ) -> list[KeyRevocationProposed]:
     _live_key(state, command.key_id)
-    return [KeyRevocationProposed(command.key_id, context.id, context.caller.actor)]
+    return [KeyRevocationProposed(command.key_id, *_new_proposal(state, context))]
 
 
 def _live_key(state: State, id: str) -> None:
@@ -107,8 +114,7 @@ def propose_override(
             command.book,
             command.justification,
             command.position,
-            context.id,
-            context.caller.actor,
+            *_new_proposal(state, context),
             command.rule,
         )
     ]
@@ -132,7 +138,7 @@ def propose_identities(
         raise Refused("DIGEST_MALFORMED", "expected a SHA-256 in hex", Kind.INVALID)
     if command.digest == state.identities:
         raise Refused("ALREADY_PINNED", "these identities are in force")
-    return [IdentitiesProposed(command.digest, context.id, context.caller.actor)]
+    return [IdentitiesProposed(command.digest, *_new_proposal(state, context))]
 
 
 def approve(state: State, command: Approve, context: Context) -> Sequence[msgspec.Struct]:

@@ -155,14 +155,15 @@ class AccountsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetSerialHistory(self, request, context):
-        """Every movement that one serial number made.
+        """The movements of one serial number: issuance and retirement to anyone, what lies between to its
+        parties and to auditors.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetTotals(self, request, context):
-        """Sums over all accounts of each asset: what a stranger needs to see that nothing was made.
+        """Sums over all accounts of each asset. A scan of the whole book: for auditors.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

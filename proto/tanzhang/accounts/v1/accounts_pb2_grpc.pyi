@@ -48,9 +48,11 @@ class AccountsServiceStub:
     ListMovements: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListMovementsRequest, _accounts_pb2.ListMovementsResponse]
     """Movements of one holder, oldest first, from the read model."""
     GetSerialHistory: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.GetSerialHistoryRequest, _accounts_pb2.GetSerialHistoryResponse]
-    """Every movement that one serial number made."""
+    """The movements of one serial number: issuance and retirement to anyone, what lies between to its
+    parties and to auditors.
+    """
     GetTotals: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.GetTotalsRequest, _accounts_pb2.GetTotalsResponse]
-    """Sums over all accounts of each asset: what a stranger needs to see that nothing was made."""
+    """Sums over all accounts of each asset. A scan of the whole book: for auditors."""
     GetOutcomes: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.GetOutcomesRequest, _accounts_pb2.GetOutcomesResponse]
     """What became of an id, for a client whose answer was lost."""
     DiscloseEvents: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.DiscloseEventsRequest, _accounts_pb2.DiscloseEventsResponse]
@@ -76,9 +78,11 @@ class AccountsServiceAsyncStub(AccountsServiceStub):
     ListMovements: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListMovementsRequest, _accounts_pb2.ListMovementsResponse]  # type: ignore[assignment]
     """Movements of one holder, oldest first, from the read model."""
     GetSerialHistory: _aio.UnaryUnaryMultiCallable[_accounts_pb2.GetSerialHistoryRequest, _accounts_pb2.GetSerialHistoryResponse]  # type: ignore[assignment]
-    """Every movement that one serial number made."""
+    """The movements of one serial number: issuance and retirement to anyone, what lies between to its
+    parties and to auditors.
+    """
     GetTotals: _aio.UnaryUnaryMultiCallable[_accounts_pb2.GetTotalsRequest, _accounts_pb2.GetTotalsResponse]  # type: ignore[assignment]
-    """Sums over all accounts of each asset: what a stranger needs to see that nothing was made."""
+    """Sums over all accounts of each asset. A scan of the whole book: for auditors."""
     GetOutcomes: _aio.UnaryUnaryMultiCallable[_accounts_pb2.GetOutcomesRequest, _accounts_pb2.GetOutcomesResponse]  # type: ignore[assignment]
     """What became of an id, for a client whose answer was lost."""
     DiscloseEvents: _aio.UnaryUnaryMultiCallable[_accounts_pb2.DiscloseEventsRequest, _accounts_pb2.DiscloseEventsResponse]  # type: ignore[assignment]
@@ -155,7 +159,9 @@ class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _accounts_pb2.GetSerialHistoryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.GetSerialHistoryResponse, _abc.Awaitable[_accounts_pb2.GetSerialHistoryResponse]]:
-        """Every movement that one serial number made."""
+        """The movements of one serial number: issuance and retirement to anyone, what lies between to its
+        parties and to auditors.
+        """
 
     @_abc_1.abstractmethod
     def GetTotals(
@@ -163,7 +169,7 @@ class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _accounts_pb2.GetTotalsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.GetTotalsResponse, _abc.Awaitable[_accounts_pb2.GetTotalsResponse]]:
-        """Sums over all accounts of each asset: what a stranger needs to see that nothing was made."""
+        """Sums over all accounts of each asset. A scan of the whole book: for auditors."""
 
     @_abc_1.abstractmethod
     def GetOutcomes(
