@@ -66,13 +66,12 @@ def stream_name(book: str) -> str:
 class Bus:
     """One connection of one service, which reconnects for ever."""
 
-    def __init__(self, client: Client, replicas: int) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
-        self._replicas = replicas
         self._js: JetStreamContext = client.jetstream(timeout=PUBLISH_TIMEOUT_S)
 
     @classmethod
-    async def connect(cls, url: str, service: str, replicas: int = 1) -> Bus:
+    async def connect(cls, url: str, service: str) -> Bus:
         """The url carries user and password; inbox subjects lie under the service's own prefix."""
 
         async def lost() -> None:
@@ -97,7 +96,7 @@ class Bus:
             error_cb=failed,
             allow_reconnect=True,
         )
-        return cls(client, replicas)
+        return cls(client)
 
     async def publish_frames(self, book: str, frames: Sequence[tuple[str, bytes]]) -> None:
         """Publishes (message id, bytes) in order, all acknowledged; raises BusDown otherwise."""
@@ -126,8 +125,8 @@ class Bus:
         except (NatsError, OSError) as error:
             raise BusDown(f"{book}: {error!r}") from error
 
-    async def ensure_stream(self, book: str) -> None:
-        """Makes the book's stream, or brings its limits up to date.
+    async def ensure_stream(self, book: str, replicas: int = 1) -> None:
+        """Makes the book's stream, or brings its limits up to date. A cluster wants 3 replicas.
 
         For the operator alone: a service that may make streams could let one of its own copy
         another service's frames.
@@ -141,7 +140,7 @@ class Bus:
             max_age=STREAM_MAX_AGE_S,
             max_bytes=STREAM_MAX_BYTES,
             duplicate_window=DUPLICATE_WINDOW_S,
-            num_replicas=self._replicas,
+            num_replicas=replicas,
             deny_delete=True,
             deny_purge=True,
         )

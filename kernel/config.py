@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from kernel.errors import Fault
+from kernel.errors import Misconfigured
 
 DEFAULT_LOG_PREFIX: Final = "tanzhang.local"
 MODES: Final = ("development", "production")
@@ -40,7 +40,6 @@ class Settings(msgspec.Struct, frozen=True):
     production: bool
     database_url: str
     nats_url: str
-    nats_replicas: int
     listen: Listen
     metrics_port: int
     identities: Path
@@ -65,7 +64,7 @@ class Environment:
     def text(self, name: str, default: str | None = None) -> str:
         value = self._values.get(f"TANZHANG_{name}", default)
         if value is None or value == "":
-            raise Fault(f"TANZHANG_{name} is not set")
+            raise Misconfigured(f"TANZHANG_{name} is not set")
         return value
 
     def optional(self, name: str) -> str | None:
@@ -74,7 +73,7 @@ class Environment:
     def integer(self, name: str, default: int | None = None) -> int:
         text = self.text(name, None if default is None else str(default))
         if not text.isdecimal():
-            raise Fault(f"TANZHANG_{name}: expected a whole number, got {text!r}")
+            raise Misconfigured(f"TANZHANG_{name}: expected a whole number, got {text!r}")
         return int(text)
 
     def path(self, name: str) -> Path:
@@ -86,20 +85,19 @@ class Environment:
 
 
 def load_settings(service: str, env: Environment) -> Settings:
-    """Raises Fault with one line that says what is wrong."""
+    """Raises Misconfigured with one line that says what is wrong."""
     mode = env.text("MODE", "development")
     if mode not in MODES:  # a typing error must not quietly mean the laxer one
-        raise Fault(f"TANZHANG_MODE: expected {' or '.join(MODES)}, got {mode!r}")
+        raise Misconfigured(f"TANZHANG_MODE: expected {' or '.join(MODES)}, got {mode!r}")
     production = mode == "production"
     clock_file = env.optional_path("CLOCK_FILE")
     if production and (clock_file is not None or env.optional("CRASH")):
-        raise Fault("TANZHANG_CLOCK_FILE and TANZHANG_CRASH are refused in production")
+        raise Misconfigured("TANZHANG_CLOCK_FILE and TANZHANG_CRASH are refused in production")
     return Settings(
         service=service,
         production=production,
         database_url=env.text("DATABASE_URL"),
         nats_url=env.text("NATS_URL"),
-        nats_replicas=env.integer("NATS_REPLICAS", 1),
         listen=_listen(env),
         metrics_port=env.integer("METRICS_PORT"),
         identities=env.path("IDENTITIES"),
@@ -116,9 +114,9 @@ def _listen(env: Environment) -> Listen:
     host, _, port = env.text("LISTEN").rpartition(":")
     certificate, key = env.optional_path("TLS_CERTIFICATE"), env.optional_path("TLS_KEY")
     if not port.isdecimal():
-        raise Fault(f"TANZHANG_LISTEN: expected host:port, got {env.text('LISTEN')!r}")
+        raise Misconfigured(f"TANZHANG_LISTEN: expected host:port, got {env.text('LISTEN')!r}")
     if not is_loopback(host) and (certificate is None or key is None):
-        raise Fault(
+        raise Misconfigured(
             f"TANZHANG_LISTEN: {host} is not loopback: a TLS certificate and key are needed"
         )
     return Listen(host, int(port), certificate, key)

@@ -4,6 +4,7 @@
     ├── Refused      a rule says no: the caller can read why and change what was asked
     ├── Conflict     try again: somebody else was first, a queue is full, a lease is elsewhere
     └── Fault        we are broken: the operator is told why, the caller only that we are
+        ├── Misconfigured      what this process was told is missing or makes no sense
         └── InvariantBroken    what must hold does not; the process stops and rebuilds
 
 A reason is a stable UPPER_SNAKE word that programs may match on; the message is for people, lower
@@ -57,6 +58,10 @@ class Conflict(TanzhangError):
 
 class Fault(TanzhangError):
     """We are broken. The message goes to the log, never to the caller."""
+
+
+class Misconfigured(Fault):
+    """A setting, key or file this process was given is missing or wrong: one line, exit code 2."""
 
 
 class InvariantBroken(Fault):

@@ -12,24 +12,15 @@ import functools
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
-import psycopg
-import sqlalchemy as sa
-
 from kernel import metrics
 from kernel.bus import Bus
 from kernel.clock import monotonic_ms
 from kernel.errors import InvariantBroken
 from kernel.frames import Frame, FrameError
+from kernel.journal.database import Engine
 from kernel.journal.postgres import PostgresJournal
 from kernel.journal.watermarks import Bookmark
-from kernel.lease import (
-    RENEW_EVERY_MS,
-    Freshness,
-    LeaseLost,
-    PostgresLease,
-    application_name,
-    connect,
-)
+from kernel.lease import RENEW_EVERY_MS, Freshness, PostgresLease
 from kernel.logs import get_logger
 from kernel.projection import Projector
 from kernel.relay import Relay
@@ -48,13 +39,12 @@ Job = Callable[[], Awaitable[object]]
 class BookHost:
     """Holds one book's connection, lease and writer."""
 
-    def __init__(self, engine: sa.Engine, url: str, book: str, make_writer: MakeWriter) -> None:
+    def __init__(self, engine: Engine, url: str, book: str, make_writer: MakeWriter) -> None:
         self.book = book
         self.engine = engine
-        self._connection: psycopg.Connection = connect(url, application_name(book))
-        self._lease = PostgresLease(self._connection, book)
+        self._lease = PostgresLease.open(url, book)
         self._freshness = Freshness()
-        self.writer = make_writer(PostgresJournal(engine, book, self._connection))
+        self.writer = make_writer(PostgresJournal(engine, book, self._lease.connection))
         self.writer.fresh = self._freshness
         self._epoch = 0
 
@@ -66,7 +56,7 @@ class BookHost:
             while True:
                 await on_thread(writer.catch_up, self._report_progress())
                 sent_ms = monotonic_ms()
-                epoch = await on_thread(self._lease.try_take)
+                epoch = await on_thread(self._lease.try_take, writer.progress.epoch)
                 if epoch is not None:
                     break
                 await asyncio.sleep(STANDBY_POLL_S)
@@ -123,23 +113,17 @@ class BookHost:
         loop = asyncio.get_running_loop()
         while True:
             sent_ms = monotonic_ms()
-            try:
-                await loop.run_in_executor(self.writer.thread, self._lease.renew, self._epoch)
-            except psycopg.Error as error:
-                raise LeaseLost(f"{self.book}: the writing connection is gone: {error}") from error
+            await loop.run_in_executor(self.writer.thread, self._lease.renew, self._epoch)
             self._freshness.renewed(sent_ms)
             await asyncio.sleep(RENEW_EVERY_MS / 1000)
 
     async def close(self) -> None:
         """An orderly stop: the next writer takes over at once."""
         loop = asyncio.get_running_loop()
-        try:
-            if self._epoch and self.writer.damaged is None:
-                await loop.run_in_executor(self.writer.thread, self._lease.release, self._epoch)
-        except psycopg.Error as error:
-            log.info("lease.not_released", book=self.book, error=str(error))
+        if self._epoch and self.writer.damaged is None:
+            await loop.run_in_executor(self.writer.thread, self._lease.release, self._epoch)
         self.writer.close()
-        self._connection.close()
+        self._lease.connection.close()
 
 
 async def run_jobs(jobs: Sequence[Job], stop: asyncio.Event) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from kernel.acts import key_id
-from kernel.errors import Fault
+from kernel.errors import Misconfigured
 from kernel.tlog.errors import TlogError
 from kernel.tlog.note import Signer, load_verifier, open_note, sign_note
 
@@ -59,12 +59,12 @@ def sign_identities(identities: Identities, operator: Signer) -> bytes:
 
 
 def open_identities(data: bytes, operator_vkey: str) -> Identities:
-    """Checks the operator's signature; raises Fault for anything but a good file."""
+    """Checks the operator's signature; raises Misconfigured for anything but a good file."""
     try:
         text = open_note(data, [load_verifier(operator_vkey)]).text
         return msgspec.json.decode(text, type=Identities)
     except (TlogError, msgspec.DecodeError) as error:
-        raise Fault(f"identities file: {error}") from error
+        raise Misconfigured(f"identities file: {error}") from error
 
 
 def load_identities(path: Path, operator_vkey: str) -> Identities:

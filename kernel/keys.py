@@ -11,30 +11,30 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from kernel.errors import Fault
+from kernel.errors import Misconfigured
 
 
 def load_secret(path: Path) -> bytes:
-    """Raises Fault when the file is missing or readable by others."""
+    """Raises Misconfigured when the file is missing or readable by others."""
     try:
         mode = path.stat().st_mode & 0o777
         data = path.read_bytes()
     except OSError as error:
-        raise Fault(f"{path.name}: {error.strerror}") from error
+        raise Misconfigured(f"{path.name}: {error.strerror}") from error
     if mode & 0o077:
-        raise Fault(f"{path.name}: expected mode 0600, got {mode:04o}")
+        raise Misconfigured(f"{path.name}: expected mode 0600, got {mode:04o}")
     return data
 
 
 def load_private_key(path: Path) -> Ed25519PrivateKey:
-    """Raises Fault when the file is missing, readable by others, or no Ed25519 key."""
+    """Raises Misconfigured when the file is missing, readable by others, or no Ed25519 key."""
     data = load_secret(path)
     try:
         key = serialization.load_pem_private_key(data, password=None)
     except ValueError as error:
-        raise Fault(f"{path.name}: expected a PEM private key: {error}") from error
+        raise Misconfigured(f"{path.name}: expected a PEM private key: {error}") from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise Fault(f"{path.name}: expected an Ed25519 key, got {type(key).__name__}")
+        raise Misconfigured(f"{path.name}: expected an Ed25519 key, got {type(key).__name__}")
     return key
 
 

@@ -17,6 +17,7 @@ from psycopg.conninfo import make_conninfo
 
 from kernel.clock import monotonic_ms
 from kernel.errors import Fault
+from kernel.logs import get_logger
 
 RENEW_EVERY_MS: Final = 1000
 STALE_AFTER_MS: Final = 3000
@@ -24,6 +25,8 @@ STALE_AFTER_MS: Final = 3000
 # more than any difference in how fast two clocks run.
 FRESH_FOR_MS: Final = 2500
 _TERMINATE_WAIT_S: Final = 5.0
+
+log = get_logger(__name__)
 
 
 class LeaseLost(Fault):
@@ -41,20 +44,27 @@ def connect(url: str, application_name: str) -> psycopg.Connection:
 
 
 class PostgresLease:
-    """The lease of one book, taken and renewed on the writing connection."""
+    """The lease of one book, taken and renewed on the writing connection, which it owns."""
 
     def __init__(self, connection: psycopg.Connection, book: str) -> None:
-        self._connection = connection
+        self.connection = connection
         self._book = book
 
-    def try_take(self) -> int | None:
-        """The new epoch, or None while another holder's lease is fresh (or it was just taken)."""
-        self._connection.execute(
+    @classmethod
+    def open(cls, url: str, book: str) -> PostgresLease:
+        return cls(connect(url, application_name(book)), book)
+
+    def try_take(self, known_epoch: int) -> int | None:
+        """The new epoch, or None while another holder's lease is fresh (or it was just taken).
+
+        Above known_epoch, the last one in the journal, also when the lease's row was lost.
+        """
+        self.connection.execute(
             "INSERT INTO leases (book, epoch, renewed_at) VALUES (%s, 0, '-infinity')"
             " ON CONFLICT DO NOTHING",
             (self._book,),
         )
-        found = self._connection.execute(
+        found = self.connection.execute(
             "SELECT epoch, backend_pid,"
             " renewed_at < clock_timestamp() - make_interval(secs => %s) FROM leases"
             " WHERE book = %s",
@@ -65,10 +75,10 @@ class PostgresLease:
         epoch, backend_pid, _ = found
         if backend_pid is not None:
             self._terminate(backend_pid)
-        taken = self._connection.execute(
-            "UPDATE leases SET epoch = epoch + 1, backend_pid = pg_backend_pid(),"
+        taken = self.connection.execute(
+            "UPDATE leases SET epoch = greatest(epoch, %s) + 1, backend_pid = pg_backend_pid(),"
             " renewed_at = clock_timestamp() WHERE book = %s AND epoch = %s RETURNING epoch",
-            (self._book, epoch),
+            (known_epoch, self._book, epoch),
         ).fetchone()
         return None if taken is None else int(taken[0])
 
@@ -79,7 +89,7 @@ class PostgresLease:
         """
         deadline = time.monotonic() + _TERMINATE_WAIT_S
         while time.monotonic() < deadline:
-            alive = self._connection.execute(
+            alive = self.connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s"
                 " AND pid <> pg_backend_pid() AND application_name = %s",
                 (backend_pid, application_name(self._book)),
@@ -90,20 +100,26 @@ class PostgresLease:
         raise LeaseLost(f"{self._book}: backend {backend_pid} of the old writer does not end")
 
     def renew(self, epoch: int) -> None:
-        """Raises LeaseLost when the epoch is no longer ours."""
-        renewed = self._connection.execute(
-            "UPDATE leases SET renewed_at = clock_timestamp() WHERE book = %s AND epoch = %s",
-            (self._book, epoch),
-        )
+        """Raises LeaseLost when the epoch is no longer ours, or the connection is gone."""
+        try:
+            renewed = self.connection.execute(
+                "UPDATE leases SET renewed_at = clock_timestamp() WHERE book = %s AND epoch = %s",
+                (self._book, epoch),
+            )
+        except psycopg.Error as error:
+            raise LeaseLost(f"{self._book}: the writing connection is gone: {error}") from error
         if renewed.rowcount != 1:
             raise LeaseLost(f"{self._book}: expected epoch {epoch}, another writer has taken over")
 
     def release(self, epoch: int) -> None:
         """On an orderly stop: the next writer need not wait for the lease to go stale."""
-        self._connection.execute(
-            "UPDATE leases SET renewed_at = '-infinity' WHERE book = %s AND epoch = %s",
-            (self._book, epoch),
-        )
+        try:
+            self.connection.execute(
+                "UPDATE leases SET renewed_at = '-infinity' WHERE book = %s AND epoch = %s",
+                (self._book, epoch),
+            )
+        except psycopg.Error as error:  # then it goes stale by itself
+            log.info("lease.not_released", book=self._book, error=str(error))
 
 
 def application_name(book: str) -> str:

@@ -15,7 +15,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from kernel.errors import Fault
+from kernel.errors import Misconfigured
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 # One upgrade at a time per database, whoever starts it.
@@ -48,16 +48,16 @@ def upgrade(database_url: str, service: str) -> str:
 
 
 def check_current(engine: sa.Engine, service: str) -> None:
-    """Raises Fault unless the schema is where this code expects it."""
+    """Raises Misconfigured unless the schema is where this code expects it."""
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"version_table_schema": service})
         actual, expected = context.get_current_revision(), _head(service)
     if actual != expected:
-        raise Fault(f"{service}: expected schema revision {expected}, got {actual}: migrate first")
+        raise Misconfigured(f"{service}: expected schema {expected}, got {actual}: migrate first")
 
 
 def _head(service: str) -> str:
     head = ScriptDirectory.from_config(_config(service)).get_current_head()
     if head is None:
-        raise Fault(f"{service}: no migrations")
+        raise Misconfigured(f"{service}: no migrations")
     return head

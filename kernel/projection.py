@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
-import sqlalchemy as sa
 
 from kernel import metrics
 from kernel.crash import crash_point
 from kernel.errors import Conflict
 from kernel.frames import Frame
+from kernel.journal.database import Connection, Engine
 from kernel.journal.watermarks import load_watermark, save_watermark
 from kernel.record import EventTypes, RawRecord, decode_record
 from kernel.tail import Tail
@@ -33,14 +33,14 @@ class Recorded(NamedTuple):
     event: msgspec.Struct
 
 
-Apply = Callable[[sa.Connection, Sequence[Recorded]], None]
+Apply = Callable[[Connection, Sequence[Recorded]], None]
 
 
 class Projector:
     """One named read model of one book of this process."""
 
     def __init__(
-        self, name: str, book: str, engine: sa.Engine, tail: Tail, types: EventTypes, apply: Apply
+        self, name: str, book: str, engine: Engine, tail: Tail, types: EventTypes, apply: Apply
     ) -> None:
         self._name = name
         self._book = book

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from kernel.crash import crash_point
+from kernel.errors import InvariantBroken
 from kernel.frames import Frame, FrameError
 from kernel.ids import derived_id
 from kernel.record import RawRecord, decode_record
@@ -67,6 +68,11 @@ class Reactor:
             on_ms=at_ms,
             cause=(self._source, raw.position),
         )
-        await self._writer.submit([ask])
+        (result,) = await self._writer.submit([ask], while_halted=True)
+        if result.outcome.refusal is not None:
+            raise InvariantBroken(
+                f"{self._writer.book}: the reaction to {self._source} at {raw.position} must end"
+                f" in an event, it was refused: {result.outcome.refusal.message}"
+            )
         # A crash here: recorded; after the restart our watermark already covers it.
         crash_point("reaction.called")

@@ -116,6 +116,8 @@ class _Decided:
     keys: list[EventKey | None] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     answers: list[tuple[_Submission, list[Result]]] = field(default_factory=list)
+    # What memory may forget, and when, but not before this batch has committed.
+    fading: list[tuple[int, tuple[str, str]]] = field(default_factory=list)
     next_position: int = 0
 
 
@@ -160,6 +162,7 @@ class Writer(Generic[S]):
         self._fading: deque[tuple[int, tuple[str, str]]] = deque()
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._waiter_count = 0
+        self._stopped = False
         # One thread: commits and lease renewals of a book follow one another on one connection.
         self.thread = ThreadPoolExecutor(1, thread_name_prefix=f"journal-{self.book}")
         self._reading = ThreadPoolExecutor(1, thread_name_prefix=f"outcomes-{self.book}")
@@ -216,7 +219,7 @@ class Writer(Generic[S]):
         """
         self.catch_up()
         now_ms = self._clock.now_ms()
-        self._load_recent(now_ms)
+        self._load_recent(max(now_ms, self.progress.last_at_ms))
         decided = _Decided()
         opening: list[msgspec.Struct] = []
         if self.progress.next_position == 0:
@@ -232,17 +235,18 @@ class Writer(Generic[S]):
         """Every id that repeats could still bring without a look-up is in memory from the start."""
         floor_ms = max(now_ms - RECENT_IDS_MS - MAX_ID_AHEAD_MS, 0)
         for outcome in self.journal.outcomes_since(uuid7(floor_ms, bytes)):
-            self._remember(outcome, now_ms)
+            self._fading.append(self._remember(outcome, now_ms))
 
     # ---- the daily path -------------------------------------------------------------------------
 
-    async def submit(self, asks: Sequence[Ask]) -> list[Result]:
+    async def submit(self, asks: Sequence[Ask], *, while_halted: bool = False) -> list[Result]:
         """Results in the order of the asks, once all of them are recorded.
 
         Raises Refused(BOOK_HALTED) while the log has halted, Conflict when the queue is full.
+        Reactions go on while it is halted: they add no value, and one of them is how it resumes.
         """
         self._refuse_damaged()
-        if self.halted is not None:
+        if self.halted is not None and not while_halted:
             raise Refused("BOOK_HALTED", f"{self.book} is halted: {self.halted}", book=self.book)
         if self._queued_asks + len(asks) > MAX_QUEUED_ASKS:
             raise Conflict(
@@ -252,6 +256,11 @@ class Writer(Generic[S]):
             )
         if not asks:
             return []
+        return await self._enqueue(asks)
+
+    async def _enqueue(self, asks: Sequence[Ask]) -> list[Result]:
+        if self._stopped:
+            raise self._stopped_error()
         submission = _Submission(asks, asyncio.get_running_loop().create_future())
         self._queue.append(submission)
         self._queued_asks += len(asks)
@@ -308,8 +317,14 @@ class Writer(Generic[S]):
         return taken
 
     async def _look_up(self, submissions: list[_Submission]) -> dict[tuple[str, str], Outcome]:
-        """Outcomes of ids too old to be surely in memory: one query for the batch, seldom any."""
-        horizon_ms = self._clock.now_ms() - RECENT_IDS_MS
+        """Outcomes of ids too old to be surely in memory: one query for the batch, seldom any.
+
+        Forgets here and nowhere else, by the same instant as the horizon: an id is in memory or
+        it is looked up, whatever the clock does between here and the decision, back or ahead.
+        """
+        now_ms = max(self._clock.now_ms(), self.progress.last_at_ms)
+        self._forget(now_ms)
+        horizon_ms = now_ms - RECENT_IDS_MS
         old = {
             ask.id
             for submission in submissions
@@ -326,9 +341,7 @@ class Writer(Generic[S]):
     def _decide(
         self, submissions: list[_Submission], known: dict[tuple[str, str], Outcome]
     ) -> _Decided:
-        now_ms = self._clock.now_ms()
-        self._forget(now_ms)
-        at_ms = self.progress.last_at_ms = max(now_ms, self.progress.last_at_ms)
+        at_ms = self.progress.last_at_ms = max(self._clock.now_ms(), self.progress.last_at_ms)
         decided = _Decided()
         for submission in submissions:
             results = [self._decide_one(decided, ask, at_ms, known) for ask in submission.asks]
@@ -344,7 +357,8 @@ class Writer(Generic[S]):
         before = self._recent.get(key) or known.get(key)
         if before is not None:
             return Result(_same_command(before, ask, digest), repeated=True)
-        if uuid7_ms(ask.id) > at_ms + MAX_ID_AHEAD_MS:
+        # An id derived from its cause carries the cause's own time, of another process's clock.
+        if ask.cause is None and uuid7_ms(ask.id) > at_ms + MAX_ID_AHEAD_MS:
             return Result(_unrecorded(ask, digest, _id_from_future(ask.id, at_ms)), repeated=False)
         on_ms = at_ms if ask.on_ms is None else ask.on_ms
         context = Context(ask.id, at_ms, on_ms, ask.caller, ask.acts, ask.cause, self._verify)
@@ -356,7 +370,7 @@ class Writer(Generic[S]):
         except Refused as refused:
             outcome = Outcome(ask.id, key[0], digest, 0, 0, Refusal.of(refused))
             decided.outcomes.append(outcome)
-        self._remember(outcome, at_ms)
+        decided.fading.append(self._remember(outcome, at_ms))
         return Result(outcome, repeated=False)
 
     def _record(
@@ -417,6 +431,7 @@ class Writer(Generic[S]):
             raise
         # A crash here: it happened, nobody knows; a repeat of the id is answered from the journal.
         crash_point("journal.committed")
+        self._fading.extend(decided.fading)
         for listener in self.on_commit:
             listener(frames)
         self._wake_waiters()
@@ -438,10 +453,11 @@ class Writer(Generic[S]):
 
     # ---- what memory remembers ------------------------------------------------------------------
 
-    def _remember(self, outcome: Outcome, now_ms: int) -> None:
+    def _remember(self, outcome: Outcome, now_ms: int) -> tuple[int, tuple[str, str]]:
+        """Answers when it may be forgotten again, once it is in the journal."""
         key = (outcome.principal, outcome.id)
         self._recent[key] = outcome
-        self._fading.append((max(now_ms, uuid7_ms(outcome.id)) + RECENT_IDS_MS, key))
+        return max(now_ms, uuid7_ms(outcome.id)) + RECENT_IDS_MS, key
 
     def _forget(self, now_ms: int) -> None:
         """Drops outcomes whose ids are by now old enough to be looked up instead."""
@@ -451,7 +467,9 @@ class Writer(Generic[S]):
 
     async def find_outcomes(self, principal: str, ids: Sequence[str]) -> list[Outcome]:
         """Committed outcomes of a caller's ids; ids never carried out are left out."""
-        await self.committed(self.progress.next_position)
+        self._refuse_damaged()
+        # Through the queue: what is being recorded right now, refusals included, is waited for.
+        await self._enqueue(())
         found = await asyncio.get_running_loop().run_in_executor(
             self._reading, self.journal.find_outcomes, list(ids)
         )
@@ -488,10 +506,18 @@ class Writer(Generic[S]):
         """Returns once every event below next_position is in the journal."""
         if next_position <= self.committed_next:
             return
+        if self._stopped:
+            raise self._stopped_error()
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiter_count += 1
         heapq.heappush(self._waiters, (next_position, self._waiter_count, waiter))
-        await waiter
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            # Who waits no longer is not kept: the position may be one that never comes.
+            self._waiters = [one for one in self._waiters if not one[2].done()]
+            heapq.heapify(self._waiters)
+            raise
 
     async def next_commit(self) -> None:
         """Returns once something more is in the journal."""
@@ -505,13 +531,17 @@ class Writer(Generic[S]):
 
     def _abandon(self, submissions: Iterable[_Submission]) -> None:
         """We are stopping: what was not answered may or may not have been recorded."""
-        error = Conflict("WRITER_STOPPED", f"{self.book}: the writer stopped, ask again by id")
+        self._stopped = True
+        error = self._stopped_error()
         for submission in (*submissions, *self._queue):
             if not submission.answer.done():
                 submission.answer.set_exception(error)
         for _, _, waiter in self._waiters:
             if not waiter.done():
                 waiter.set_exception(error)
+
+    def _stopped_error(self) -> Conflict:
+        return Conflict("WRITER_STOPPED", f"{self.book}: the writer stopped, ask again by id")
 
     # ---- what falls due -------------------------------------------------------------------------
 

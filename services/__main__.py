@@ -12,7 +12,7 @@ import sys
 from typing import Any, Final
 
 from kernel.config import Environment
-from kernel.errors import Fault
+from kernel.errors import Misconfigured
 from kernel.logs import configure_logs, get_logger
 from kernel.migrate import upgrade
 
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
             return 0
         service: Any = importlib.import_module(f"services.{name}.main")
         return asyncio.run(_serve(service, env))
-    except Fault as error:
+    except Misconfigured as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
 
@@ -47,6 +47,8 @@ async def _serve(service: Any, env: Environment) -> int:
         loop.add_signal_handler(number, stop.set)
     try:
         await service.serve(env, stop)
+    except Misconfigured:
+        raise
     except Exception as error:
         log.error("process.broken", exc_info=error)
         return 1

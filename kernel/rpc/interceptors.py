@@ -21,7 +21,7 @@ from tanzhang.kernel.v1 import auth_pb2
 
 from kernel import metrics
 from kernel.auth import TokenVerifier
-from kernel.errors import Conflict, Fault, Kind, Refused
+from kernel.errors import Conflict, Fault, Kind, Misconfigured, Refused
 from kernel.logs import get_logger
 from kernel.rpc.problems import to_status
 from kernel.values import Actor, Caller
@@ -54,7 +54,7 @@ def auth_rules(services: Iterable[str]) -> dict[str, auth_pb2.AuthRule]:
             options = method.GetOptions()
             rule = options.Extensions[auth_pb2.auth]
             if not (rule.roles or rule.any_caller or rule.open):
-                raise Fault(f"{name}/{method.name} does not say who may call it")
+                raise Misconfigured(f"{name}/{method.name} does not say who may call it")
             rules[f"/{name}/{method.name}"] = rule
     return rules
 

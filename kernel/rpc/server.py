@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha import reflection
 
 from kernel.auth import TokenVerifier
 from kernel.config import Listen
-from kernel.errors import Fault
+from kernel.errors import Misconfigured
 from kernel.rpc.interceptors import Guard, auth_rules
 
 MAX_MESSAGE_BYTES: Final = 32 * 1024 * 1024  # 8,000 entries of four legs with serials fit
@@ -56,7 +56,7 @@ class RpcServer:
             )
             return self._server.add_secure_port(listen.address, credentials)
         except RuntimeError as error:
-            raise Fault(f"cannot listen on {listen.address}: {error}") from error
+            raise Misconfigured(f"cannot listen on {listen.address}: {error}") from error
 
     async def start(self) -> None:
         await self._server.start()

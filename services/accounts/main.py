@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 
-import sqlalchemy as sa
 from tanzhang.kernel.v1 import journal_pb2_grpc
 
 from kernel.acts import verify_act
@@ -17,6 +16,7 @@ from kernel.follower import Follower
 from kernel.frames import FrameSigner
 from kernel.host import BookHost, run_jobs
 from kernel.identities import load_identities
+from kernel.journal.database import open_engine
 from kernel.journal.postgres import PostgresJournal
 from kernel.keys import load_private_key
 from kernel.metrics import serve_metrics
@@ -50,7 +50,7 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
     settings = config.settings
     clock = SystemClock(settings.clock_file)
     identities = load_identities(settings.identities, settings.operator_vkey)
-    engine = sa.create_engine(settings.database_url, pool_size=8, max_overflow=8)
+    engine = open_engine(settings.database_url)
     await asyncio.to_thread(check_current, engine, SERVICE)
     serve_metrics(settings.metrics_port)
 

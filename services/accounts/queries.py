@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
 
@@ -13,6 +13,8 @@ from services.accounts.tables import disclosures, movements, serial_moves
 
 DEFAULT_PAGE: Final = 100
 MAX_PAGE: Final = 1000
+MovementRow: TypeAlias = "sa.Row[Any]"  # a row of the movements table
+
 MAX_HISTORY: Final = 1000  # movements of one serial
 
 
@@ -71,7 +73,7 @@ def totals(state: State, asset: str) -> list[AssetTotals]:
 
 def list_movements(
     engine: sa.Engine, holder: str, asset: str, after: tuple[int, int], limit: int
-) -> list[sa.Row[tuple[object, ...]]]:
+) -> list[MovementRow]:
     """Legs that touch a holder, oldest first, from just after (position, leg)."""
     place = sa.tuple_(movements.c.position, movements.c.leg)
     query = (
@@ -89,9 +91,7 @@ def list_movements(
         return list(connection.execute(query))
 
 
-def serial_history(
-    engine: sa.Engine, asset: str, batch: str, serial: int
-) -> list[sa.Row[tuple[object, ...]]]:
+def serial_history(engine: sa.Engine, asset: str, batch: str, serial: int) -> list[MovementRow]:
     """Every leg that moved one serial, oldest first."""
     query = (
         sa.select(movements)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
-import sqlalchemy as sa
 from tanzhang.accounts.v1 import accounts_pb2 as pb
 from tanzhang.accounts.v1 import accounts_pb2_grpc
 from tanzhang.kernel.v1 import items_pb2
@@ -16,6 +15,7 @@ from kernel import metrics
 from kernel.clock import Clock
 from kernel.errors import Kind, Refused
 from kernel.ids import check_uuid7
+from kernel.journal.database import Engine
 from kernel.journal.port import Refusal
 from kernel.projection import Projector
 from kernel.record import decode_record
@@ -45,7 +45,7 @@ _UNITS: Final = {pb.Unit.Value(f"UNIT_{unit.name}"): unit for unit in events.Uni
 
 class AccountsRpc(accounts_pb2_grpc.AccountsServiceServicer):
     def __init__(
-        self, writer: Writer[State], engine: sa.Engine, movements: Projector, clock: Clock
+        self, writer: Writer[State], engine: Engine, movements: Projector, clock: Clock
     ) -> None:
         self._writer = writer
         self._engine = engine
@@ -167,7 +167,7 @@ class AccountsRpc(accounts_pb2_grpc.AccountsServiceServicer):
             movements=await self._movement_messages(rows), as_of_position=position
         )
 
-    async def _movement_messages(self, rows: Sequence[sa.Row[Any]]) -> list[pb.Movement]:
+    async def _movement_messages(self, rows: Sequence[queries.MovementRow]) -> list[pb.Movement]:
         places = [(row.position, row.leg) for row in rows]
         ranges = await asyncio.to_thread(queries.ranges_of, self._engine, places)
         return [
@@ -240,7 +240,7 @@ def _may_see(caller: Caller, holder: str) -> None:
         )
 
 
-def _may_see_move(caller: Caller, row: sa.Row[Any]) -> bool:
+def _may_see_move(caller: Caller, row: queries.MovementRow) -> bool:
     """Issuance and retirement of a serial are public facts; what lies between is its parties'."""
     return (
         "auditor" in caller.roles

@@ -17,6 +17,7 @@ from kernel.frames import StoredEvent
 from kernel.record import BookOpened, RawRecord, WriterStarted
 from kernel.tlog.receipt import leaf_data
 from kernel.tlog.tiles import Tile, TileTree
+from kernel.values import parse_instant
 from services.ledger.books.port import Checker, RuleBroken, require
 
 RECORD_VERSION: Final = 1
@@ -101,10 +102,15 @@ class BookLog:
 
     def check(self, raw: RawRecord, body: msgspec.Struct, book_id: bytes) -> None:
         """Raises RuleBroken and changes nothing."""
+        for instant in {raw.at, raw.on} - {self._last_at}:
+            try:
+                parse_instant(instant)
+            except ValueError as error:
+                raise RuleBroken("INSTANT", "an instant of the one fixed form", instant) from error
         if raw.at < self._last_at:  # one fixed form of instant: text order is time order
             raise RuleBroken("TIME_BACKWARDS", f"at least {self._last_at}", raw.at)
+        require("BOOK_OPENED", raw.position == 0, isinstance(body, BookOpened))
         if isinstance(body, BookOpened):
-            require("BOOK_OPENED", 0, raw.position)
             require("BOOK_ID", book_id.hex(), body.book_id)
             require("ORIGIN", self._origin, body.origin)
             return

@@ -7,7 +7,6 @@ import functools
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-import sqlalchemy as sa
 from tanzhang.kernel.v1 import journal_pb2_grpc
 
 from kernel.acts import verify_act
@@ -20,6 +19,7 @@ from kernel.frames import FrameError, FrameSigner
 from kernel.host import BookHost, run_jobs
 from kernel.identities import identities_digest, open_identities
 from kernel.ids import derived_id
+from kernel.journal.database import Engine, open_engine
 from kernel.journal.postgres import PostgresJournal
 from kernel.keys import load_private_key, load_secret
 from kernel.metrics import serve_metrics
@@ -63,7 +63,7 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
     identities_file = settings.identities.read_bytes()
     identities = open_identities(identities_file, settings.operator_vkey)
     digest = identities_digest(identities_file)
-    engine = sa.create_engine(settings.database_url, pool_size=8, max_overflow=8)
+    engine = open_engine(settings.database_url)
     await asyncio.to_thread(check_current, engine, SERVICE)
     serve_metrics(settings.metrics_port)
 
@@ -142,7 +142,7 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
 
 
 def _open_logs(
-    config: Config, engine: sa.Engine, writer: Writer[State], clock: Clock, policy: Policy
+    config: Config, engine: Engine, writer: Writer[State], clock: Clock, policy: Policy
 ) -> dict[str, ServedLog]:
     """Every followed book's checker, tree and sealer; and their keys into the policy."""
     ledger_book = LedgerBook()
@@ -163,7 +163,8 @@ def _open_logs(
         )
         file = CheckpointFile(config.checkpoints / f"{book}.checkpoint")
         sealer = Sealer(logs[book], engine, signer, file, tiles, clock)
-        served[book] = ServedLog(logs[book], LogReader(logs[book], logs, accepted), sealer, tiles)
+        reader = LogReader(logs[book], logs, accepted, writer.state.halts.get)
+        served[book] = ServedLog(logs[book], reader, sealer, tiles)
     policy.set_quorum("none")
     return served
 
@@ -181,7 +182,9 @@ async def _keep_log(
         return writer.state.overrides.get((halt.book, halt.position, halt.rule), 0)
 
     async def announce(halt: Halt) -> None:
-        # The same halt found again after a restart is one event; after an override it is another.
+        if writer.state.halts.get(halt.book) == (halt.position, halt.rule):
+            return  # found again after a restart: it stands recorded
+        # After an override the same halt is another event.
         id = derived_id(0, writer.progress.book_id.hex(), *halt, times_accepted(halt))
         command = HaltBook(halt.book, halt.position, halt.rule, halt.expected, halt.actual)
         await writer.submit([Ask(id, SYSTEM, command)])

@@ -16,7 +16,7 @@ from kernel import metrics
 from kernel.clock import monotonic_ms
 from kernel.frames import Frame, FrameError, StoredEvent
 from kernel.logs import get_logger
-from kernel.record import COMMITMENT_BYTES, RawRecord
+from kernel.record import COMMITMENT_BYTES, RawRecord, commit
 from services.ledger.books.port import RuleBroken
 from services.ledger.log import BookLog, Halt, Halted
 
@@ -27,18 +27,28 @@ EVENTS_PER_TURN: Final = 200  # then other parts of the process get their turn
 log = get_logger(__name__)
 
 Accepted = Callable[[str, int, str], bool]  # (book, position, rule): two persons took it as it is
+OpenHalt = Callable[[str], tuple[int, str] | None]  # where a book's recorded halt still stands
 
 
 class LogReader:
     """The frame handler of one log."""
 
-    def __init__(self, own: BookLog, logs: Mapping[str, BookLog], accepted: Accepted) -> None:
+    def __init__(
+        self,
+        own: BookLog,
+        logs: Mapping[str, BookLog],
+        accepted: Accepted,
+        open_halt: OpenHalt = lambda book: None,
+    ) -> None:
         self._log = own
         self._logs = logs
         self._accepted = accepted
+        self._open_halt = open_halt
         self.waiting_for: str = ""
 
     async def frame(self, frame: Frame) -> None:
+        if frame.first < self._log.next_position:
+            await self.repeated_frame(frame)  # what went before in it must be what we took
         await self._take_all(frame, frame.last + 1)
 
     async def bad_frame(self, frame: Frame, error: FrameError) -> None:
@@ -47,15 +57,20 @@ class LogReader:
         What a frame's own signature does not cover cannot be accepted by anyone: only a single
         event that differs from its signed commitment can, and its leaf is what was signed.
         """
-        if error.rule == "EVENT_COMMITMENT":
-            await self._take_all(frame, error.position)
-            if self._accepted(self._log.book, error.position, error.rule):
-                self._log.append(frame.events[error.position - frame.first].commitment)
-                self._log.grow()
-                await self._take_all(frame, frame.last + 1)
-                return
-        position = max(error.position, self._log.next_position)
-        raise Halted(Halt(self._log.book, position, error.rule, error.expected, error.actual))
+        own = self._log
+        if error.rule != "EVENT_COMMITMENT":
+            position = max(error.position, own.next_position)
+            raise Halted(Halt(own.book, position, error.rule, error.expected, error.actual))
+        for event in frame.events:  # the error names the first, there may be more
+            actual = commit(event.salt, event.record)
+            if event.position < own.next_position or actual == event.commitment:
+                continue
+            await self._take_all(frame, event.position)
+            broken = RuleBroken(error.rule, event.commitment.hex(), actual.hex())
+            self._halt_unless_accepted(event.position, broken)
+            self._compare(event)
+            own.append(event.commitment)
+        await self.frame(frame)
 
     async def repeated_frame(self, frame: Frame) -> None:
         """A journal that was restored and went on otherwise says its old positions anew."""
@@ -63,9 +78,8 @@ class LogReader:
         for i, event in enumerate(frame.events):
             signed = known[i * COMMITMENT_BYTES : (i + 1) * COMMITMENT_BYTES]
             if signed and signed != event.commitment:
-                actual = event.commitment.hex()
-                halt = Halt(self._log.book, event.position, "JOURNAL_DIFFERS", signed.hex(), actual)
-                raise Halted(halt)
+                broken = RuleBroken("JOURNAL_DIFFERS", signed.hex(), event.commitment.hex())
+                self._halt_unless_accepted(event.position, broken)
 
     async def _take_all(self, frame: Frame, end: int) -> None:
         own = self._log
@@ -81,6 +95,8 @@ class LogReader:
 
     async def _take(self, event: StoredEvent, book_id: bytes) -> None:
         own = self._log
+        self._stay_halted(event.position)
+        self._compare(event)
         try:
             raw, body = own.decode(event)
         except RuleBroken as broken:
@@ -89,22 +105,29 @@ class LogReader:
             return
         if raw.cause is not None:
             await self._cause(raw)
-        self._check(raw, body, event, book_id)
+        self._check(raw, body, book_id)
         own.apply(raw, body, book_id)
         own.append(event.commitment)
 
-    def _check(
-        self, raw: RawRecord, body: msgspec.Struct, event: StoredEvent, book_id: bytes
-    ) -> None:
-        own = self._log
+    def _compare(self, event: StoredEvent) -> None:
         try:
-            own.compare(event.commitment)
+            self._log.compare(event.commitment)
         except RuleBroken as broken:
             self._halt_unless_accepted(event.position, broken)
+
+    def _check(self, raw: RawRecord, body: msgspec.Struct, book_id: bytes) -> None:
         try:
-            own.check(raw, body, book_id)
+            self._log.check(raw, body, book_id)
         except RuleBroken as broken:
-            self._halt_unless_accepted(event.position, broken)
+            self._halt_unless_accepted(raw.position, broken)
+
+    def _stay_halted(self, position: int) -> None:
+        """A recorded halt ends by two persons, not by a restart that finds nothing wrong."""
+        standing = self._open_halt(self._log.book)
+        if standing is not None and standing[0] == position:
+            rule = standing[1]
+            expected, actual = "two persons to accept it", "a halt that still stands"
+            raise Halted(Halt(self._log.book, position, rule, expected, actual))
 
     def _halt_unless_accepted(self, position: int, broken: RuleBroken) -> None:
         if not self._accepted(self._log.book, position, broken.rule):

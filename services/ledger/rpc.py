@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
-import sqlalchemy as sa
 from tanzhang.kernel.v1 import items_pb2
 from tanzhang.ledger.v1 import ledger_pb2 as pb
 from tanzhang.ledger.v1 import ledger_pb2_grpc
 
 from kernel.errors import Conflict, Kind, Refused
 from kernel.ids import check_uuid7
+from kernel.journal.database import Engine
 from kernel.rpc.interceptors import current_caller
 from kernel.rpc.items import timestamp_of
 from kernel.rpc.problems import to_item_result
@@ -45,7 +45,7 @@ class LedgerRpc(ledger_pb2_grpc.LedgerServiceServicer):
         self,
         writer: Writer[State],
         logs: Mapping[str, ServedLog],
-        engine: sa.Engine,
+        engine: Engine,
         policy: str,
         identities_digest: str,
     ) -> None:

@@ -14,12 +14,11 @@ import os
 from pathlib import Path
 from typing import Final
 
-import sqlalchemy as sa
-
 from kernel import metrics
 from kernel.clock import Clock, monotonic_ms
 from kernel.crash import crash_point
 from kernel.errors import Conflict, Fault
+from kernel.journal.database import Engine
 from kernel.logs import get_logger
 from kernel.tlog.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from kernel.tlog.errors import TlogError
@@ -79,7 +78,7 @@ class Sealer:
     def __init__(
         self,
         book_log: BookLog,
-        engine: sa.Engine,
+        engine: Engine,
         signer: Signer,
         file: CheckpointFile,
         tiles: TileStore,

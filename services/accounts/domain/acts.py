@@ -74,6 +74,8 @@ class Settlement(
 Statement = BankAdvice | IssuanceApproval | Settlement
 T = TypeVar("T", BankAdvice, IssuanceApproval, Settlement)
 
+MAX_SHOWN_CHARS = 200  # of each side in a refusal, which is recorded for ever
+
 _decoder = msgspec.json.Decoder(Statement)
 
 
@@ -117,7 +119,7 @@ def _read(act: Act) -> Statement:
     try:
         statement: Statement = _decoder.decode(act.statement)
         canonical = msgspec.json.encode(statement, order="sorted").decode()
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise Refused("ACT_MALFORMED", f"statement: {error}", Kind.INVALID) from error
     if canonical != act.statement:
         raise Refused(
@@ -135,12 +137,24 @@ def _kind(statement: type[msgspec.Struct]) -> str:
 def check_same(what: str, expected: object, actual: object) -> None:
     """The entry and the signed statement must say the same."""
     if expected != actual:
+        said, asked = str(expected)[:MAX_SHOWN_CHARS], str(actual)[:MAX_SHOWN_CHARS]
         raise Refused(
             "ACT_DIFFERS",
-            f"{what}: the statement says {expected}, the entry {actual}",
+            f"{what}: the statement says {said}, the entry {asked}",
             field=what,
-            expected=str(expected)[:200],
-            actual=str(actual)[:200],
+            expected=said,
+            actual=asked,
+        )
+
+
+def check_none(context: Context) -> None:
+    """What nobody checked is not recorded: in the log it would look like a signature that holds."""
+    if context.acts:
+        raise Refused(
+            "ACT_UNEXPECTED",
+            f"expected no signed statement here, got {len(context.acts)}",
+            Kind.INVALID,
+            actual=len(context.acts),
         )
 
 

@@ -37,6 +37,7 @@ from services.accounts.domain.events import (
     Leg,
     Purpose,
     SerialRange,
+    Unit,
 )
 from services.accounts.domain.state import (
     MAY_BE_NEGATIVE,
@@ -99,6 +100,8 @@ def define_asset(state: State, command: DefineAsset, context: Context) -> list[A
     if command.asset in state.assets:
         raise Refused("ASSET_EXISTS", f"{command.asset} is defined", asset=command.asset)
     check_text(command.name, "name", 200)
+    if command.serialised and command.unit == Unit.FEN:
+        raise Refused("MONEY_WITHOUT_SERIALS", "money has no serials", Kind.INVALID)
     if not 0 <= command.backdating_days <= MAX_BACKDATING_DAYS:
         raise Refused(
             "BACKDATING_OUT_OF_RANGE",
@@ -220,6 +223,7 @@ def place_hold(state: State, command: PlaceHold, context: Context) -> list[HoldP
 def post_hold(state: State, command: PostHold, context: Context) -> list[HoldPosted]:
     hold = _live_hold(state, command.hold, context)
     rules.check_operates(context, hold.to.holder)
+    rules.check_business_time(state.assets[hold.asset], context)
     rules.check_amount(command.amount)
     if command.amount > hold.amount:
         raise Refused(
@@ -238,6 +242,7 @@ def release_hold(state: State, command: ReleaseHold, context: Context) -> list[H
     """By whom it is held for: the holder alone could otherwise take back what was promised."""
     hold = _live_hold(state, command.hold, context)
     rules.check_operates(context, hold.to.holder)
+    rules.check_business_time(state.assets[hold.asset], context)
     return [HoldReleased(command.hold, _all_back(state, command.hold, hold))]
 
 

@@ -62,10 +62,22 @@ def on_hold_placed(state: State, event: HoldPlaced) -> None:
         heapq.heappush(state.expiries, (event.expires_at_ms, event.hold))
 
 
-def on_hold_ended(state: State, event: HoldPosted | HoldReleased | HoldExpired) -> None:
-    for leg in event.legs:
+def on_hold_posted(state: State, event: HoldPosted) -> None:
+    _end_hold(state, event.hold, event.legs)
+
+
+def on_hold_released(state: State, event: HoldReleased) -> None:
+    _end_hold(state, event.hold, event.legs)
+
+
+def on_hold_expired(state: State, event: HoldExpired) -> None:
+    _end_hold(state, event.hold, event.legs)
+
+
+def _end_hold(state: State, hold: str, legs: list[Leg]) -> None:
+    for leg in legs:
         move(state, leg)
-    del state.holds[event.hold]
+    del state.holds[hold]
     # Its place in the heap goes when it comes to the top: see due().
     while state.expiries and state.expiries[0][1] not in state.holds:
         heapq.heappop(state.expiries)
@@ -115,9 +127,9 @@ _EVOLVE: dict[type[msgspec.Struct], Callable[[State, Any], None]] = {
     AssetDefined: on_asset_defined,
     EntryPosted: on_entry_posted,
     HoldPlaced: on_hold_placed,
-    HoldPosted: on_hold_ended,
-    HoldReleased: on_hold_ended,
-    HoldExpired: on_hold_ended,
+    HoldPosted: on_hold_posted,
+    HoldReleased: on_hold_released,
+    HoldExpired: on_hold_expired,
     KeyAdmitted: on_key_admitted,
     KeyWithdrawn: on_key_withdrawn,
 }

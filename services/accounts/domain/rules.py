@@ -20,6 +20,7 @@ from services.accounts.domain.acts import (
     BankAdvice,
     IssuanceApproval,
     Settlement,
+    check_none,
     check_once,
     check_same,
     signed_statement,
@@ -201,6 +202,7 @@ def check_role(context: Context, *roles: str) -> None:
 
 
 def debit_available(state: State, entry: PostEntry, context: Context) -> Basis:
+    check_none(context)
     for leg in entry.legs:
         check_operates(context, leg.debit.holder)
         own = leg.credit.holder == leg.debit.holder
@@ -236,6 +238,7 @@ def debit_trading(state: State, entry: PostEntry, context: Context) -> Basis:
     check_role(context, f"venue:{venue}")
     _refuse_claim(entry)
     if all(leg.credit == Account(leg.debit.holder, Purpose.AVAILABLE, "") for leg in entry.legs):
+        check_none(context)
         return Basis()  # a release: each holder's own, out of the market
     settled = signed_statement(state, context, Settlement, f"venue:{venue}")
     check_same("venue", settled.venue, venue)

@@ -150,6 +150,7 @@ class AccountsBook:
         self._ledger = ledger
         # Keys as this book has admitted them: an act is judged by the keys of its own moment.
         self._keys = Directory()
+        self._admitted: set[str] = set()
         self._holders: dict[str, str] = {}
         self._usccs: set[str] = set()
         self._assets: dict[str, AssetDefined] = {}
@@ -183,8 +184,18 @@ class AccountsBook:
         basis = _BASIS.get(purposes[0])
         if basis is None:
             raise RuleBroken("DEBITABLE", f"one of {sorted(_BASIS)}", purposes[0])
+        self._check_cited(event, purposes[0])
         basis(self, raw, event)
         self._check_sufficient(event.legs)
+
+    def _check_cited(self, event: EntryPosted, purpose: str) -> None:
+        """A statement line, trades or a claim stand only where the rule of the debit reads them."""
+        if event.bank_line is not None and purpose != "external":
+            raise RuleBroken("CITED", f"no bank line in a debit of {purpose}", event.bank_line)
+        if event.trades and purpose != "trading":
+            raise RuleBroken("CITED", f"no trades in a debit of {purpose}", event.trades)
+        if event.claim is not None and all(leg.credit.purpose != "retired" for leg in event.legs):
+            raise RuleBroken("CITED", "no claim without a retirement", event.claim.beneficiary)
 
     def _check_legs(self, legs: list[Leg]) -> None:
         if not legs:
@@ -202,6 +213,13 @@ class AccountsBook:
                     raise RuleBroken("PURPOSE_KNOWN", sorted(PURPOSES), account.purpose)
             if leg.debit.purpose in TERMINAL:
                 raise RuleBroken("TERMINAL", "units that may move", f"{leg.debit.purpose} units")
+            if leg.debit == leg.credit:
+                raise RuleBroken("SAME_ACCOUNT", "two different accounts", leg.debit)
+            for block in leg.serials:  # one that runs backwards would count as less than nothing
+                if not 1 <= block.first <= block.last <= MAX_INTEGER:
+                    raise RuleBroken(
+                        "SERIALS_RANGE", f"1..{MAX_INTEGER}", f"{block.first}..{block.last}"
+                    )
             moved = sum(block.last - block.first + 1 for block in leg.serials)
             require("SERIALS_COUNT", leg.amount if asset.serialised else 0, moved)
 
@@ -238,24 +256,41 @@ class AccountsBook:
     def _check_place(
         self, asset: str, block: Range, source: Place, moved: list[tuple[str, Range, Place]]
     ) -> None:
-        """The last earlier leg of this entry that touched the range decides, else the map."""
+        """Each serial lies where an earlier leg of this entry left it, else where the map says.
+
+        One range may be part here and part there: what the latest leg decided is cut off, and the
+        rest is asked of the legs before it.
+        """
+        open_ranges = [(block.first, block.last)]
         for other_asset, other, place in reversed(moved):
             if other_asset != asset or other.batch != block.batch:
                 continue
-            if other.first <= block.first and block.last <= other.last:
-                require("SERIALS_PLACE", source, place)
-                return
-            if other.first <= block.last and block.first <= other.last:
-                raise RuleBroken("SERIALS_PLACE", source, f"partly {place}")
+            undecided = []
+            for first, last in open_ranges:
+                if other.last < first or last < other.first:
+                    undecided.append((first, last))
+                    continue
+                self._require_place(block.batch, max(first, other.first), source, place)
+                undecided.extend(
+                    (low, high)
+                    for low, high in ((first, other.first - 1), (other.last + 1, last))
+                    if low <= high
+                )
+            open_ranges = undecided
         batch = self._batches.get((asset, block.batch))
-        found = None if batch is None else batch.holder_of(block.first, block.last)
+        for first, last in open_ranges:
+            found = None if batch is None else batch.holder_of(first, last)
+            self._require_place(block.batch, first, source, found)
+
+    def _require_place(self, batch: str, serial: int, source: Place, found: Place | None) -> None:
         if found != source:
-            what = f"{block.batch} {block.first}..{block.last}"
-            raise RuleBroken("SERIALS_PLACE", f"{what} in {source}", found or "elsewhere")
+            where = "elsewhere" if found is None else found
+            raise RuleBroken("SERIALS_PLACE", f"{batch} from {serial} on in {source}", where)
 
     # ---- what each purpose may be debited for ---------------------------------------------------
 
     def _from_available(self, raw: RawRecord, event: EntryPosted) -> None:
+        _require_no_acts(raw)
         for leg in event.legs:
             own = leg.credit.holder == leg.debit.holder
             kind = leg.credit.purpose
@@ -276,6 +311,7 @@ class AccountsBook:
             for leg in event.legs:
                 own = Account(leg.debit.holder, "available", "")
                 require("RELEASE", own, leg.credit)
+            _require_no_acts(raw)
             return
         statement = self._keys.statement(raw, f"venue:{venues[0]}", "settlement")
         require("SETTLEMENT_VENUE", statement.get("venue"), venues[0])
@@ -284,7 +320,9 @@ class AccountsBook:
         require("SETTLEMENT_LEGS", expected, actual)
         names = [trade.get("trade") for trade in _rows(statement, "trades")]
         require("SETTLEMENT_TRADES", names, event.trades)
-        for name in names:
+        for i, name in enumerate(names):
+            if name in names[:i]:
+                raise RuleBroken("ONCE", "every trade once in a statement", name)
             self._require_once("trade", venues[0], str(name))
 
     def _from_external(self, raw: RawRecord, event: EntryPosted) -> None:
@@ -292,6 +330,7 @@ class AccountsBook:
         leg = event.legs[0]
         bank = leg.debit.ref
         require("BANK", "settlement_bank", self._holders.get(bank))
+        require("MONEY", "fen", self._assets[leg.asset].unit)
         statement = self._keys.statement(raw, f"bank:{bank}", "bank-advice")
         expected = {
             "amount_fen": leg.amount,
@@ -309,6 +348,8 @@ class AccountsBook:
         asset = self._assets[event.legs[0].asset]
         statement = self._keys.statement(raw, f"authority:{asset.programme}", "issuance-approval")
         require("APPROVAL_ASSET", statement.get("asset"), asset.asset)
+        require("APPROVAL_PROGRAMME", statement.get("programme"), asset.programme)
+        require("ISSUED_SERIALISED", True, asset.serialised)  # or nothing would tell it was issued
         if statement.get("checker") == raw.actor.sub:
             raise RuleBroken("TWO_PERSONS", f"a checker other than {raw.actor.sub}", raw.actor.sub)
         owners = [(row.get("holder"), row.get("quantity_t")) for row in _rows(statement, "owners")]
@@ -350,10 +391,13 @@ class AccountsBook:
         if not event.legs:
             raise RuleBroken("HOLD_LEGS", "one or two legs", "none")
         require("HOLD_PAID_TO", hold.to, event.legs[0].credit)
+        self._check_business_time(raw, [hold.leg])
         self._check_hold_end(hold, event.legs, event.legs[1:])
 
     def _check_hold_released(self, raw: RawRecord, event: HoldReleased) -> None:
-        self._check_hold_end(self._live(event.hold), event.legs, event.legs)
+        hold = self._live(event.hold)
+        self._check_business_time(raw, [hold.leg])
+        self._check_hold_end(hold, event.legs, event.legs)
 
     def _check_hold_expired(self, raw: RawRecord, event: HoldExpired) -> None:
         hold = self._live(event.hold)
@@ -389,6 +433,8 @@ class AccountsBook:
             (known.public_key, known.subject, known.suite),
             (event.public_key, event.subject, event.suite),
         )
+        # The directory registers a key once: one that comes back here has been revoked there.
+        require("KEY_ONCE", False, event.key_id in self._admitted)
 
     def _check_key_withdrawn(self, raw: RawRecord, event: KeyWithdrawn) -> None:
         if event.key_id in self._ledger.directory.keys:
@@ -400,13 +446,14 @@ class AccountsBook:
         match event:
             case EntryPosted():
                 self._move_all(event.legs)
-                for trade in event.trades:
-                    self._done.add(("trade", event.legs[0].debit.ref, trade))
+                refs = {leg.debit.ref for leg in event.legs}  # one, unless accepted as it is
+                self._done.update(("trade", ref, trade) for ref in refs for trade in event.trades)
                 if event.bank_line is not None:
-                    self._done.add(("line", event.legs[0].debit.ref, event.bank_line))
+                    self._done.update(("line", ref, event.bank_line) for ref in refs)
             case HoldPlaced():
                 self._move_all(event.legs)
-                self._holds[event.hold] = LiveHold(event.legs[0], event.to, event.expires_at_ms)
+                if event.legs:  # none only where two persons have accepted that
+                    self._holds[event.hold] = LiveHold(event.legs[0], event.to, event.expires_at_ms)
             case HoldPosted() | HoldReleased() | HoldExpired():
                 self._move_all(event.legs)
                 self._holds.pop(event.hold, None)
@@ -416,6 +463,7 @@ class AccountsBook:
             case AssetDefined():
                 self._assets[event.asset] = event
             case KeyAdmitted():
+                self._admitted.add(event.key_id)
                 self._keys.add(event.key_id, event.subject, event.public_key)
             case KeyWithdrawn():
                 self._keys.remove(event.key_id)
@@ -450,6 +498,12 @@ def _places(leg: Leg) -> tuple[Place, Place]:
         (debit.holder, leg.asset, debit.purpose, debit.ref),
         (credit.holder, leg.asset, credit.purpose, credit.ref),
     )
+
+
+def _require_no_acts(raw: RawRecord) -> None:
+    """A signature that no rule looks at would pass, in the log, for one that holds."""
+    if isinstance(raw.acts, list):
+        raise RuleBroken("ACT_UNEXPECTED", "no signed statement", f"{len(raw.acts)} acts")
 
 
 def _rows(statement: dict[str, Any], name: str) -> list[dict[str, Any]]:

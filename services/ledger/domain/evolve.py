@@ -30,7 +30,23 @@ def evolve(state: State, event: msgspec.Struct) -> None:
     _EVOLVE[type(event)](state, event)
 
 
-def on_proposed(state: State, event: Proposed) -> None:
+def on_key_proposed(state: State, event: KeyProposed) -> None:
+    _open_proposal(state, event)
+
+
+def on_key_revocation_proposed(state: State, event: KeyRevocationProposed) -> None:
+    _open_proposal(state, event)
+
+
+def on_override_proposed(state: State, event: OverrideProposed) -> None:
+    _open_proposal(state, event)
+
+
+def on_identities_proposed(state: State, event: IdentitiesProposed) -> None:
+    _open_proposal(state, event)
+
+
+def _open_proposal(state: State, event: Proposed) -> None:
     state.proposals[event.proposal] = Proposal(event.proposed_by, event)
 
 
@@ -67,10 +83,10 @@ def on_book_halted(state: State, event: BookHalted) -> None:
 
 
 _EVOLVE: dict[type[msgspec.Struct], Callable[[State, Any], None]] = {
-    KeyProposed: on_proposed,
-    KeyRevocationProposed: on_proposed,
-    OverrideProposed: on_proposed,
-    IdentitiesProposed: on_proposed,
+    KeyProposed: on_key_proposed,
+    KeyRevocationProposed: on_key_revocation_proposed,
+    OverrideProposed: on_override_proposed,
+    IdentitiesProposed: on_identities_proposed,
     ProposalWithdrawn: on_proposal_withdrawn,
     KeyRegistered: on_key_registered,
     KeyRevoked: on_key_revoked,

@@ -1,0 +1,20 @@
+"""The door to PostgreSQL: who needs an engine or a connection takes it, and its type, from here.
+
+SQL itself stays in tables, projections, queries, journal, lease and migrations.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import sqlalchemy as sa
+
+Engine = sa.Engine
+Connection = sa.Connection
+
+POOL_SIZE: Final = 8  # readers: queries, outcome look-ups, projections, frames for followers
+
+
+def open_engine(url: str) -> Engine:
+    """A pool of reading connections; the writing one is the lease's own (kernel/lease.py)."""
+    return sa.create_engine(url, pool_size=POOL_SIZE, max_overflow=POOL_SIZE)
