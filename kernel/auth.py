@@ -58,7 +58,7 @@ class TokenVerifier:
         fingerprint = hashlib.sha256(token.encode("utf-8", "replace")).digest()
         remembered = self._remembered.get(fingerprint)
         if remembered is None:
-            remembered = self._check(token)
+            remembered = self._check(token, now_s)
             self._remembered[fingerprint] = remembered
             while len(self._remembered) > MAX_REMEMBERED:
                 self._remembered.popitem(last=False)
@@ -67,7 +67,7 @@ class TokenVerifier:
             raise _refuse("TOKEN_EXPIRED", f"token expired at {expires_s}, it is {now_s}")
         return caller
 
-    def _check(self, token: str) -> tuple[int, Caller]:
+    def _check(self, token: str, now_s: int) -> tuple[int, Caller]:
         try:
             header = jws.extract_compact(token.encode()).headers()
             iss, key, allowed = self._issuers[str(header.get("kid"))]
@@ -80,14 +80,18 @@ class TokenVerifier:
             raise _refuse("TOKEN_ISSUER", f"expected issuer {iss}, got {claims.get('iss')}")
         if claims.get("aud") != AUDIENCE:
             raise _refuse("TOKEN_AUDIENCE", f"expected {AUDIENCE}, got {claims.get('aud')}")
-        return _claims_to_caller(claims, allowed)
+        return _claims_to_caller(claims, allowed, now_s)
 
 
-def _claims_to_caller(claims: Mapping[str, Any], allowed: frozenset[str]) -> tuple[int, Caller]:
-    sub, exp = claims.get("sub"), claims.get("exp")
+def _claims_to_caller(
+    claims: Mapping[str, Any], allowed: frozenset[str], now_s: int
+) -> tuple[int, Caller]:
+    sub, exp, nbf = claims.get("sub"), claims.get("exp"), claims.get("nbf")
     roles, holders = claims.get("roles", []), claims.get("holders", [])
     if not isinstance(sub, str) or not sub or len(sub) > 200 or type(exp) is not int:
         raise _refuse("TOKEN_MALFORMED", "expected sub as text and exp as whole seconds")
+    if nbf is not None and (type(nbf) is not int or nbf > now_s + CLOCK_SKEW_S):
+        raise _refuse("TOKEN_NOT_YET_VALID", f"token is valid from {nbf}, it is {now_s}")
     for claim in (roles, holders):
         if not isinstance(claim, list) or not all(isinstance(item, str) for item in claim):
             raise _refuse("TOKEN_MALFORMED", "expected roles and holders as lists of text")

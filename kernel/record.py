@@ -9,16 +9,19 @@ SHA-256(salt || record): the only thing a public tree ever shows of it.
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any, Final
 
 import msgspec
 
 from kernel.errors import InvariantBroken, Refused
-from kernel.values import Act, Actor
+from kernel.values import MAX_INTEGER, Act, Actor
 
 MAX_RECORD_BYTES: Final = 64 * 1024
 SALT_BYTES: Final = 16
 COMMITMENT_BYTES: Final = 32
+
+_LONG_NUMBER = re.compile(rb"[0-9]{16}")
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +83,7 @@ _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 def encode_record(record: Record) -> bytes:
     """The canonical bytes, made once."""
     data = _encode(record)
+    _refuse_long_integers(data)
     if len(data) > MAX_RECORD_BYTES:
         raise Refused(
             "EVENT_TOO_LARGE",
@@ -88,6 +92,23 @@ def encode_record(record: Record) -> bytes:
             actual=len(data),
         )
     return data
+
+
+def _refuse_long_integers(data: bytes) -> None:
+    """Integers below 2^53, so that every JSON reader reads them exactly; raises InvariantBroken.
+
+    Sixteen digits in a row are rare: only then is the record walked.
+    """
+    if _LONG_NUMBER.search(data) and not _integers_fit(msgspec.json.decode(data)):
+        raise InvariantBroken("expected integers below 2^53 in an event record")
+
+
+def _integers_fit(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_integers_fit, value.values()))
+    if isinstance(value, list):
+        return all(map(_integers_fit, value))
+    return not isinstance(value, int) or -MAX_INTEGER <= value <= MAX_INTEGER
 
 
 def decode_record(data: bytes) -> RawRecord:
@@ -131,6 +152,7 @@ class EventTypes:
         """
         raw = decode_record(data)
         body = self.decode(raw)
+        _refuse_long_integers(data)
         again = _encode(
             Record(
                 acts=raw.acts,

@@ -408,11 +408,9 @@ class Writer(Generic[S]):
         for event in events:
             self._evolve(event, ask.cause)
         decided.events.extend(stored)
-        if digest is not None and len(stored) == 1:
-            decided.keys.append(EventKey(ask.id, ask.caller.principal, digest))
-            return
-        decided.keys.extend([None] * len(stored))
-        if digest is not None:
+        key = None if digest is None else EventKey(ask.id, ask.caller.principal, digest)
+        decided.keys.extend((key, *[None] * (len(stored) - 1)))
+        if digest is not None and len(stored) > 1:
             decided.outcomes.append(
                 Outcome(ask.id, ask.caller.principal, digest, position, len(stored), None)
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from kernel.errors import InvariantBroken
 from kernel.frames import Frame, StoredEvent
@@ -15,7 +15,9 @@ class MemoryJournal:
         self.epoch = 0
         self._events: list[StoredEvent] = []
         self._frames: list[Frame] = []
-        self._outcomes: dict[tuple[str, str], Outcome] = {}
+        # As in PostgreSQL: what the events' keys say, and the rows of their own.
+        self._keyed: dict[tuple[str, str], Outcome] = {}
+        self._others: dict[tuple[str, str], Outcome] = {}
 
     def append(self, batch: Batch) -> None:
         if batch.epoch != self.epoch:
@@ -25,15 +27,12 @@ class MemoryJournal:
                 raise InvariantBroken(
                     f"{self.book}: expected position {len(self._events) + i}, got {event.position}"
                 )
-        outcomes: dict[tuple[str, str], Outcome] = {}
-        for outcome in _all_outcomes(batch):
-            key = (outcome.id, outcome.principal)
-            if key in outcomes or key in self._outcomes:
-                raise InvariantBroken(f"{self.book}: a second outcome for {key}")
-            outcomes[key] = outcome
+        keyed = _unique(self.book, _keyed_outcomes(batch), self._keyed)
+        others = _unique(self.book, batch.outcomes, self._others)
         self._events.extend(batch.events)
         self._frames.extend(batch.frames)
-        self._outcomes.update(outcomes)
+        self._keyed.update(keyed)
+        self._others.update(others)
 
     def head(self) -> int:
         return len(self._events)
@@ -49,16 +48,27 @@ class MemoryJournal:
 
     def find_outcomes(self, ids: Sequence[str]) -> list[Outcome]:
         wanted = set(ids)
-        return [outcome for outcome in self._outcomes.values() if outcome.id in wanted]
+        return [one for one in (self._keyed | self._others).values() if one.id in wanted]
 
     def outcomes_since(self, id_floor: str) -> Iterator[Outcome]:
-        for outcome in list(self._outcomes.values()):
+        for outcome in (self._keyed | self._others).values():
             if outcome.id >= id_floor:
                 yield outcome
 
 
-def _all_outcomes(batch: Batch) -> Iterator[Outcome]:
+def _unique(
+    book: str, outcomes: Iterable[Outcome], known: Mapping[tuple[str, str], Outcome]
+) -> dict[tuple[str, str], Outcome]:
+    fresh: dict[tuple[str, str], Outcome] = {}
+    for outcome in outcomes:
+        key = (outcome.id, outcome.principal)
+        if key in fresh or key in known:
+            raise InvariantBroken(f"{book}: a second outcome for {key}")
+        fresh[key] = outcome
+    return fresh
+
+
+def _keyed_outcomes(batch: Batch) -> Iterator[Outcome]:
     for event, key in zip(batch.events, batch.keys, strict=True):
         if key is not None:
             yield Outcome(key.id, key.principal, key.digest, event.position, 1, None)
-    yield from batch.outcomes

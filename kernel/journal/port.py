@@ -4,7 +4,8 @@
 - atomic: events, outcomes and frames of a batch are there together or not at all
 - ordered, gapless: events stand at 0, 1, 2, ...; a batch that does not continue is refused
 - fenced: a batch under an epoch that is not the book's current one is refused
-- idempotent: no. The writer looks ids up first; a second (id, principal) is InvariantBroken
+- idempotent: no. The writer looks ids up first; a second effect of one (id, principal) is
+  InvariantBroken, because the first event of every accepted command carries its key
 - concurrent: one writer per book at a time; any number of readers
 
 Methods block: callers in an event loop run them in a thread of their own.
@@ -56,7 +57,7 @@ class Outcome(NamedTuple):
 
 
 class EventKey(NamedTuple):
-    """Of an accepted command with one event the journal row itself is the outcome."""
+    """On the first event of an accepted command; of one with one event it is the whole outcome."""
 
     id: str
     principal: str
@@ -68,7 +69,7 @@ class Batch(NamedTuple):
 
     epoch: int
     events: Sequence[StoredEvent]
-    # One per event: the command it alone is the outcome of, or None.
+    # One per event: the command whose first event it is, or None.
     keys: Sequence[EventKey | None]
     # Outcomes of refused commands and of commands with several events.
     outcomes: Sequence[Outcome]

@@ -227,10 +227,12 @@ class PostgresJournal:
 
     def find_outcomes(self, ids: Sequence[str]) -> list[Outcome]:
         wanted = sa.bindparam("ids", list(ids), type_=ARRAY(UUID(as_uuid=False)))
-        return [
+        found = [
             *self._outcomes_of_events(events.c.command_id == sa.any_(wanted)),
             *self._other_outcomes(outcomes.c.command_id == sa.any_(wanted)),
         ]
+        # A command with several events has both rows; the second one says how many.
+        return list({(one.principal, one.id): one for one in found}.values())
 
     def outcomes_since(self, id_floor: str) -> Iterator[Outcome]:
         yield from self._outcomes_of_events(events.c.command_id >= id_floor)

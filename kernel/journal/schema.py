@@ -20,7 +20,7 @@ events = sa.Table(
     sa.Column("position", sa.BigInteger, primary_key=True),
     sa.Column("record", BYTEA, nullable=False),
     sa.Column("salt", BYTEA, nullable=False),
-    # Of an accepted command with one event this row is the outcome; null for all other events.
+    # On the first event of an accepted command; of one with one event this row is the outcome.
     sa.Column("principal", sa.Text),
     sa.Column("command_id", UUID(as_uuid=False)),
     sa.Column("digest", BYTEA),

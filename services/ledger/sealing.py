@@ -153,6 +153,7 @@ class Sealer:
             if size < self._floor[1].size:
                 return pending is not None
             await asyncio.to_thread(self._pass_floor, *self._floor)
+            self._wake()  # what was signed before the restart is proven again
         if size <= self.published.size:
             return pending is not None
         checkpoint = Checkpoint(self.published.origin, size, root)

@@ -27,6 +27,7 @@ class BankAdvice(
     amount_fen: int
     asset: str
     bank: str
+    clearing_house: str
     holder: str
     line: str
 

@@ -208,14 +208,19 @@ def debit_available(state: State, entry: PostEntry, context: Context) -> Basis:
         own = leg.credit.holder == leg.debit.holder
         if leg.credit.purpose == Purpose.RETIRED and own:
             _check_claim(state.assets[leg.asset], entry)
-        elif not (
-            (leg.credit.purpose == Purpose.AVAILABLE and not leg.credit.ref)
-            or (leg.credit.purpose == Purpose.TRADING and own and leg.credit.ref)
-        ):
+        elif leg.credit.purpose == Purpose.TRADING and own and leg.credit.ref:
+            _check_venue(state, leg.credit.ref)
+        elif leg.credit.purpose != Purpose.AVAILABLE or leg.credit.ref:
             raise _bad_credit(leg)
     if entry.claim is not None and all(leg.credit.purpose != Purpose.RETIRED for leg in entry.legs):
         raise Refused("CLAIM_WITHOUT_RETIREMENT", "a claim goes with units retired", Kind.INVALID)
     return Basis()
+
+
+def _check_venue(state: State, ref: str) -> None:
+    """What is allocated to a venue nobody speaks for could never be released again."""
+    if all(key.subject != f"venue:{ref}" for key in state.keys.values()):
+        raise Refused("UNKNOWN_VENUE", f"no venue {ref!r} has a key", Kind.UNKNOWN, venue=ref)
 
 
 def _check_claim(asset: AssetDefined, entry: PostEntry) -> None:
@@ -287,6 +292,7 @@ def debit_external(state: State, entry: PostEntry, context: Context) -> Basis:
         raise _bad_credit(leg)
     advice = signed_statement(state, context, BankAdvice, f"bank:{bank}")
     check_same("bank", advice.bank, bank)
+    check_same("clearing_house", advice.clearing_house, leg.debit.holder)
     check_same("asset", advice.asset, leg.asset)
     check_same("holder", advice.holder, leg.credit.holder)
     check_same("amount_fen", advice.amount_fen, leg.amount)

@@ -336,6 +336,7 @@ class AccountsBook:
             "amount_fen": leg.amount,
             "asset": leg.asset,
             "bank": bank,
+            "clearing_house": leg.debit.holder,
             "holder": leg.credit.holder,
             "kind": "bank-advice",
             "line": event.bank_line,

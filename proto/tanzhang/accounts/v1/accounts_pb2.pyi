@@ -504,11 +504,11 @@ class Hold(_message.Message):
     def serials(self) -> _containers.RepeatedCompositeFieldContainer[Global___SerialRange]: ...
     @_builtins.property
     def to(self) -> Global___Account:
-        """Where a post of the hold goes; this account's holder may post or release it."""
+        """Somebody's available account, where a post of the hold goes; its holder may post or release."""
 
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
-        """Empty `to.ref` and purpose available or trading. Absent: until it is posted or released."""
+        """Absent: until it is posted or released."""
 
     def __init__(
         self,
