@@ -1,0 +1,1 @@
+"""`tanzhang`: the operator's tool. It talks to services through their contracts alone."""

@@ -1,0 +1,144 @@
+"""`tanzhang`: its commands, and the one place where their errors become a line and an exit code.
+
+0 yes; 1 no, a check failed or something is not as it should be; 2 could not try; 130 interrupted.
+Never a traceback, unless TANZHANG_TRACEBACK is set. What a command needs is imported when it runs,
+so that who verifies a receipt loads no library that could speak to a network.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli import demo, ledger, verify
+from cli.errors import NO, NOT_TRIED, CliError
+from cli.replay import vrod
+from kernel.errors import Kind, Refused, TanzhangError
+
+INTERRUPTED = 130
+
+Folder = Annotated[Path, typer.Option("--dir", help="data folder")]
+
+app = typer.Typer(
+    help="碳账: carbon accounts that strangers can check.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # the same help on every terminal
+)
+clock_app = typer.Typer(help="The development clock.", no_args_is_help=True)
+replay_app = typer.Typer(help="Replay published data.", no_args_is_help=True)
+
+
+@app.command()
+def up(
+    directory: Folder = Path("var"),
+    port: Annotated[
+        int | None, typer.Option(help="of accounts; the others take the next free ones")
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="return once everything serves, and leave it running")
+    ] = False,
+) -> None:
+    """Start everything: PostgreSQL, NATS, all services."""
+    from cli.up import run_attached, run_detached  # noqa: PLC0415 - see the module
+
+    (run_detached if detach else run_attached)(directory, port)
+
+
+@app.command()
+def down(directory: Folder = Path("var")) -> None:
+    """Stop what `up` started, in order; if nothing runs, say so."""
+    from cli.up import stop  # noqa: PLC0415
+
+    stop(directory)
+
+
+@app.command()
+def status(
+    directory: Folder = Path("var"),
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """What runs, how far the ledger is, what is wrong.
+
+    Exit codes: 0 all is well, 1 something is not, 2 nothing runs.
+    """
+    from cli.status import show  # noqa: PLC0415
+
+    raise typer.Exit(show(directory, as_json))
+
+
+@clock_app.callback()
+def clock() -> None:
+    """The development clock."""
+
+
+# A duration that begins with a minus is a wrong duration, and not an unknown option.
+@clock_app.command("advance", context_settings={"ignore_unknown_options": True})
+def clock_advance(
+    duration: Annotated[str, typer.Argument(help="2d, 3h, 90m, 10s or 250ms")],
+    directory: Folder = Path("var"),
+) -> None:
+    """Move the development clock of every process forward."""
+    from cli.clock import advance  # noqa: PLC0415
+
+    offset_ms = advance(directory, duration)
+    typer.echo(f"the clock of {directory} is {offset_ms} ms ahead")
+
+
+@replay_app.callback()
+def replay() -> None:
+    """Replay published data."""
+
+
+app.command("demo")(demo.demo)
+app.command("verify")(verify.verify)
+app.add_typer(ledger.app, name="ledger")
+app.add_typer(clock_app, name="clock")
+app.add_typer(replay_app, name="replay")
+replay_app.command("vrod")(vrod.vrod)
+
+
+def main() -> None:
+    """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a character gets a question mark, not a failed command.
+        getattr(stream, "reconfigure", lambda **_: None)(errors="replace")
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """One command; answers its exit code, having said on standard error what went wrong."""
+    try:
+        code = app(list(arguments), prog_name="tanzhang", standalone_mode=False)
+    except Exception as error:
+        if os.environ.get("TANZHANG_TRACEBACK"):
+            raise
+        message, code = _told(error)
+        typer.echo(message, err=True)
+    return code if isinstance(code, int) else 0
+
+
+def _told(error: Exception) -> tuple[str, int]:
+    """What a person is told, and the exit code."""
+    match error:
+        case CliError():
+            return f"tanzhang: {error.message}", error.exit_code
+        case Refused(kind=Kind.INVALID):
+            return f"tanzhang: {error.message}", NOT_TRIED
+        case Refused():
+            return f"tanzhang: refused: {error.message} ({error.reason})", NO
+        case TanzhangError():
+            return f"tanzhang: {error}", NOT_TRIED
+        case typer.TyperException():
+            return f"tanzhang: {error.format_message()}", NOT_TRIED
+        case typer.Abort():
+            return "tanzhang: ended", INTERRUPTED
+        case OSError():
+            return f"tanzhang: {error}", NOT_TRIED
+    return f"tanzhang: a fault of ours: {type(error).__name__}: {error}", NOT_TRIED

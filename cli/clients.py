@@ -1,0 +1,500 @@
+"""The services as the tools call them: plain values in and out, one token per person, deadlines.
+
+Every batch answers one outcome per item, in order; a refused item is an outcome, not an exception.
+What was refused as a whole, or could not be reached, is raised in its family (kernel/errors.py).
+The only module of the tools that knows gRPC.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Final, Protocol, Self, TypeVar
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+from tanzhang.accounts.v1 import accounts_pb2 as accounts
+from tanzhang.accounts.v1 import accounts_pb2_grpc
+from tanzhang.kernel.v1 import items_pb2, journal_pb2, journal_pb2_grpc
+from tanzhang.ledger.v1 import ledger_pb2 as ledger
+from tanzhang.ledger.v1 import ledger_pb2_grpc
+
+from kernel.acts import SUITE_ED25519
+from kernel.errors import InvariantBroken
+from kernel.frames import StoredEvent
+from kernel.rpc.client import OwnerSource, call, open_channel
+from kernel.rpc.items import act_message, timestamp_of
+from kernel.values import Act
+
+MAX_ENTRIES: Final = 1000  # per call: about a megabyte, answered within tens of milliseconds
+MAX_POSITIONS: Final = 500  # per call: proofs and records of 500 events stay below a few megabytes
+PROOF_DEADLINE_S: Final = 30.0  # the ledger itself waits until its log covers the position
+REMINT_AFTER_S: Final = 300.0  # far below the life of a token
+OWNERS: Final = {"accounts": "accounts", "ledger": "ledger"}  # book: the service that owns it
+
+T = TypeVar("T")
+
+
+class Door(Protocol):
+    """Where the services are and who may speak to them: cli/workspace.py."""
+
+    def target(self, service: str) -> str:
+        """host:port of a service."""
+        ...
+
+    def token(self, sub: str, roles: Iterable[str] = (), holders: Iterable[str] = ()) -> str:
+        """A signed token for this person."""
+        ...
+
+
+@dataclass(frozen=True)
+class Persona:
+    """Somebody who calls: a subject, its roles, and the holders it operates for."""
+
+    sub: str
+    roles: tuple[str, ...] = ()
+    holders: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Account:
+    """A ledger account without its asset; `purpose` is the word the events use: available, …"""
+
+    holder: str
+    purpose: str = "available"
+    ref: str = ""
+
+
+@dataclass(frozen=True)
+class SerialRange:
+    """Serials first..last of one batch, both included."""
+
+    batch: str
+    first: int
+    last: int
+
+    @property
+    def amount(self) -> int:
+        return self.last - self.first + 1
+
+
+@dataclass(frozen=True)
+class Leg:
+    """`amount` in the asset's unit leaves `debit` and reaches `credit`."""
+
+    debit: Account
+    credit: Account
+    asset: str
+    amount: int
+    serials: tuple[SerialRange, ...] = ()
+
+
+@dataclass(frozen=True)
+class Claim:
+    beneficiary: str
+    purpose: str
+    details: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """`on_ms` None: the business time is the recording."""
+
+    id: str
+    legs: tuple[Leg, ...]
+    on_ms: int | None = None
+    claim: Claim | None = None
+    acts: tuple[Act, ...] = ()
+
+
+@dataclass(frozen=True)
+class Holder:
+    """`kind` is the word the events use: enterprise, settlement_bank, venue, programme, foreign."""
+
+    id: str
+    holder: str
+    kind: str
+    name: str
+    uscc: str = ""
+
+
+@dataclass(frozen=True)
+class Asset:
+    """`unit` is t, fen or certificate; `programme` the holder that issues it, empty for money."""
+
+    id: str
+    asset: str
+    unit: str
+    name: str
+    programme: str = ""
+    serialised: bool = False
+    backdating_days: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one item: a position when it is recorded, a reason when it was refused."""
+
+    id: str
+    position: int | None = None
+    repeated: bool = False
+    reason: str = ""
+    message: str = ""
+    details: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def accepted(self) -> bool:
+        return self.position is not None
+
+
+@dataclass(frozen=True)
+class Balance:
+    account: Account
+    asset: str
+    amount: int
+    serials: tuple[SerialRange, ...]
+
+
+@dataclass(frozen=True)
+class Total:
+    """Sums of one asset over all accounts, in its unit; `sum` must be zero."""
+
+    asset: str
+    sum: int
+    issued: int
+    in_circulation: int
+    retired: int
+    negative_accounts: int
+
+
+@dataclass(frozen=True)
+class Movement:
+    position: int
+    debit: Account
+    credit: Account
+    asset: str
+    amount: int
+    on_ms: int
+
+
+@dataclass(frozen=True)
+class Disclosed:
+    """An event's stored bytes and the salt of its commitment."""
+
+    position: int
+    record: bytes
+    salt: bytes
+
+
+@dataclass(frozen=True)
+class Proofs:
+    """Inclusion proofs by position; when the first checkpoint over all of them was published."""
+
+    by_position: Mapping[int, bytes]
+    proven_at_ms: int
+
+
+@dataclass(frozen=True)
+class DirectoryKey:
+    key_id: str
+    subject: str
+    public_key: bytes
+    revoked: bool
+
+
+@dataclass(frozen=True)
+class BookStatus:
+    """`folded` and `proven` count events; `halt` says rule and position, empty when in order."""
+
+    book: str
+    folded: int
+    proven: int
+    halt: str
+
+
+class Books:
+    """Both services behind one door. Use with `async with`; not to be shared between loops."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._tokens: dict[Persona, tuple[float, str]] = {}
+
+    async def __aenter__(self) -> Self:
+        for service in ("accounts", "ledger"):
+            self._channels[service] = open_channel(self._door.target(service))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for channel in self._channels.values():
+            await channel.close(None)
+
+    def _token(self, who: Persona) -> str:
+        minted_s, token = self._tokens.get(who, (0.0, ""))
+        if not token or time.monotonic() - minted_s > REMINT_AFTER_S:
+            token = self._door.token(who.sub, who.roles, who.holders)
+            self._tokens[who] = (time.monotonic(), token)
+        return token
+
+    @property
+    def _accounts(self) -> Any:
+        return accounts_pb2_grpc.AccountsServiceStub(self._channels["accounts"])
+
+    @property
+    def _ledger(self) -> Any:
+        return ledger_pb2_grpc.LedgerServiceStub(self._channels["ledger"])
+
+    # ---- what changes the accounts book ---------------------------------------------------------
+
+    async def register_holders(self, who: Persona, holders: Sequence[Holder]) -> list[Outcome]:
+        items = [
+            accounts.Holder(
+                id=one.id,
+                holder=one.holder,
+                kind=accounts.HolderKind.Value(f"HOLDER_KIND_{one.kind.upper()}"),
+                uscc=one.uscc,
+                name=one.name,
+            )
+            for one in holders
+        ]
+        request = accounts.RegisterHoldersRequest(holders=items)
+        return await self._batch(self._accounts.RegisterHolders, request, who, holders)
+
+    async def define_assets(self, who: Persona, assets: Sequence[Asset]) -> list[Outcome]:
+        items = [
+            accounts.Asset(
+                id=one.id,
+                asset=one.asset,
+                unit=accounts.Unit.Value(f"UNIT_{one.unit.upper()}"),
+                programme=one.programme,
+                serialised=one.serialised,
+                name=one.name,
+                backdating_days=one.backdating_days,
+            )
+            for one in assets
+        ]
+        request = accounts.DefineAssetsRequest(assets=items)
+        return await self._batch(self._accounts.DefineAssets, request, who, assets)
+
+    async def post_entries(self, who: Persona, entries: Sequence[Entry]) -> list[Outcome]:
+        """Decided in this order, so an entry may use what an earlier one of the call brought."""
+        request = accounts.PostEntriesRequest(entries=[_entry_message(one) for one in entries])
+        return await self._batch(self._accounts.PostEntries, request, who, entries)
+
+    async def outcomes(self, who: Persona, ids: Sequence[str]) -> list[Outcome]:
+        """What became of these ids; those never carried out or refused are left out."""
+        request = accounts.GetOutcomesRequest(ids=ids)
+        response = await call(self._accounts.GetOutcomes, request, self._token(who))
+        return [_outcome(one) for one in response.results]
+
+    async def _batch(
+        self, method: Any, request: Any, who: Persona, items: Sequence[Any]
+    ) -> list[Outcome]:
+        response = await call(method, request, self._token(who))
+        answered, asked = [one.id for one in response.results], [one.id for one in items]
+        if answered != asked:
+            raise InvariantBroken(f"expected one result per item in order, got {len(answered)}")
+        return [_outcome(one) for one in response.results]
+
+    # ---- what reads the accounts book -----------------------------------------------------------
+
+    async def balances(
+        self, who: Persona, holder: str, asset: str = "", min_position: int = 0
+    ) -> list[Balance]:
+        request = accounts.GetBalancesRequest(holder=holder, asset=asset, min_position=min_position)
+        response = await call(self._accounts.GetBalances, request, self._token(who))
+        return [
+            Balance(_account(one.account), one.asset, one.amount, _ranges(one.serials))
+            for one in response.balances
+        ]
+
+    async def totals(self, who: Persona, asset: str = "", min_position: int = 0) -> list[Total]:
+        request = accounts.GetTotalsRequest(asset=asset, min_position=min_position)
+        response = await call(self._accounts.GetTotals, request, self._token(who))
+        return [
+            Total(
+                asset=one.asset,
+                sum=one.sum,
+                issued=one.issued,
+                in_circulation=one.in_circulation,
+                retired=one.retired,
+                negative_accounts=one.negative_accounts,
+            )
+            for one in response.totals
+        ]
+
+    async def serial_history(
+        self, who: Persona, asset: str, batch: str, serial: int, min_position: int = 0
+    ) -> list[Movement]:
+        request = accounts.GetSerialHistoryRequest(
+            asset=asset, batch=batch, serial=serial, min_position=min_position
+        )
+        response = await call(self._accounts.GetSerialHistory, request, self._token(who))
+        return [
+            Movement(
+                position=one.position,
+                debit=_account(one.debit),
+                credit=_account(one.credit),
+                asset=one.asset,
+                amount=one.amount,
+                on_ms=_instant_ms(one.on),
+            )
+            for one in response.movements
+        ]
+
+    async def disclose(self, who: Persona, book: str, positions: Sequence[int]) -> list[Disclosed]:
+        """Record and salt of some events, to a party of them or an auditor; it is logged."""
+        found: list[Disclosed] = []
+        for part in in_parts(positions, MAX_POSITIONS):
+            if OWNERS[book] == "accounts":
+                request: Any = accounts.DiscloseEventsRequest(positions=part)
+                method = self._accounts.DiscloseEvents
+            else:
+                request = ledger.DiscloseEventsRequest(positions=part)
+                method = self._ledger.DiscloseEvents
+            response = await call(method, request, self._token(who))
+            found += [Disclosed(one.position, one.record, one.salt) for one in response.events]
+        return found
+
+    # ---- journals, whole ------------------------------------------------------------------------
+
+    async def read_events(
+        self, who: Persona, book: str, from_position: int = 0
+    ) -> AsyncIterator[StoredEvent]:
+        """Every stored event of a book up to its head at the time of the call, for an auditor."""
+        source = OwnerSource(self._channels[OWNERS[book]], lambda: self._token(who))
+        async for frame in source.frames(book, from_position):
+            for event in frame.events:
+                if event.position >= from_position:
+                    yield event
+
+    async def next_position(self, who: Persona, book: str) -> int:
+        """As many events as the book has."""
+        stub: Any = journal_pb2_grpc.JournalServiceStub(self._channels[OWNERS[book]])
+        request = journal_pb2.GetHeadRequest(book=book)
+        response = await call(stub.GetHead, request, self._token(who))
+        return int(response.head.next_position)
+
+    # ---- the logs: open to everyone -------------------------------------------------------------
+
+    async def checkpoint(self, book: str) -> bytes:
+        """The log's last published checkpoint, a signed note."""
+        request = ledger.GetCheckpointRequest(book=book)
+        return bytes((await call(self._ledger.GetCheckpoint, request)).checkpoint)
+
+    async def tile(self, book: str, path: str) -> bytes:
+        """A tile or entry bundle by its C2SP path."""
+        request = ledger.GetTileRequest(book=book, path=path)
+        return bytes((await call(self._ledger.GetTile, request)).data)
+
+    async def proofs(self, book: str, positions: Sequence[int]) -> Proofs:
+        """All under one checkpoint; returns once the log covers the highest of them."""
+        request = ledger.GetProofsRequest(book=book, positions=positions)
+        response = await call(self._ledger.GetProofs, request, deadline_s=PROOF_DEADLINE_S)
+        return Proofs(
+            {one.position: one.tlog_proof for one in response.proofs},
+            _instant_ms(response.proven_at),
+        )
+
+    async def status(self) -> list[BookStatus]:
+        response = await call(self._ledger.GetStatus, ledger.GetStatusRequest())
+        return [
+            BookStatus(
+                one.book,
+                one.folded,
+                one.proven,
+                f"{one.halt.rule} at {one.halt.position}" if one.HasField("halt") else "",
+            )
+            for one in response.books
+        ]
+
+    # ---- the key directory ----------------------------------------------------------------------
+
+    async def keys(self) -> list[DirectoryKey]:
+        response = await call(self._ledger.ListKeys, ledger.ListKeysRequest())
+        return [
+            DirectoryKey(one.key_id, one.subject, one.public_key, one.revoked)
+            for one in response.keys
+        ]
+
+    async def propose_key(self, who: Persona, id: str, subject: str, public_key: bytes) -> Outcome:
+        proposal = ledger.KeyRegistration(
+            subject=subject, suite=SUITE_ED25519, public_key=public_key
+        )
+        request = ledger.ProposeRequest(id=id, register_key=proposal)
+        return _outcome((await call(self._ledger.Propose, request, self._token(who))).result)
+
+    async def approve(self, who: Persona, id: str, proposal_id: str) -> Outcome:
+        request = ledger.ApproveRequest(id=id, proposal_id=proposal_id)
+        return _outcome((await call(self._ledger.Approve, request, self._token(who))).result)
+
+
+def in_parts(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    """Consecutive parts of at most `size` items."""
+    return [items[at : at + size] for at in range(0, len(items), size)]
+
+
+def _entry_message(entry: Entry) -> accounts.Entry:
+    return accounts.Entry(
+        id=entry.id,
+        on=None if entry.on_ms is None else timestamp_of(entry.on_ms),
+        legs=[
+            accounts.Leg(
+                debit=_account_message(leg.debit),
+                credit=_account_message(leg.credit),
+                asset=leg.asset,
+                amount=leg.amount,
+                serials=[
+                    accounts.SerialRange(batch=one.batch, first=one.first, last=one.last)
+                    for one in leg.serials
+                ],
+            )
+            for leg in entry.legs
+        ],
+        claim=None
+        if entry.claim is None
+        else accounts.Claim(
+            beneficiary=entry.claim.beneficiary,
+            purpose=entry.claim.purpose,
+            details=entry.claim.details,
+        ),
+        acts=[act_message(act) for act in entry.acts],
+    )
+
+
+def _account_message(account: Account) -> accounts.Account:
+    purpose = accounts.Purpose.Value(f"PURPOSE_{account.purpose.upper()}")
+    return accounts.Account(holder=account.holder, purpose=purpose, ref=account.ref)
+
+
+def _account(message: accounts.Account) -> Account:
+    purpose = accounts.Purpose.Name(message.purpose).removeprefix("PURPOSE_").lower()
+    return Account(message.holder, purpose, message.ref)
+
+
+def _ranges(messages: Iterable[accounts.SerialRange]) -> tuple[SerialRange, ...]:
+    return tuple(SerialRange(one.batch, one.first, one.last) for one in messages)
+
+
+def _outcome(result: items_pb2.ItemResult) -> Outcome:
+    if result.HasField("accepted"):
+        accepted = result.accepted
+        return Outcome(result.id, accepted.first_position, accepted.repeated)
+    refused = result.refused
+    return Outcome(
+        result.id,
+        reason=refused.reason,
+        message=refused.message,
+        details=dict(refused.details),
+    )
+
+
+def _instant_ms(timestamp: Timestamp) -> int:
+    return int(timestamp.seconds) * 1000 + int(timestamp.nanos) // 1_000_000

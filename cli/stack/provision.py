@@ -1,0 +1,288 @@
+"""Everything a data folder holds before its first start: keys, passwords, identities, the policy.
+
+Made once and then only read: running it again changes no byte. Secrets are files of mode 0600 under
+`<dir>/keys/<service>/`; the identities file is signed by the operator (kernel/identities.py), the
+policy is a C2SP tlog-policy. All of it belongs to one user here, so the separation of keys is
+nominal; on a cluster each service gets its own folder and nothing else. Starts nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+import cli
+from cli.stack import StackFault
+from cli.stack.nats import NatsUser, operator, service_permissions
+from cli.stack.postgres import write_secret
+from kernel.acts import public_bytes
+from kernel.config import DEFAULT_LOG_PREFIX
+from kernel.identities import FrameKey, Identities, TokenKey, sign_identities
+from kernel.keys import create_private_key
+from kernel.tlog.errors import TlogError
+from kernel.tlog.note import ED25519, Signer, load_signer
+from kernel.tlog.policy import NONE, Policy, parse_policy
+
+PROJECT = Path(cli.__file__).resolve().parent.parent
+DATABASE = "tanzhang"
+PASSED_ON = ("PATH", "HOME", "LANG")  # all a service gets of its caller's environment
+PASSWORD_BYTES = 24
+FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a service may sign and hear: the books it owns, and those whose frames it follows."""
+
+    books: tuple[str, ...]
+    follows: tuple[str, ...]
+
+
+SERVICES: Mapping[str, Card] = {
+    "accounts": Card(books=("accounts",), follows=("ledger",)),
+    "ledger": Card(books=("ledger",), follows=("accounts", "ledger")),
+}
+BOOKS = tuple(book for card in SERVICES.values() for book in card.books)
+LOG_KEEPER = "ledger"  # the one service that holds the logs' keys
+
+
+@dataclass(frozen=True)
+class Provisioned:
+    """A folder that has everything; passwords by user name, secrets not shown when printed."""
+
+    directory: Path
+    log_prefix: str
+    operator_vkey: str
+    nats_users: tuple[NatsUser, ...]
+    database_passwords: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.directory})"
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where a process listens and what it connects to."""
+
+    port: int
+    metrics_port: int
+    database_url: str
+    nats_url: str
+    peers: Mapping[str, str]
+
+
+def code_path() -> str:
+    """PYTHONPATH of our processes: this code, before any other copy that may be installed."""
+    return os.pathsep.join(str(path) for path in (PROJECT, PROJECT / "proto"))
+
+
+def keys_folder(directory: Path, owner: str) -> Path:
+    return directory / "keys" / owner
+
+
+def identities_file(directory: Path) -> Path:
+    return directory / "keys" / "identities.note"
+
+
+def policy_file(directory: Path) -> Path:
+    return directory / "policy.txt"
+
+
+def clock_file(directory: Path) -> Path:
+    return directory / "clock.offset"
+
+
+def issuer_key(directory: Path) -> Ed25519PrivateKey:
+    """The development issuer's key: whoever has it may assert any role."""
+    return create_private_key(keys_folder(directory, "issuer") / "token.key")
+
+
+def institution_key(directory: Path, name: str) -> Ed25519PrivateKey:
+    """The key of a bank, a venue or an authority of a demo; development only."""
+    if not FILE_NAME.fullmatch(name):
+        raise StackFault(f"institution: expected letters, digits and ._- , got {name!r}")
+    return create_private_key(keys_folder(directory, "institutions") / f"{name}.key")
+
+
+def operator_signer(directory: Path) -> Signer:
+    """The operator's key. Raises StackFault if the folder has none, or a damaged one."""
+    return _load_signer(_operator_file(directory))
+
+
+def known_prefix(directory: Path) -> str:
+    """The prefix of the folder's log origins, as it was chosen at its first start."""
+    return operator_signer(directory).name.removesuffix("/operator")
+
+
+def provision(workspace_dir: Path, log_prefix: str | None = None) -> Provisioned:
+    """Make what is missing in a data folder; answers what its processes need to be started.
+
+    Without `log_prefix` it is the one the folder has, in a new folder DEFAULT_LOG_PREFIX. Raises
+    StackFault if the folder was made under another prefix (an origin never changes), if its policy
+    does not know one of its logs, or if a file of it is damaged.
+    """
+    directory = workspace_dir.absolute()
+    for folder in ("keys", "logs", "checkpoints", "receipts"):
+        (directory / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+    signer = _ensure_operator(_operator_file(directory), log_prefix)
+    prefix = signer.name.removesuffix("/operator")
+    logs = [
+        _signer(keys_folder(directory, LOG_KEEPER) / "logs" / f"{book}.skey", f"{prefix}/{book}")
+        for book in BOOKS
+    ]
+    _write_if_changed(
+        identities_file(directory), sign_identities(_identities(directory, prefix), signer)
+    )
+    _ensure_policy(policy_file(directory), logs)
+    return Provisioned(
+        directory,
+        prefix,
+        signer.verifier.vkey,
+        (
+            operator(_password(directory, "operator", "nats")),
+            *(
+                service_permissions(
+                    name, card.books, card.follows, _password(directory, name, "nats")
+                )
+                for name, card in SERVICES.items()
+            ),
+        ),
+        {name: _password(directory, name, "database") for name in SERVICES},
+    )
+
+
+def service_environment(
+    provisioned: Provisioned,
+    service: str,
+    endpoints: Endpoints,
+    extra: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """The whole environment of one process; of the caller's own only PASSED_ON.
+
+    `extra` goes on top: crash points (TANZHANG_CRASH) and the like, only ever when asked for.
+    """
+    directory = provisioned.directory
+    keys = keys_folder(directory, service)
+    environment = {
+        **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
+        "PYTHONPATH": code_path(),
+        "TANZHANG_MODE": "development",
+        "TANZHANG_DATABASE_URL": endpoints.database_url,
+        "TANZHANG_NATS_URL": endpoints.nats_url,
+        "TANZHANG_LISTEN": f"127.0.0.1:{endpoints.port}",
+        "TANZHANG_METRICS_PORT": str(endpoints.metrics_port),
+        "TANZHANG_IDENTITIES": str(identities_file(directory)),
+        "TANZHANG_OPERATOR_VKEY": provisioned.operator_vkey,
+        "TANZHANG_FRAME_KEY": str(keys / "frame.key"),
+        "TANZHANG_TOKEN_KEY": str(keys / "token.key"),
+        "TANZHANG_LOG_PREFIX": provisioned.log_prefix,
+        "TANZHANG_CLOCK_FILE": str(clock_file(directory)),
+    }
+    for peer, target in endpoints.peers.items():
+        environment[f"TANZHANG_PEER_{peer.upper()}"] = target
+    if service == LOG_KEEPER:
+        environment["TANZHANG_LOG_KEYS"] = str(keys / "logs")
+        environment["TANZHANG_CHECKPOINTS"] = str(directory / "checkpoints")
+    return {**environment, **(extra or {})}
+
+
+def _identities(directory: Path, prefix: str) -> Identities:
+    def public(owner: str, key: str) -> str:
+        made = create_private_key(keys_folder(directory, owner) / f"{key}.key")
+        return base64.b64encode(public_bytes(made)).decode()
+
+    return Identities(
+        frames=[
+            FrameKey(list(card.books), public(name, "frame")) for name, card in SERVICES.items()
+        ],
+        tokens=[
+            TokenKey(f"{prefix}/issuer", public("issuer", "token"), ["*"]),
+            *(
+                TokenKey(
+                    f"service:{name}",
+                    public(name, "token"),
+                    [f"follow:{book}" for book in card.follows],
+                )
+                for name, card in SERVICES.items()
+            ),
+        ],
+        v=1,
+    )
+
+
+def _ensure_policy(path: Path, logs: list[Signer]) -> None:
+    """Written once: afterwards it is its reader's, who may add witnesses to it."""
+    ours = Policy()
+    for log in logs:
+        ours.add_log(log.verifier.vkey)
+    ours.set_quorum(NONE)
+    if not path.exists():
+        _write_if_changed(path, ours.encode())
+        return
+    try:
+        known = {log.key.vkey for log in parse_policy(path.read_bytes()).logs}
+    except TlogError as error:
+        raise StackFault(f"{path}: {error}") from error
+    missing = [log.name for log in logs if log.verifier.vkey not in known]
+    if missing:
+        raise StackFault(
+            f"{path}: expected the keys of {', '.join(missing)}, got none: put them in, or delete "
+            "the file to have it written again"
+        )
+
+
+def _operator_file(directory: Path) -> Path:
+    return keys_folder(directory, "operator") / "operator.skey"
+
+
+def _ensure_operator(path: Path, log_prefix: str | None) -> Signer:
+    if log_prefix is None and path.exists():
+        return _load_signer(path)
+    return _signer(path, f"{log_prefix or DEFAULT_LOG_PREFIX}/operator")
+
+
+def _signer(path: Path, name: str) -> Signer:
+    if not path.exists():
+        made = Signer(name, ED25519, secrets.token_bytes(32))
+        write_secret(path, made.private() + "\n")
+    signer = _load_signer(path)
+    if signer.name != name:
+        raise StackFault(
+            f"{path}: expected the key {name}, got {signer.name}: the origin of a log never "
+            "changes, use another folder for another prefix"
+        )
+    return signer
+
+
+def _load_signer(path: Path) -> Signer:
+    try:
+        return load_signer(path.read_text(encoding="ascii").strip())
+    except FileNotFoundError:
+        raise StackFault(f"expected a key in {path}, found no file") from None
+    except (TlogError, ValueError) as error:
+        raise StackFault(f"{path}: {error}") from error
+
+
+def _password(directory: Path, owner: str, server: str) -> str:
+    path = keys_folder(directory, owner) / f"{server}.password"
+    if not path.exists():
+        write_secret(path, secrets.token_hex(PASSWORD_BYTES) + "\n")
+    return path.read_text(encoding="ascii").strip()
+
+
+def _write_if_changed(path: Path, data: bytes) -> None:
+    if path.exists() and path.read_bytes() == data:
+        return
+    fresh = path.with_suffix(".new")
+    with fresh.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
