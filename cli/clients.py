@@ -205,6 +205,16 @@ class DirectoryKey:
 
 
 @dataclass(frozen=True)
+class StandingHalt:
+    """Where a log stopped, and by which rule: what an override has to name."""
+
+    position: int
+    rule: str
+    expected: str
+    actual: str
+
+
+@dataclass(frozen=True)
 class BookStatus:
     """`folded` and `proven` count events; `halt` says rule and position, empty when in order."""
 
@@ -429,6 +439,23 @@ class Books:
             subject=subject, suite=SUITE_ED25519, public_key=public_key
         )
         request = ledger.ProposeRequest(id=id, register_key=proposal)
+        return _outcome((await call(self._ledger.Propose, request, self._token(who))).result)
+
+    async def standing_halt(self, book: str) -> StandingHalt | None:
+        response = await call(self._ledger.GetStatus, ledger.GetStatusRequest())
+        for one in response.books:
+            if one.book == book and one.HasField("halt"):
+                halt = one.halt
+                return StandingHalt(halt.position, halt.rule, halt.expected, halt.actual)
+        return None
+
+    async def propose_override(
+        self, who: Persona, id: str, book: str, halt: StandingHalt, justification: str
+    ) -> Outcome:
+        override = ledger.Override(
+            book=book, position=halt.position, rule=halt.rule, justification=justification
+        )
+        request = ledger.ProposeRequest(id=id, accept_override=override)
         return _outcome((await call(self._ledger.Propose, request, self._token(who))).result)
 
     async def approve(self, who: Persona, id: str, proposal_id: str) -> Outcome:

@@ -1,7 +1,9 @@
-"""`tanzhang ledger …`: what anybody may ask of the signed logs.
+"""`tanzhang ledger …`: what anybody may ask of the signed logs, and how two persons resume one.
 
 `mirror` keeps a checked copy of a log in a folder (cli/mirror.py), without a token: the logs are
-open. Exit codes: 0 done, 1 the log is not what it says, 2 could not try.
+open. `override` and `approve` take a first and a second person; the development issuer speaks for
+whoever `--person` names. Exit codes: 0 done, 1 no (the log is not what it says, a rule refuses), 2
+could not try.
 """
 
 from __future__ import annotations
@@ -52,6 +54,67 @@ def mirror(
         typer.echo(json.dumps(told, indent=2) if as_json else f"refused: {error}")
         raise typer.Exit(NO) from None
     typer.echo(json.dumps(_told(book, done), indent=2) if as_json else _sentence(done, folder))
+
+
+Person = Annotated[str, typer.Option("--person", help="who acts: a ledger operator")]
+Folder = Annotated[Path, typer.Option("--dir", help="data folder")]
+
+
+@app.command("override")
+def override(
+    book: Annotated[str, typer.Argument(help="the halted book")],
+    why: Annotated[str, typer.Option("--why", help="kept in the ledger's book for ever")],
+    person: Person,
+    directory: Folder = Path("var"),
+) -> None:
+    """Propose that a halted log goes on with its event as it is. A second person must approve."""
+    typer.echo(asyncio.run(_override(book, why, person, directory)))
+
+
+async def _override(book: str, why: str, person: str, directory: Path) -> str:
+    from cli.clients import Books, Persona  # noqa: PLC0415
+    from cli.directory import accept  # noqa: PLC0415
+    from cli.workspace import Workspace  # noqa: PLC0415
+    from kernel.ids import uuid7  # noqa: PLC0415
+
+    workspace = Workspace(directory)
+    workspace.require_running()
+    async with Books(workspace) as books:
+        halt = await books.standing_halt(book)
+        if halt is None:
+            raise CliError(f"{book} is not halted", NO)
+        proposal = uuid7(workspace.clock.now_ms())
+        who = Persona(person, ("ledger-operator",))
+        accept(await books.propose_override(who, proposal, book, halt, why))
+    return (
+        f"{book} at {halt.position}: {halt.rule}: expected {halt.expected}, got {halt.actual}\n"
+        f"proposal {proposal} by {person}: another person approves it with\n"
+        f"tanzhang ledger approve {proposal} --person WHO"
+    )
+
+
+@app.command("approve")
+def approve(
+    proposal: Annotated[str, typer.Argument(help="the id that the first person was given")],
+    person: Person,
+    directory: Folder = Path("var"),
+) -> None:
+    """Approve a proposal of another person: an override, a key, new identities."""
+    asyncio.run(_approve(proposal, person, directory))
+    typer.echo(f"approved by {person}")
+
+
+async def _approve(proposal: str, person: str, directory: Path) -> None:
+    from cli.clients import Books, Persona  # noqa: PLC0415
+    from cli.directory import accept  # noqa: PLC0415
+    from cli.workspace import Workspace  # noqa: PLC0415
+    from kernel.ids import uuid7  # noqa: PLC0415
+
+    workspace = Workspace(directory)
+    workspace.require_running()
+    async with Books(workspace) as books:
+        who = Persona(person, ("ledger-operator",))
+        accept(await books.approve(who, uuid7(workspace.clock.now_ms()), proposal))
 
 
 async def _mirror(
