@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -29,6 +29,7 @@ ALGORITHM: Final = "Ed25519"  # RFC 9864: the curve is named, nothing is negotia
 MAX_TOKEN_CHARS: Final = 8 * 1024
 MAX_REMEMBERED: Final = 10_000
 CLOCK_SKEW_S: Final = 5
+SERVICE_TOKEN_TTL_S: Final = 3600
 HOLDERS: Final = "holders"  # listed beside a key's roles: it may say for whom its subjects act
 SYSTEM_ROLE: Final = "system"  # timers and reactions inside a process; no token ever grants it
 
@@ -126,6 +127,25 @@ def mint_token(
     header = {"alg": ALGORITHM, "kid": key_id(public_bytes(key))}
     jwk = OKPKey.import_key(_jwk(key.public_key(), key.private_bytes_raw()))
     return jwt.encode(header, claims, jwk, registry=_registry)
+
+
+def service_tokens(
+    key: Ed25519PrivateKey, service: str, roles: Iterable[str], clock: Clock
+) -> Callable[[], str]:
+    """Makes the tokens of a service's own calls; its key asserts no more than identities allow."""
+    granted = sorted(roles)
+
+    def mint() -> str:
+        return mint_token(
+            key,
+            iss=f"service:{service}",
+            sub=service,
+            roles=granted,
+            now_ms=clock.now_ms(),
+            ttl_s=SERVICE_TOKEN_TTL_S,
+        )
+
+    return mint
 
 
 def _okp(public: bytes) -> OKPKey:

@@ -1,9 +1,9 @@
 """The follower: another book's frames, verified, in order, each at least once.
 
-It subscribes, then reads from the owner up to its head, then takes frames from the bus; a gap, or
-two seconds behind the announced head, and it reads from the owner again. The bus is not believed:
-a frame from it that does not verify is dropped, counted, and read from the owner instead. Only what
-the owner itself answers is held against the owner.
+It subscribes, then reads from the owner up to its head, then takes frames from the bus; a gap, two
+seconds behind the announced head, or no head for three, and it reads from the owner again. The bus
+is not believed: a frame from it that does not verify is dropped, counted, and read from the owner
+instead. Only what the owner itself answers is held against the owner.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from kernel.frames import Frame, FrameError, KeyLookup, decode_frame, verify_fra
 from kernel.logs import get_logger
 
 BEHIND_AFTER_MS: Final = 2000
+SILENT_AFTER_MS: Final = 3000  # three announcements missed: the bus may be away, the owner need not
 POLL_S: Final = 0.5
 QUEUED_FRAMES: Final = 64  # then the subscription waits, and the consumer's flow control with it
 OWNER_RETRY_S: Final = 0.5
@@ -74,6 +75,7 @@ class Follower:
         self._handler = handler
         self.next_position = next_position
         self._announced = 0
+        self._heard_ms = monotonic_ms()
         self._behind_since_ms: int | None = None
         self._queue: asyncio.Queue[bytes] = asyncio.Queue(QUEUED_FRAMES)
 
@@ -109,6 +111,7 @@ class Follower:
             return
         if head.book == self._book:
             self._announced = head.next_position
+            self._heard_ms = monotonic_ms()
 
     async def _read_from_owner(self) -> None:
         """Up to the owner's head; waits for the owner as long as it takes."""
@@ -148,7 +151,7 @@ class Follower:
         metrics.followed_position.labels(self._reader, self._book).set(self.next_position)
 
     async def _read_from_bus(self) -> None:
-        """Until there is a gap, a frame that is not believed, or we are behind for too long."""
+        """Until there is a gap, a frame that is not believed, we are behind, or nobody speaks."""
         while True:
             try:
                 data = await asyncio.wait_for(self._queue.get(), POLL_S)
@@ -170,10 +173,13 @@ class Follower:
             self._behind_since_ms = None
 
     def _is_behind(self) -> bool:
+        now_ms = monotonic_ms()
+        if now_ms - self._heard_ms >= SILENT_AFTER_MS:
+            self._heard_ms = now_ms
+            return True
         if self._announced <= self.next_position:
             self._behind_since_ms = None
             return False
-        now_ms = monotonic_ms()
         if self._behind_since_ms is None:
             self._behind_since_ms = now_ms
         return now_ms - self._behind_since_ms >= BEHIND_AFTER_MS

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from tanzhang.kernel.v1 import items_pb2
 
 from kernel.errors import Kind, Refused
+from kernel.frames import StoredEvent
 from kernel.values import MAX_INSTANT_MS, Act
 
 
@@ -29,6 +31,13 @@ def instant_of(timestamp: Timestamp, field: str) -> int:
 def timestamp_of(at_ms: int) -> Timestamp:
     seconds, ms = divmod(at_ms, 1000)
     return Timestamp(seconds=seconds, nanos=ms * 1_000_000)
+
+
+def disclosed_messages(stored: Iterable[StoredEvent]) -> list[items_pb2.DisclosedEvent]:
+    return [
+        items_pb2.DisclosedEvent(position=one.position, record=one.record, salt=one.salt)
+        for one in stored
+    ]
 
 
 def act_of(message: items_pb2.Act) -> Act:

@@ -10,6 +10,7 @@ from tanzhang.kernel.v1 import frames_pb2, journal_pb2, journal_pb2_grpc
 
 from kernel.errors import Kind, Refused
 from kernel.frames import Frame, frame_to_message
+from kernel.rpc.server import Register
 from kernel.writer import Writer
 
 SERVICE = "tanzhang.kernel.v1.JournalService"
@@ -44,6 +45,14 @@ class JournalRpc(journal_pb2_grpc.JournalServiceServicer):
                 epoch=writer.progress.epoch,
             )
         )
+
+
+def journal_service(writers: Mapping[str, Writer[Any]]) -> tuple[str, Register]:
+    """Name and registration, for kernel/rpc/server.py."""
+    servicer = JournalRpc(writers)
+    return SERVICE, lambda server: journal_pb2_grpc.add_JournalServiceServicer_to_server(
+        servicer, server
+    )
 
 
 class JournalSource:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 
-from tanzhang.kernel.v1 import journal_pb2_grpc
-
 from kernel.acts import verify_act
-from kernel.auth import TokenVerifier, mint_token
+from kernel.auth import TokenVerifier, service_tokens
 from kernel.bus import Bus
 from kernel.clock import SystemClock
 from kernel.config import Environment
@@ -25,8 +23,7 @@ from kernel.projection import Projector
 from kernel.reactor import Reactor
 from kernel.record import EventTypes
 from kernel.rpc.client import OwnerSource, open_channel
-from kernel.rpc.journal import SERVICE as JOURNAL_SERVICE
-from kernel.rpc.journal import JournalRpc
+from kernel.rpc.journal import journal_service
 from kernel.rpc.server import RpcServer
 from kernel.writer import Domain, Writer
 from services.accounts.config import BOOK, SERVICE, load_config
@@ -38,8 +35,6 @@ from services.accounts.projections import READER, project_movements
 from services.accounts.reactions import observe_halts, react
 from services.accounts.rpc import SERVICE as ACCOUNTS_SERVICE
 from services.accounts.rpc import AccountsRpc, register
-
-TOKEN_TTL_S = 3600
 
 DOMAIN = Domain(EventTypes(*EVENTS), State, decide, evolve, due)
 
@@ -68,17 +63,7 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
     movements = Projector(READER, BOOK, engine, host.tail(), DOMAIN.events, project_movements)
 
     token_key = load_private_key(settings.token_key)
-
-    def token() -> str:
-        return mint_token(
-            token_key,
-            iss=f"service:{SERVICE}",
-            sub=SERVICE,
-            roles=["follow:ledger"],
-            now_ms=clock.now_ms(),
-            ttl_s=TOKEN_TTL_S,
-        )
-
+    token = service_tokens(token_key, SERVICE, ["follow:ledger"], clock)
     channel = open_channel(config.ledger, settings.root_certificate())
     reactor = Reactor("ledger", writer, react, functools.partial(observe_halts, writer))
     keys = Follower(
@@ -95,13 +80,7 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
         TokenVerifier(identities, clock),
         [
             (ACCOUNTS_SERVICE, register(AccountsRpc(writer, engine, movements, clock))),
-            (
-                JOURNAL_SERVICE,
-                functools.partial(
-                    journal_pb2_grpc.add_JournalServiceServicer_to_server,
-                    JournalRpc({BOOK: writer}),
-                ),
-            ),
+            journal_service({BOOK: writer}),
         ],
     )
     await server.start()

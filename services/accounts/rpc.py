@@ -20,7 +20,7 @@ from kernel.journal.port import Refusal
 from kernel.projection import Projector
 from kernel.record import decode_record
 from kernel.rpc.interceptors import current_caller
-from kernel.rpc.items import act_of, instant_of, timestamp_of
+from kernel.rpc.items import act_of, disclosed_messages, instant_of, timestamp_of
 from kernel.rpc.problems import refused_item, to_item_result
 from kernel.values import Caller, format_instant, parse_instant
 from kernel.writer import Ask, Result, Writer
@@ -223,11 +223,7 @@ class AccountsRpc(accounts_pb2_grpc.AccountsServiceServicer):
             queries.log_disclosures, self._engine, at, caller.principal, sorted(known)
         )
         metrics.disclosures_total.labels(self._writer.book).inc(len(stored))
-        return pb.DiscloseEventsResponse(
-            events=[
-                pb.DisclosedEvent(position=e.position, record=e.record, salt=e.salt) for e in stored
-            ]
-        )
+        return pb.DiscloseEventsResponse(events=disclosed_messages(stored))
 
 
 def _may_see(caller: Caller, holder: str) -> None:

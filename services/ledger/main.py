@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable
-from typing import Final
-
-from tanzhang.kernel.v1 import journal_pb2_grpc
 
 from kernel.acts import verify_act
-from kernel.auth import TokenVerifier, mint_token
+from kernel.auth import TokenVerifier, service_tokens
 from kernel.bus import Bus
 from kernel.clock import Clock, SystemClock
 from kernel.config import Environment
@@ -26,8 +23,7 @@ from kernel.metrics import serve_metrics
 from kernel.migrate import check_current
 from kernel.record import EventTypes
 from kernel.rpc.client import OwnerSource, open_channel
-from kernel.rpc.journal import SERVICE as JOURNAL_SERVICE
-from kernel.rpc.journal import JournalRpc, JournalSource
+from kernel.rpc.journal import JournalSource, journal_service
 from kernel.rpc.server import RpcServer
 from kernel.tlog.note import load_signer
 from kernel.tlog.policy import Policy
@@ -48,8 +44,6 @@ from services.ledger.reactions import LogReader, halt_and_wait
 from services.ledger.rpc import SERVICE as LEDGER_SERVICE
 from services.ledger.rpc import LedgerRpc, ServedLog, register
 from services.ledger.sealing import CheckpointFile, Sealer
-
-TOKEN_TTL_S: Final = 3600
 
 DOMAIN = Domain(EventTypes(*EVENTS), State, decide, evolve, due)
 SYSTEM = Caller(Actor(f"book:{BOOK}", "checker"), frozenset({"system"}), frozenset())
@@ -83,16 +77,7 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
     logs = await asyncio.to_thread(_open_logs, config, engine, writer, clock, policy)
     channel = open_channel(config.accounts, settings.root_certificate())
     token_key = load_private_key(settings.token_key)
-
-    def token() -> str:
-        return mint_token(
-            token_key,
-            iss=f"service:{SERVICE}",
-            sub=SERVICE,
-            roles=[f"follow:{book}" for book in FOLLOWED],
-            now_ms=clock.now_ms(),
-            ttl_s=TOKEN_TTL_S,
-        )
+    token = service_tokens(token_key, SERVICE, [f"follow:{book}" for book in FOLLOWED], clock)
 
     def follow(book: str) -> Callable[[], Awaitable[None]]:
         source = JournalSource(writer) if book == BOOK else OwnerSource(channel, token)
@@ -117,13 +102,7 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
         TokenVerifier(identities, clock),
         [
             (LEDGER_SERVICE, register(ledger_rpc)),
-            (
-                JOURNAL_SERVICE,
-                functools.partial(
-                    journal_pb2_grpc.add_JournalServiceServicer_to_server,
-                    JournalRpc({BOOK: writer}),
-                ),
-            ),
+            journal_service({BOOK: writer}),
         ],
     )
     await server.start()

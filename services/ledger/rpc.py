@@ -16,7 +16,7 @@ from kernel.errors import Conflict, Kind, Refused
 from kernel.ids import check_uuid7
 from kernel.journal.database import Engine
 from kernel.rpc.interceptors import current_caller
-from kernel.rpc.items import timestamp_of
+from kernel.rpc.items import disclosed_messages, timestamp_of
 from kernel.rpc.problems import to_item_result
 from kernel.writer import Ask, Writer
 from services.ledger import queries
@@ -142,11 +142,7 @@ class LedgerRpc(ledger_pb2_grpc.LedgerServiceServicer):
         if len(request.positions) > MAX_POSITIONS:
             raise Refused("POSITIONS_COUNT", f"expected at most {MAX_POSITIONS}", Kind.INVALID)
         stored = await asyncio.to_thread(self._writer.journal.read_events, list(request.positions))
-        return pb.DiscloseEventsResponse(
-            events=[
-                pb.DisclosedEvent(position=e.position, record=e.record, salt=e.salt) for e in stored
-            ]
-        )
+        return pb.DiscloseEventsResponse(events=disclosed_messages(stored))
 
 
 def _note(served: ServedLog) -> bytes:

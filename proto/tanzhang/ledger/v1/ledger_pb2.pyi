@@ -613,41 +613,16 @@ class DiscloseEventsRequest(_message.Message):
 Global___DiscloseEventsRequest: _TypeAlias = DiscloseEventsRequest  # noqa: Y015
 
 @_typing.final
-class DisclosedEvent(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    POSITION_FIELD_NUMBER: _builtins.int
-    RECORD_FIELD_NUMBER: _builtins.int
-    SALT_FIELD_NUMBER: _builtins.int
-    position: _builtins.int
-    record: _builtins.bytes
-    salt: _builtins.bytes
-    def __init__(
-        self,
-        *,
-        position: _builtins.int = ...,
-        record: _builtins.bytes = ...,
-        salt: _builtins.bytes = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position", "record", b"record", "salt", b"salt"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___DisclosedEvent: _TypeAlias = DisclosedEvent  # noqa: Y015
-
-@_typing.final
 class DiscloseEventsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___DisclosedEvent]: ...
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.DisclosedEvent]: ...
     def __init__(
         self,
         *,
-        events: _abc.Iterable[Global___DisclosedEvent] | None = ...,
+        events: _abc.Iterable[_items_pb2.DisclosedEvent] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
