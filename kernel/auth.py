@@ -22,11 +22,12 @@ from kernel.acts import key_id, public_bytes
 from kernel.clock import Clock
 from kernel.errors import Kind, Refused
 from kernel.identities import Identities
-from kernel.values import Actor, Caller
+from kernel.values import Actor, Caller, check_text
 
 AUDIENCE: Final = "tanzhang"
 ALGORITHM: Final = "Ed25519"  # RFC 9864: the curve is named, nothing is negotiated
 MAX_TOKEN_CHARS: Final = 8 * 1024
+MAX_SUBJECT_CHARS: Final = 200
 MAX_REMEMBERED: Final = 10_000
 CLOCK_SKEW_S: Final = 5
 SERVICE_TOKEN_TTL_S: Final = 3600
@@ -89,8 +90,12 @@ def _claims_to_caller(
 ) -> tuple[int, Caller]:
     sub, exp, nbf = claims.get("sub"), claims.get("exp"), claims.get("nbf")
     roles, holders = claims.get("roles", []), claims.get("holders", [])
-    if not isinstance(sub, str) or not sub or len(sub) > 200 or type(exp) is not int:
+    if not isinstance(sub, str) or type(exp) is not int:
         raise _refuse("TOKEN_MALFORMED", "expected sub as text and exp as whole seconds")
+    try:  # it becomes part of records and of the journal's keys
+        check_text(sub, "sub", MAX_SUBJECT_CHARS)
+    except Refused as refused:
+        raise _refuse("TOKEN_MALFORMED", refused.message) from refused
     if nbf is not None and (type(nbf) is not int or nbf > now_s + CLOCK_SKEW_S):
         raise _refuse("TOKEN_NOT_YET_VALID", f"token is valid from {nbf}, it is {now_s}")
     for claim in (roles, holders):

@@ -21,6 +21,7 @@ from kernel.errors import InvariantBroken
 from kernel.frames import Frame, StoredEvent
 from kernel.journal.port import Batch, EventKey, Fenced, Outcome, Refusal
 from kernel.journal.schema import events, frames, outcomes
+from kernel.values import MAX_INTEGER
 
 READ_PAGE_FRAMES: Final = 64  # at most 64 x 480 KiB in memory at once
 OUTCOME_PAGE: Final = 10_000
@@ -212,7 +213,8 @@ class PostgresJournal:
         )
 
     def read_events(self, positions: Sequence[int]) -> list[StoredEvent]:
-        wanted = sa.bindparam("positions", list(positions), type_=ARRAY(sa.BigInteger))
+        possible = [position for position in positions if 0 <= position <= MAX_INTEGER]
+        wanted = sa.bindparam("positions", possible, type_=ARRAY(sa.BigInteger))
         with self._engine.connect() as connection:
             rows = connection.execute(
                 sa.select(events.c.position, events.c.record, events.c.salt).where(

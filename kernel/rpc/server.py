@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
-from kernel.auth import TokenVerifier
+from kernel.auth import MAX_TOKEN_CHARS, TokenVerifier
 from kernel.config import Listen
 from kernel.errors import Misconfigured
 from kernel.rpc.interceptors import Guard, auth_rules
@@ -36,6 +36,9 @@ class RpcServer:
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+                # Above the largest token we read: beyond the first, gRPC drops calls at random.
+                ("grpc.max_metadata_size", 2 * MAX_TOKEN_CHARS),
+                ("grpc.absolute_max_metadata_size", 4 * MAX_TOKEN_CHARS),
                 ("grpc.so_reuseport", 0),  # two processes on one port would split the callers
             ],
         )

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import sqlalchemy as sa
 
 from kernel.errors import Kind, Refused
+from kernel.values import MAX_INTEGER
 from services.accounts.domain.events import Purpose, SerialRange
 from services.accounts.domain.state import MAY_BE_NEGATIVE, AccountKey, State
 from services.accounts.tables import disclosures, movements, serial_moves
@@ -150,7 +151,12 @@ def decode_page_token(token: str) -> tuple[int, int]:
     if not token:
         return -1, -1
     position, _, leg = token.partition(".")
-    if not (position.isdecimal() and leg.isdecimal() and len(token) <= 40):
+    if not (
+        position.isdecimal()
+        and leg.isdecimal()
+        and len(token) <= 40
+        and max(int(position), int(leg)) <= MAX_INTEGER
+    ):
         raise Refused(
             "PAGE_TOKEN_MALFORMED",
             f"expected the next_page_token of an earlier answer, got {token[:60]!r}",

@@ -22,7 +22,7 @@ from kernel.record import decode_record
 from kernel.rpc.interceptors import current_caller
 from kernel.rpc.items import act_of, disclosed_messages, instant_of, timestamp_of
 from kernel.rpc.problems import refused_item, to_item_result
-from kernel.values import Caller, format_instant, parse_instant
+from kernel.values import Caller, check_text, format_instant, parse_instant
 from kernel.writer import Ask, Result, Writer
 from services.accounts import queries
 from services.accounts.domain import commands, events
@@ -32,6 +32,7 @@ from services.accounts.domain.state import State
 SERVICE: Final = "tanzhang.accounts.v1.AccountsService"
 MAX_ITEMS: Final = 8000  # one batch of the writer
 MAX_DISCLOSED: Final = 1000
+MAX_WORD_CHARS: Final = 80  # no holder, asset or batch has a longer name
 
 _PURPOSES: Final = {
     pb.Purpose.Value(f"PURPOSE_{purpose.name}"): purpose for purpose in events.Purpose
@@ -141,6 +142,7 @@ class AccountsRpc(accounts_pb2_grpc.AccountsServiceServicer):
 
     async def ListMovements(self, request: pb.ListMovementsRequest, context: object) -> Any:
         _may_see(current_caller(), request.holder)
+        _check_words(holder=request.holder, asset=request.asset)
         after = queries.decode_page_token(request.page_token)
         limit = min(request.page_size or queries.DEFAULT_PAGE, queries.MAX_PAGE)
         if limit < 1:
@@ -157,6 +159,7 @@ class AccountsRpc(accounts_pb2_grpc.AccountsServiceServicer):
         )
 
     async def GetSerialHistory(self, request: pb.GetSerialHistoryRequest, context: object) -> Any:
+        _check_words(asset=request.asset, batch=request.batch)
         position = await self._movements.reached(request.min_position)
         found = await asyncio.to_thread(
             queries.serial_history, self._engine, request.asset, request.batch, request.serial
@@ -234,6 +237,12 @@ def _may_see(caller: Caller, holder: str) -> None:
             Kind.FORBIDDEN,
             holder=holder[:40],
         )
+
+
+def _check_words(**words: str) -> None:
+    """What a history is looked up by: the database takes no zero byte, not even in a question."""
+    for what, word in words.items():
+        check_text(word, what, MAX_WORD_CHARS, required=False)
 
 
 def _may_see_move(caller: Caller, row: queries.MovementRow) -> bool:

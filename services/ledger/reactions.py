@@ -144,6 +144,10 @@ class LogReader:
             broken = RuleBroken("CAUSE_BOOK", f"one of {sorted(self._logs)}", book)
             self._halt_unless_accepted(raw.position, broken)
             return
+        if source is self._log and position >= raw.position:  # it would wait for itself for ever
+            broken = RuleBroken("CAUSE_BOOK", f"an event before {raw.position}", position)
+            self._halt_unless_accepted(raw.position, broken)
+            return
         since_ms, alerted = monotonic_ms(), False
         while source.next_position <= position:
             self.waiting_for = f"{book} at {position}"

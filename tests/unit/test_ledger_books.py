@@ -383,6 +383,7 @@ ACCOUNTS_PLANTS = [
     ),
     Plant("ADVICE", "deposited", put(f"{GIVEN}.amount", 10_000_001), "10000001", "10000000"),
     Plant("ADVICE", "deposited", put(f"{GIVEN}.credit.holder", ZHONGCHUAN), ZHONGCHUAN, CITY_GROUP),
+    Plant("ADVICE", "deposited", put(f"{GIVEN}.debit.holder", CITY_GROUP), CITY_GROUP, BANK),
     Plant("ADVICE", "deposited", drop("bank_line"), "None", "line 1"),
     Plant(
         "ADVICE_CREDIT", "deposited", put(f"{GIVEN}.credit.purpose", "fees"), "available", "fees"
@@ -1161,17 +1162,16 @@ def mutate(record: Json, data: st.DataObject) -> str:
 def may_be_another_truth(record: Json, field: str) -> bool:
     """What no institution signs, and so no second pair of eyes can know better than the service.
 
-    The holder's own order (to whom, how much, which serials of his), a hold's likewise, what a
-    venue lets go of without a trade, and whose `external` account the bank's money came out of:
-    the advice names bank, receiver and amount only. Each is an event that the accounts book would
-    itself have recorded had it been asked so. That it was not asked is shown by the command's
-    caller, who holds a receipt, and by the leaf, once the event is signed.
+    The holder's own order (to whom, how much, which serials of his), a hold's likewise, and what a
+    venue lets go of without a trade. Each is an event that the accounts book would itself have
+    recorded had it been asked so. That it was not asked is shown by the command's caller, who holds
+    a receipt, and by the leaf, once the event is signed.
     """
     debit = {one["debit"]["purpose"] for one in record["body"]["legs"]}
     if record["type"] == "HoldPlaced":
         return field in ("amount", "debit.holder", "credit.holder", "asset", *SERIALS)
     if record["type"] != "EntryPosted" or "acts" in record:
-        return debit == {"external"} and field == "debit.holder"
+        return False
     return debit in ({"available"}, {"trading"})
 
 
