@@ -1,0 +1,131 @@
+"""`tanzhang ledger mirror` of a running service: a folder that other people's checkers accept.
+
+And that they refuse, each of them, after a single byte of it was changed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from cli.stack.provision import BOOKS, policy_file
+from kernel.tlog.policy import parse_policy
+from tests.support.checkout import ROOT
+from tests.support.lanzhou import BUYER, CITY_GROUP
+from tests.support.logcheckers import (
+    Checked,
+    LogRejected,
+    check_with_go,
+    check_with_sigstore,
+    check_with_tlog_scales,
+    require_go,
+)
+from tests.support.world import World, Worlds, accepted, payment
+
+ENTRIES = 700  # two full tiles, one that is not, and a level above
+Check = Callable[[Path, str], Checked]
+CHECKS: list[Check] = [check_with_tlog_scales, check_with_sigstore, check_with_go]
+
+
+class Mirrors(NamedTuple):
+    """The world, and a folder with a mirror of each of its logs."""
+
+    world: World
+    folder: Path
+
+    def vkey(self, book: str) -> str:
+        logs = parse_policy(policy_file(self.world.directory).read_bytes()).logs
+        (vkey,) = [log.key.vkey for log in logs if log.key.vkey.startswith(origin(book) + "+")]
+        return vkey
+
+
+@pytest.fixture(scope="module")
+def mirrors(worlds: Worlds, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirrors]:
+    with worlds.open() as world:
+        world.fund(CITY_GROUP, 1_000_000)
+        entries = [world.entry(payment(1)) for _ in range(ENTRIES)]
+        results = world.send("PostEntries", entries, BUYER)
+        world.prove("accounts", accepted(results[-1]))
+        folder = tmp_path_factory.mktemp("mirrors")
+        for book in BOOKS:
+            code, output = mirror(world, book, folder / book)
+            assert code == 0, output
+        yield Mirrors(world, folder)
+
+
+def origin(book: str) -> str:
+    return f"tanzhang.local/{book}"
+
+
+def mirror(world: World, book: str, folder: Path) -> tuple[int, str]:
+    """As a user calls it; exit code and output."""
+    command = ["ledger", "mirror", book, str(folder), "--dir", str(world.directory)]
+    done = subprocess.run(
+        [sys.executable, "-m", "cli", *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def needs(check: Check) -> None:
+    if check is check_with_go:
+        require_go()
+
+
+@pytest.mark.parametrize("book", BOOKS)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_other_peoples_checkers_accept_the_mirror(
+    mirrors: Mirrors, check: Check, book: str
+) -> None:
+    needs(check)
+    checked = check(mirrors.folder / book, mirrors.vkey(book))
+    assert checked.size >= (ENTRIES if book == "accounts" else 1)
+    assert checked.proofs > 0
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "tile/0/000", "tile/1/000.p/2", "tile/entries/001"])
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_other_peoples_checkers_refuse_it_after_one_changed_byte(
+    mirrors: Mirrors, check: Check, name: str, tmp_path: Path
+) -> None:
+    needs(check)
+    if check is check_with_sigstore and name == "tile/1/000.p/2":
+        name = "tile/0/001"  # it samples entries: a change it need not meet proves nothing
+    copy = tmp_path / "accounts"
+    shutil.copytree(mirrors.folder / "accounts", copy)
+    data = bytearray((copy / name).read_bytes())
+    data[10 if name == "checkpoint" else len(data) // 2] ^= 1  # there: of the text that is signed
+    (copy / name).write_bytes(data)
+    with pytest.raises(LogRejected):
+        check(copy, mirrors.vkey("accounts"))
+
+
+def test_the_mirror_grows_with_the_log_and_stays_consistent(mirrors: Mirrors) -> None:
+    world, folder = mirrors.world, mirrors.folder / "accounts"
+    world.prove("accounts", world.pay(1))
+    code, output = mirror(world, "accounts", folder)
+    assert code == 0, output
+    assert "consistent" in output
+    check_with_tlog_scales(folder, mirrors.vkey("accounts"))
+
+
+def test_a_mirror_of_what_was_changed_meanwhile_is_refused(
+    mirrors: Mirrors, tmp_path: Path
+) -> None:
+    copy = tmp_path / "accounts"
+    shutil.copytree(mirrors.folder / "accounts", copy)
+    tile = copy / "tile" / "0" / "000"
+    tile.write_bytes(bytes([tile.read_bytes()[0] ^ 1]) + tile.read_bytes()[1:])
+    code, output = mirror(mirrors.world, "accounts", copy)
+    assert code == 1, output
+    assert output.startswith("refused: ")

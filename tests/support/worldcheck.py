@@ -1,0 +1,209 @@
+"""What must hold in a world at rest, worked out again from the journals, naively.
+
+Nothing of the services' own folding is used: balances are added up leg by leg, serials one by one,
+roots by the recursion of RFC 9162 over leaves written with the standard library's JSON.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from tanzhang.accounts.v1 import accounts_pb2 as pb
+from tanzhang.ledger.v1 import ledger_pb2 as lb
+
+from cli.stack.provision import BOOKS, identities_file, operator_signer, policy_file
+from kernel.frames import Frame, StoredEvent, verify_frame
+from kernel.identities import load_identities
+from kernel.projection import Recorded
+from kernel.record import EventTypes, decode_record
+from kernel.tlog.checkpoint import Checkpoint
+from kernel.tlog.policy import parse_policy
+from services.accounts.domain.events import EVENTS
+from services.accounts.projections import project_movements
+from tests.support.books import person
+
+if TYPE_CHECKING:
+    from tests.support.world import World
+
+AUDITOR = person("checker of worlds", roles=["auditor"])
+TERMINAL = {"surrendered", "retired", "cancelled", "expired", "carried_over"}
+READ_MODELS = ("movements", "serial_moves")
+
+Place = tuple[str, str, str, str]  # holder, asset, purpose, ref
+Serial = tuple[str, str, int]  # asset, batch, number
+Raw = dict[str, Any]
+
+
+def check_world(world: World) -> None:
+    """Fails on the first thing that does not hold. Nothing may be written meanwhile."""
+    for book in BOOKS:
+        events = check_journal(world, book)
+        records = [json.loads(event.record) for event in events]
+        check_records(book, records)
+        check_commands(world, book, records)
+        if book == "accounts":
+            check_balances(world, records)
+            check_movements(world, events)
+
+
+def check_journal(world: World, book: str) -> list[StoredEvent]:
+    """Every frame is signed, positions have no gap, and the log's root is that of these events."""
+    identities = load_identities(
+        identities_file(world.directory), operator_signer(world.directory).verifier.vkey
+    )
+    frames, signed = at_rest(world, book)
+    events: list[StoredEvent] = []
+    for frame in frames:
+        verify_frame(frame, identities.frame_key)
+        assert frame.first == len(events)
+        assert frame.book_id == frames[0].book_id
+        events.extend(frame.events)
+    leaves = [leaf(book, event) for event in events]
+    assert signed.root == root(leaves), f"{book}: the log is not that of the journal"
+    rows = world.sql(f"SELECT position FROM {book}.events WHERE book = %s ORDER BY 1", book)
+    assert [position for (position,) in rows] == list(range(len(events)))
+    return events
+
+
+def at_rest(world: World, book: str) -> tuple[list[Frame], Checkpoint]:
+    """The journal and the published checkpoint over exactly all of it."""
+    policy = parse_policy(policy_file(world.directory).read_bytes())
+    while True:
+        frames = world.frames(book)
+        status = world.status(book)
+        assert not status.HasField("halt"), f"{book} is halted: {status.halt}"
+        world.prove(book, frames[-1].last)
+        request = lb.GetCheckpointRequest(book=book)
+        note = world.call(world.ledger.GetCheckpoint, request).checkpoint
+        signed = policy.open_checkpoint(note).checkpoint
+        if signed.size == frames[-1].last + 1:  # else something was recorded meanwhile
+            return frames, signed
+
+
+def leaf(book: str, event: StoredEvent) -> bytes:
+    """What stands in the public tree for an event."""
+    commitment = base64.b64encode(hashlib.sha256(event.salt + event.record).digest()).decode()
+    fields = {"book": book, "commitment": commitment, "position": event.position, "v": 1}
+    return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
+
+
+def root(leaves: Sequence[bytes]) -> bytes:
+    """MTH of RFC 9162, 2.1.1."""
+    if len(leaves) == 1:
+        return hashlib.sha256(b"\x00" + leaves[0]).digest()
+    half = 1 << ((len(leaves) - 1).bit_length() - 1)
+    return hashlib.sha256(b"\x01" + root(leaves[:half]) + root(leaves[half:])).digest()
+
+
+def check_records(book: str, records: Sequence[Raw]) -> None:
+    """Records name their own place; time never goes back; epochs rise."""
+    assert [(raw["book"], raw["position"]) for raw in records] == [
+        (book, position) for position in range(len(records))
+    ]
+    instants = [raw["at"] for raw in records]
+    assert instants == sorted(instants)
+    epochs = [raw["body"]["epoch"] for raw in records if raw["type"] == "WriterStarted"]
+    assert epochs == sorted(set(epochs))
+
+
+def check_commands(world: World, book: str, records: Sequence[Raw]) -> None:
+    """What was acknowledged is there once, at the position that was named; the rest at most once.
+
+    Every command of this product gives one event, so an id seen twice happened twice.
+    """
+    found: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for raw in records:
+        if not raw["actor"]["iss"].startswith("book:"):
+            found[raw["actor"]["sub"], raw["by"]].append(raw["position"])
+    sent = {(c.sub, c.id): first for c, first in world.sent.items() if c.book == book}
+    for key, first in sent.items():
+        positions = found.pop(key, [])
+        if first is not None:
+            assert positions == [first], f"{key}: acknowledged at {first}, found at {positions}"
+        assert len(positions) <= 1, f"{key}: happened {len(positions)} times"
+    assert not found, f"events nobody asked for: {found}"
+
+
+def fold(records: Sequence[Raw]) -> tuple[dict[Place, int], dict[Serial, Place]]:
+    """Balances that are not zero, and where each serial lies."""
+    balances: dict[Place, int] = defaultdict(int)
+    places: dict[Serial, Place] = {}
+    for raw in records:
+        for leg in raw["body"].get("legs", ()):
+            source, target = (
+                (leg[side]["holder"], leg["asset"], leg[side]["purpose"], leg[side]["ref"])
+                for side in ("debit", "credit")
+            )
+            assert source[2] not in TERMINAL, f"position {raw['position']} moves {source}"
+            balances[source] -= leg["amount"]
+            balances[target] += leg["amount"]
+            for serial in serials_of(leg):
+                if source[2] == "issued":
+                    assert serial not in places, f"{serial} was issued twice"
+                else:
+                    assert places[serial] == source, f"{serial} was not in {source}"
+                places[serial] = target
+    return {place: amount for place, amount in balances.items() if amount}, places
+
+
+def serials_of(leg: Raw) -> Iterator[Serial]:
+    for block in leg["serials"]:
+        for number in range(block["first"], block["last"] + 1):
+            yield leg["asset"], block["batch"], number
+
+
+def check_balances(world: World, records: Sequence[Raw]) -> None:
+    """The service answers what the journal adds up to, for every holder and every serial."""
+    balances, places = fold(records)
+    answered: dict[Place, int] = {}
+    lying: dict[Serial, Place] = {}
+    holders = [raw["body"]["holder"] for raw in records if raw["type"] == "HolderRegistered"]
+    for holder in holders:
+        request = pb.GetBalancesRequest(holder=holder, min_position=len(records) - 1)
+        for one in world.call(world.accounts.GetBalances, request, AUDITOR).balances:
+            purpose = pb.Purpose.Name(one.account.purpose).removeprefix("PURPOSE_").lower()
+            place = (one.account.holder, one.asset, purpose, one.account.ref)
+            answered[place] = one.amount
+            for block in one.serials:
+                for number in range(block.first, block.last + 1):
+                    assert (one.asset, block.batch, number) not in lying
+                    lying[one.asset, block.batch, number] = place
+    assert answered == balances
+    assert lying == places
+    for total in world.call(world.accounts.GetTotals, pb.GetTotalsRequest(), AUDITOR).totals:
+        assert total.sum == 0
+        assert total.negative_accounts == 0
+        assert total.issued == -sum(
+            amount for (_, asset, kind, _), amount in balances.items()
+            if (asset, kind) == (total.asset, "issued")
+        )  # fmt: skip
+
+
+def check_movements(world: World, events: Sequence[StoredEvent]) -> None:
+    """The read models, made again from zero in tables of our own, are those of the service."""
+    request = pb.ListMovementsRequest(holder="h-nobody", min_position=len(events) - 1)
+    world.call(world.accounts.ListMovements, request, AUDITOR, patience_s=30.0)
+    types = EventTypes(*EVENTS)
+    recorded = [
+        Recorded(raw, types.decode(raw))
+        for raw in (decode_record(event.record) for event in events)
+    ]
+    engine = sa.create_engine(world.admin_url)
+    try:
+        with engine.connect() as connection:
+            for table in READ_MODELS:  # temporary tables come first in the search path
+                connection.exec_driver_sql(f"CREATE TEMP TABLE {table} (LIKE accounts.{table})")
+            project_movements(connection, recorded)
+            for table in READ_MODELS:
+                mine, theirs = f"SELECT * FROM {table}", f"SELECT * FROM accounts.{table}"
+                for one, other in ((mine, theirs), (theirs, mine)):
+                    left = connection.exec_driver_sql(f"{one} EXCEPT ALL {other}").all()
+                    assert not left, f"{table}: {left[:3]}"
+    finally:
+        engine.dispose()
