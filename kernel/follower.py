@@ -78,6 +78,7 @@ class Follower:
         self._heard_ms = monotonic_ms()
         self._behind_since_ms: int | None = None
         self._queue: asyncio.Queue[bytes] = asyncio.Queue(QUEUED_FRAMES)
+        self._early = b""  # a frame from the bus that came before its time
 
     async def run(self) -> None:
         heads = await self._bus.follow_heads(self._book, self._on_head)
@@ -86,10 +87,11 @@ class Follower:
             while True:
                 if subscription is None:
                     subscription = await self._subscribe()
-                await self._read_from_owner()
-                await self._read_from_bus()
-                # Behind, or a gap: whatever happened to the consumer, a new one is cheap.
-                if subscription is not None:
+                whole = await self._read_from_owner()
+                await self._read_from_bus(POLL_S if whole else OWNER_RETRY_S, patient=whole)
+                # Behind, or a gap: whatever happened to the consumer, a new one is cheap. But while
+                # the owner is away nobody could give us what falls between two consumers.
+                if whole and subscription is not None:
                     await subscription.end()
                     subscription = None
         finally:
@@ -113,17 +115,16 @@ class Follower:
             self._announced = head.next_position
             self._heard_ms = monotonic_ms()
 
-    async def _read_from_owner(self) -> None:
-        """Up to the owner's head; waits for the owner as long as it takes."""
-        while True:
-            try:
-                async for frame in self._source.frames(self._book, self.next_position):
-                    await self._take(frame)
-                self._behind_since_ms = None
-                return
-            except Conflict as error:
-                log.info("follower.owner_away", book=self._book, error=str(error))
-                await asyncio.sleep(OWNER_RETRY_S)
+    async def _read_from_owner(self) -> bool:
+        """Up to the owner's head; False when the owner could not be read to the end now."""
+        try:
+            async for frame in self._source.frames(self._book, self.next_position):
+                await self._take(frame)
+        except Conflict as error:
+            log.info("follower.owner_away", book=self._book, error=str(error))
+            return False
+        self._behind_since_ms = None
+        return True
 
     async def _take(self, frame: Frame) -> None:
         if frame.first > self.next_position or frame.book != self._book:
@@ -150,19 +151,26 @@ class Follower:
         self.next_position = frame.last + 1
         metrics.followed_position.labels(self._reader, self._book).set(self.next_position)
 
-    async def _read_from_bus(self) -> None:
-        """Until there is a gap, a frame that is not believed, we are behind, or nobody speaks."""
+    async def _read_from_bus(self, wait_s: float, *, patient: bool) -> None:
+        """Until there is a gap, a frame that is not believed, we are behind, or nobody speaks.
+
+        Impatient (the owner still has to be asked): until nothing came for a moment.
+        """
         while True:
             try:
-                data = await asyncio.wait_for(self._queue.get(), POLL_S)
+                data = self._early or await asyncio.wait_for(self._queue.get(), wait_s)
+                self._early = b""
             except TimeoutError:
-                if self._is_behind():
+                if not patient or self._is_behind():
                     return
                 continue
             try:
                 frame = decode_frame(data)
                 if frame.book != self._book or frame.first > self.next_position:
                     log.info("follower.gap", book=self._book, expected=self.next_position)
+                    if not patient:  # what comes before it is still to be had from the owner
+                        self._early = data
+                        await asyncio.sleep(wait_s)
                     return
                 verify_frame(frame, self._keys)
             except FrameError as error:

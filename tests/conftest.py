@@ -12,8 +12,9 @@ import pytest
 
 from cli.stack.ports import free_port
 from tests.support.database import Database, DatabaseServer, database_server
+from tests.support.lanzhou import CITY_GROUP
 from tests.support.shared_nats import SharedNats
-from tests.support.world import World, Worlds
+from tests.support.world import FUNDS_FEN, World, Worlds
 
 
 @pytest.fixture(scope="session")
@@ -39,8 +40,12 @@ def worlds(databases: DatabaseServer, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="module")
 def world(worlds: Worlds) -> Iterator[World]:
-    """One world for the tests of a module, which leave it well; checked at the end."""
+    """One world for the tests of a module, which leave it well; checked at the end.
+
+    The city group has FUNDS_FEN to pay with.
+    """
     with worlds.open() as made:
+        made.fund(CITY_GROUP, FUNDS_FEN)
         yield made
 
 
@@ -48,4 +53,5 @@ def world(worlds: Worlds) -> Iterator[World]:
 def own_world(worlds: Worlds) -> Iterator[World]:
     """The same with a PostgreSQL and a NATS of its own, under a supervisor that restarts both."""
     with worlds.open_own() as made:
+        made.fund(CITY_GROUP, FUNDS_FEN)
         yield made

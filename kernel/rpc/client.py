@@ -20,6 +20,7 @@ from kernel.rpc.server import MAX_MESSAGE_BYTES
 
 DEADLINE_S: Final = 20.0
 STREAM_DEADLINE_S: Final = 600.0  # reading a long journal from zero
+OWNER_SILENCE_S: Final = 3.0  # between two frames of one answer
 RETRIES: Final = 4
 RETRY_BASE_S: Final = 0.1
 
@@ -75,14 +76,25 @@ class OwnerSource:
 
     async def frames(self, book: str, from_position: int) -> AsyncIterator[Frame]:
         request = journal_pb2.ReadEventsRequest(book=book, from_position=from_position)
+        stream = self._stub.ReadEvents(
+            request, timeout=STREAM_DEADLINE_S, metadata=metadata(self._token())
+        )
         try:
-            async for response in self._stub.ReadEvents(
-                request, timeout=STREAM_DEADLINE_S, metadata=metadata(self._token())
-            ):
+            # An owner that was stopped keeps its connection and says nothing: it is away as well.
+            while True:
+                response: Any = await asyncio.wait_for(stream.read(), OWNER_SILENCE_S)
+                if response is grpc.aio.EOF:
+                    return
                 yield frame_from_message(response.frame)
+        except TimeoutError:
+            raise Conflict(
+                "OWNER_AWAY", f"{book}: nothing from the owner for {OWNER_SILENCE_S:.0f} s"
+            ) from None
         except grpc.aio.AioRpcError as error:
             known = from_rpc_error(error)
             if isinstance(known, Conflict | FrameError):
                 raise known from error
             # The owner refuses us or is broken: for a follower that is "not now" as well.
             raise Conflict("OWNER_AWAY", str(known)) from error
+        finally:
+            stream.cancel()

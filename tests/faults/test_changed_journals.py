@@ -6,7 +6,7 @@ with nothing lost: that is how an operator would repair it from a backup.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,16 +14,9 @@ from tanzhang.accounts.v1 import accounts_pb2 as pb
 
 from kernel.errors import Refused
 from tests.support.lanzhou import BUYER, CITY_GROUP
-from tests.support.world import AUDITOR, World, Worlds, accepted, payment, until
+from tests.support.world import AUDITOR, World, accepted, payment, until
 
 Change = Callable[[World, int], None]
-
-
-@pytest.fixture(scope="module")
-def funded(worlds: Worlds) -> Iterator[World]:
-    with worlds.open() as world:
-        world.fund(CITY_GROUP, 100_000_000)
-        yield world
 
 
 def edit_record(world: World, position: int) -> None:
@@ -77,9 +70,9 @@ CHANGES = [edit_record, edit_salt, delete_row]
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
 def test_a_row_changed_while_all_is_down_halts_the_log_exactly_there(
-    funded: World, change: Change
+    world: World, change: Change
 ) -> None:
-    world, position = funded, some_payments(funded)
+    position = some_payments(world)
     world.stop_services("accounts", "ledger")
     before = rows_from(world, "events", "position", position)
     change(world, position)
@@ -105,9 +98,9 @@ def test_a_row_changed_while_all_is_down_halts_the_log_exactly_there(
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
 def test_a_row_changed_while_both_run_halts_the_log_there_once_the_ledger_starts_again(
-    funded: World, change: Change
+    world: World, change: Change
 ) -> None:
-    world, position = funded, some_payments(funded)
+    position = some_payments(world)
     before = rows_from(world, "events", "position", position)
     change(world, position)
     world.pay(3)  # accounts is in memory and goes on, until the ledger has looked
@@ -127,9 +120,8 @@ def test_a_row_changed_while_both_run_halts_the_log_there_once_the_ledger_starts
 
 
 def test_a_frame_whose_signature_was_edited_halts_the_log_at_its_first_position(
-    funded: World,
+    world: World,
 ) -> None:
-    world = funded
     results = world.send("PostEntries", [world.entry(payment(1)) for _ in range(5)], BUYER)
     first = accepted(results[0])
     assert [accepted(result) for result in results] == list(range(first, first + 5))
@@ -155,9 +147,9 @@ def test_a_frame_whose_signature_was_edited_halts_the_log_at_its_first_position(
 
 
 def test_a_journal_that_was_cut_and_went_on_otherwise_halts_where_it_was_cut(
-    funded: World,
+    world: World,
 ) -> None:
-    world, position = funded, some_payments(funded)
+    position = some_payments(world)
     world.stop_services("accounts", "ledger")
     events = rows_from(world, "events", "position", position)
     frames = rows_from(world, "frames", "first", position)

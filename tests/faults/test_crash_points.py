@@ -8,13 +8,12 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from kernel.crash import EXIT_CODE, POINTS
-from tests.support.lanzhou import CITY_GROUP
-from tests.support.world import World, Worlds, until
+from tests.support.world import World, until
 
 Step = Callable[[World], None]
 
@@ -38,13 +37,6 @@ CRASHES: list[tuple[str, str, Step]] = [
 ]
 
 
-@pytest.fixture(scope="module")
-def funded(worlds: Worlds) -> Iterator[World]:
-    with worlds.open() as world:
-        world.fund(CITY_GROUP, 100_000_000)
-        yield world
-
-
 def test_every_crash_point_is_tried() -> None:
     assert {point.partition(":")[0] for _, point, _ in CRASHES} == POINTS
 
@@ -53,20 +45,20 @@ def test_every_crash_point_is_tried() -> None:
     ("service", "point", "step"), CRASHES, ids=[f"{s}-{p}" for s, p, _ in CRASHES]
 )
 def test_who_dies_at_a_crash_point_loses_nothing_and_repeats_nothing(
-    funded: World, service: str, point: str, step: Step
+    world: World, service: str, point: str, step: Step
 ) -> None:
-    crash_under_load(funded, service, point, step)
+    crash_under_load(world, service, point, step)
 
 
 @pytest.mark.skipif(os.environ.get("TANZHANG_LONG") != "1", reason="TANZHANG_LONG=1 runs it")
-def test_who_dies_again_and_again_at_random_points_loses_nothing(funded: World) -> None:
+def test_who_dies_again_and_again_at_random_points_loses_nothing(world: World) -> None:
     seed = int(os.environ.get("TANZHANG_SEED") or time.time())
     print(f"TANZHANG_SEED={seed}")
     chance = random.Random(seed)
     for _ in range(LONG_ROUNDS):
         service, point, step = chance.choice(CRASHES)
         point = f"{point.partition(':')[0]}:{chance.randint(3, 40)}"
-        crash_under_load(funded, service, point, step)
+        crash_under_load(world, service, point, step)
 
 
 def crash_under_load(world: World, service: str, point: str, step: Step) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -11,15 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from kernel.bus import frames_subject
 from kernel.frames import Frame, FrameSigner, StoredEvent, encode_frame
 from kernel.record import commit
-from tests.support.lanzhou import CITY_GROUP
-from tests.support.world import World, Worlds, until
-
-
-@pytest.fixture(scope="module")
-def funded(worlds: Worlds) -> Iterator[World]:
-    with worlds.open() as world:
-        world.fund(CITY_GROUP, 100_000_000)
-        yield world
+from tests.support.world import World, until
 
 
 def next_frame(world: World) -> Frame:
@@ -63,9 +54,8 @@ def dropped(world: World, rule: str) -> float:
 
 @pytest.mark.parametrize(("forge", "rule"), FORGERIES, ids=[rule for _, rule in FORGERIES])
 def test_a_forged_frame_is_dropped_and_counted_and_the_log_goes_on(
-    funded: World, forge: object, rule: str
+    world: World, forge: object, rule: str
 ) -> None:
-    world = funded
     position = world.pay(1)
     world.prove("accounts", position)
     before = dropped(world, rule)
@@ -78,8 +68,7 @@ def test_a_forged_frame_is_dropped_and_counted_and_the_log_goes_on(
     world.check()
 
 
-def test_what_is_no_frame_at_all_is_dropped_and_counted(funded: World) -> None:
-    world = funded
+def test_what_is_no_frame_at_all_is_dropped_and_counted(world: World) -> None:
     before = dropped(world, "FRAME_SHAPE")
     world.publish(frames_subject("accounts"), b"", b"\xff" * 40, b"not a frame of ours")
     until(lambda: dropped(world, "FRAME_SHAPE") > before, "the ledger to drop them")
@@ -87,8 +76,7 @@ def test_what_is_no_frame_at_all_is_dropped_and_counted(funded: World) -> None:
     world.check()
 
 
-def test_true_frames_again_and_in_another_order_change_nothing(funded: World) -> None:
-    world = funded
+def test_true_frames_again_and_in_another_order_change_nothing(world: World) -> None:
     for _ in range(3):
         world.pay(1)
     world.prove("accounts", world.pay(1))

@@ -10,13 +10,11 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from cli.stack.provision import BOOKS
-from tests.support.lanzhou import CITY_GROUP
-from tests.support.world import World, Worlds, until
+from tests.support.world import World, until
 from tests.support.worldcheck import at_rest, check_journal, leaf, root
 
 PROCESSES = ("accounts", "ledger", "nats", "postgres")
@@ -24,30 +22,23 @@ LONG_ROUNDS = 30
 STEPS_AFTER = 5  # of the load, once the process is back
 
 
-@pytest.fixture(scope="module")
-def funded(worlds: Worlds) -> Iterator[World]:
-    with worlds.open_own() as world:
-        world.fund(CITY_GROUP, 100_000_000)
-        yield world
-
-
 @pytest.mark.parametrize("name", PROCESSES)
 def test_whoever_is_killed_under_load_comes_back_and_nothing_is_lost_or_done_twice(
-    funded: World, name: str
+    own_world: World, name: str
 ) -> None:
-    kill_under_load(funded, name)
+    kill_under_load(own_world, name)
 
 
 @pytest.mark.skipif(os.environ.get("TANZHANG_LONG") != "1", reason="TANZHANG_LONG=1 runs it")
 def test_any_of_them_is_killed_at_any_time_and_nothing_is_lost_or_done_twice(
-    funded: World,
+    own_world: World,
 ) -> None:
     seed = int(os.environ.get("TANZHANG_SEED") or time.time())
     print(f"TANZHANG_SEED={seed}")
     chance = random.Random(seed)
     for _ in range(LONG_ROUNDS):
         time.sleep(chance.random())
-        kill_under_load(funded, chance.choice(PROCESSES))
+        kill_under_load(own_world, chance.choice(PROCESSES))
 
 
 def kill_under_load(world: World, name: str) -> None:
@@ -64,8 +55,8 @@ def kill_under_load(world: World, name: str) -> None:
     world.check()
 
 
-def test_streams_thrown_away_while_all_was_stopped_are_not_missed(funded: World) -> None:
-    world = funded
+def test_streams_thrown_away_while_all_was_stopped_are_not_missed(own_world: World) -> None:
+    world = own_world
     world.check()
     events = {book: check_journal(world, book) for book in BOOKS}
     signed = {book: at_rest(world, book)[1] for book in BOOKS}
@@ -85,8 +76,10 @@ def test_streams_thrown_away_while_all_was_stopped_are_not_missed(funded: World)
     world.check()
 
 
-def test_streams_removed_while_all_runs_are_made_again_and_new_frames_flow(funded: World) -> None:
-    world = funded
+def test_streams_removed_while_all_runs_are_made_again_and_new_frames_flow(
+    own_world: World,
+) -> None:
+    world = own_world
     with world.load(world.pay_some):
         world.remove_streams()
         until(lambda: world.messages_on_bus().get("accounts", 0) > 0, "frames in a new stream")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,8 +14,6 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 from tanzhang.accounts.v1 import accounts_pb2 as pb
 
-from cli.stack.provision import clock_file
-from kernel.clock import advance_offset
 from kernel.errors import Conflict, Fault
 from kernel.rpc.interceptors import auth_rules
 from kernel.values import Caller
@@ -42,7 +39,7 @@ from tests.support.lanzhou import (
     retired,
     trading,
 )
-from tests.support.world import AUDITOR, World, Worlds, accepted, payment, refusal, until
+from tests.support.world import AUDITOR, FUNDS_FEN, World, accepted, payment, refusal, until
 
 NAMES = {
     "accounts": "tanzhang.accounts.v1.AccountsService",
@@ -50,46 +47,38 @@ NAMES = {
 }
 JOURNAL = "tanzhang.kernel.v1.JournalService"
 HOUR_MS = 3_600_000
-FUNDS_FEN = 100_000_000
 COMMUTER = person("a Shenzhen commuter")
-
-
-@pytest.fixture(scope="module")
-def funded(worlds: Worlds) -> Iterator[World]:
-    with worlds.open() as world:
-        world.fund(CITY_GROUP, FUNDS_FEN)
-        yield world
 
 
 # ---- how they are --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("service", NAMES)
-def test_a_service_says_that_it_serves_as_a_whole_and_by_name(funded: World, service: str) -> None:
-    stub: Any = health_pb2_grpc.HealthStub(funded.channel(service))
+def test_a_service_says_that_it_serves_as_a_whole_and_by_name(world: World, service: str) -> None:
+    stub: Any = health_pb2_grpc.HealthStub(world.channel(service))
     for name in ("", NAMES[service], JOURNAL):
         answer = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=5)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
 @pytest.mark.parametrize("service", NAMES)
-def test_a_service_describes_itself_by_reflection(funded: World, service: str) -> None:
-    listed = ProtoReflectionDescriptorDatabase(funded.channel(service)).get_services()
+def test_a_service_describes_itself_by_reflection(world: World, service: str) -> None:
+    listed = ProtoReflectionDescriptorDatabase(world.channel(service)).get_services()
     assert {NAMES[service], JOURNAL, "grpc.health.v1.Health"} <= set(listed)
 
 
 @pytest.mark.parametrize("service", NAMES)
-def test_a_service_shows_how_far_its_book_has_come(funded: World, service: str) -> None:
-    head = funded.head(service)
+def test_a_service_shows_how_far_its_book_has_come(world: World, service: str) -> None:
+    head = world.head(service)
     line = f'tanzhang_committed_position{{book="{service}"}} {float(head)}'
-    until(lambda: line in funded.metrics(service), f"{line} on /metrics")
+    until(lambda: line in world.metrics(service), f"{line} on /metrics")
 
 
-def test_the_metrics_of_the_ledger_show_what_is_proven(funded: World) -> None:
-    position = funded.pay(1)
-    funded.prove("accounts", position)
+def test_the_metrics_of_the_ledger_show_what_is_proven(world: World) -> None:
+    position = world.pay(1)
+    world.prove("accounts", position)
     line = f'tanzhang_ledger_proven_position{{book="accounts"}} {float(position + 1)}'
-    assert line in funded.metrics("ledger")
+    assert line in world.metrics("ledger")
 
 
 def test_a_method_that_does_not_say_who_may_call_it_keeps_the_service_from_starting() -> None:
@@ -154,9 +143,9 @@ def test_a_process_that_is_not_told_enough_says_what_is_missing_in_one_line(
     ids=["a development clock in production", "the world without TLS", "a port", "a crash point"],
 )
 def test_a_process_that_is_told_something_wrong_does_not_start(
-    funded: World, changed: dict[str, str], line: str | None
+    world: World, changed: dict[str, str], line: str | None
 ) -> None:
-    code, lines = run_service("accounts", **{**funded.service("accounts").environment, **changed})
+    code, lines = run_service("accounts", **{**world.service("accounts").environment, **changed})
     assert code in (1, 2)
     assert len(lines) == 1
     assert line is None or (code, lines) == (2, [line])
@@ -165,62 +154,61 @@ def test_a_process_that_is_told_something_wrong_does_not_start(
 # ---- what became of a command --------------------------------------------------------------------
 
 
-def test_who_lost_the_answer_asks_by_id_and_is_told(funded: World) -> None:
-    entry = funded.entry(payment(12))
-    refused = funded.entry(payment(2 * FUNDS_FEN))
-    funded.start_armed("accounts", "answer.lost")
-    funded.supervisor.await_serving("accounts")
+def test_who_lost_the_answer_asks_by_id_and_is_told(world: World) -> None:
+    entry = world.entry(payment(12))
+    refused = world.entry(payment(2 * FUNDS_FEN))
+    world.start_armed("accounts", "answer.lost")
+    world.supervisor.await_serving("accounts")
     with pytest.raises(Conflict):
-        funded.send("PostEntries", [entry, refused], BUYER, patience_s=0.0)
-    funded.await_death("accounts")
-    funded.bring_back("accounts")
+        world.send("PostEntries", [entry, refused], BUYER, patience_s=0.0)
+    world.await_death("accounts")
+    world.bring_back("accounts")
 
-    never_sent = funded.new_id()
+    never_sent = world.new_id()
     request = pb.GetOutcomesRequest(ids=[never_sent, entry.id, refused.id])
-    results = funded.call(funded.accounts.GetOutcomes, request, BUYER).results
+    results = world.call(world.accounts.GetOutcomes, request, BUYER).results
     by_id = {result.id: result for result in results}
     assert set(by_id) == {entry.id, refused.id}
     assert refusal(by_id[refused.id]) == "INSUFFICIENT_BALANCE"
     # Outcomes are the sender's own.
-    assert not funded.call(funded.accounts.GetOutcomes, request, FARMER).results
+    assert not world.call(world.accounts.GetOutcomes, request, FARMER).results
 
-    again, _ = funded.send("PostEntries", [entry, refused], BUYER)
+    again, _ = world.send("PostEntries", [entry, refused], BUYER)
     assert again.accepted.repeated
     assert accepted(again) == accepted(by_id[entry.id])
 
 
-def test_a_hold_goes_back_by_itself_when_its_time_is_over(funded: World) -> None:
-    before = funded.balance(available(CITY_GROUP), CNY)
-    expires_at_ms = funded.clock.now_ms() + HOUR_MS
-    id = funded.place_hold(hold(CITY_GROUP, QINWANGCHUAN, 500, CNY, expires_at_ms), BUYER)
-    assert funded.balance(available(CITY_GROUP), CNY) == before - 500
-    lasting = funded.place_hold(hold(CITY_GROUP, QINWANGCHUAN, 300, CNY), BUYER)
+def test_a_hold_goes_back_by_itself_when_its_time_is_over(world: World) -> None:
+    before = world.balance(available(CITY_GROUP), CNY)
+    expires_at_ms = world.clock.now_ms() + HOUR_MS
+    id = world.place_hold(hold(CITY_GROUP, QINWANGCHUAN, 500, CNY, expires_at_ms), BUYER)
+    assert world.balance(available(CITY_GROUP), CNY) == before - 500
+    lasting = world.place_hold(hold(CITY_GROUP, QINWANGCHUAN, 300, CNY), BUYER)
 
-    advance_offset(clock_file(funded.directory), 2 * HOUR_MS)
-    until(lambda: funded.clock.now_ms() > expires_at_ms, "the clock")
+    world.advance_clock(2 * HOUR_MS)
     # By the clock, before the timer has recorded it and after.
-    assert refusal(funded.post_hold(id, 500, FARMER)) in ("HOLD_EXPIRED", "UNKNOWN_HOLD")
-    until(lambda: funded.balance(available(CITY_GROUP), CNY) == before - 300, "the hold to expire")
-    assert refusal(funded.release_hold(id, FARMER)) == "UNKNOWN_HOLD"
-    expired = [raw for raw in funded.records("accounts") if raw.type == "HoldExpired"]
+    assert refusal(world.post_hold(id, 500, FARMER)) in ("HOLD_EXPIRED", "UNKNOWN_HOLD")
+    until(lambda: world.balance(available(CITY_GROUP), CNY) == before - 300, "the hold to expire")
+    assert refusal(world.release_hold(id, FARMER)) == "UNKNOWN_HOLD"
+    expired = [raw for raw in world.records("accounts") if raw.type == "HoldExpired"]
     assert len(expired) == 1
 
-    accepted(funded.post_hold(lasting, 100, FARMER))
-    assert funded.balance(available(CITY_GROUP), CNY) == before - 100
-    funded.check()
+    accepted(world.post_hold(lasting, 100, FARMER))
+    assert world.balance(available(CITY_GROUP), CNY) == before - 100
+    world.check()
 
 
 # ---- histories -----------------------------------------------------------------------------------
 
 
 def test_a_history_comes_in_pages_complete_and_in_order_and_shows_ones_own_last_write(
-    funded: World,
+    world: World,
 ) -> None:
-    positions = [funded.pay(amount_fen) for amount_fen in range(1, 11)]
+    positions = [world.pay(amount_fen) for amount_fen in range(1, 11)]
     first = pb.ListMovementsRequest(
         holder=CITY_GROUP, asset=CNY, min_position=positions[-1], page_size=1000
     )
-    whole = funded.call(funded.accounts.ListMovements, first, BUYER)
+    whole = world.call(world.accounts.ListMovements, first, BUYER)
     assert not whole.next_page_token
     assert whole.as_of_position >= positions[-1]
     assert [one.position for one in whole.movements][-10:] == positions
@@ -229,7 +217,7 @@ def test_a_history_comes_in_pages_complete_and_in_order_and_shows_ones_own_last_
     paged: list[pb.Movement] = []
     request = pb.ListMovementsRequest(holder=CITY_GROUP, asset=CNY, page_size=3)
     while True:
-        page = funded.call(funded.accounts.ListMovements, request, BUYER)
+        page = world.call(world.accounts.ListMovements, request, BUYER)
         paged.extend(page.movements)
         if not page.next_page_token:
             break
@@ -238,8 +226,8 @@ def test_a_history_comes_in_pages_complete_and_in_order_and_shows_ones_own_last_
     assert paged == list(whole.movements)
 
 
-def test_the_history_of_a_serial_follows_it_through_every_split(funded: World) -> None:
-    world, batch = funded, "LZXQ-2023"
+def test_the_history_of_a_serial_follows_it_through_every_split(world: World) -> None:
+    batch = "LZXQ-2023"
     issued = world.issue(batch, {QINWANGCHUAN: 100})
     first_forty = world.post(pay(QINWANGCHUAN, ZHONGCHUAN, 40, TICKET), FARMER)
     middle = SerialRange(batch, 51, 60)

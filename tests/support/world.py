@@ -37,7 +37,7 @@ from cli.stack.provision import BOOKS, DATABASE, SERVICES, clock_file, issuer_ke
 from cli.stack.supervisor import Supervisor
 from kernel.acts import public_bytes
 from kernel.auth import mint_token
-from kernel.clock import SystemClock
+from kernel.clock import OFFSET_CHECK_MS, SystemClock, advance_offset
 from kernel.config import DEFAULT_LOG_PREFIX
 from kernel.errors import Conflict, Refused, TanzhangError
 from kernel.frames import Frame, frame_from_message
@@ -93,6 +93,7 @@ POLL_S = 0.02
 DEADLINE_S = 10.0
 LOAD_PAUSE_S = 0.03  # between steps: a journal that grows by hundreds a second, not thousands
 TOKEN_TTL_S = 600
+FUNDS_FEN = 100_000_000  # a million yuan, for payments of a few fen
 KEYS = {
     f"authority:{PROGRAMME}": AUTHORITY_KEY,
     f"bank:{BANK}": BANK_KEY,
@@ -294,6 +295,11 @@ class World:
                     before = self.sent[command]
                     assert before in (None, first), f"{command}: at {before}, then at {first}"
                     self.sent[command] = first
+
+    def advance_clock(self, by_ms: int) -> None:
+        """Moves the clock of this world, and returns once every process has seen it."""
+        advance_offset(clock_file(self.directory), by_ms)
+        time.sleep(2 * OFFSET_CHECK_MS / 1000)
 
     def new_id(self) -> str:
         return uuid7(self.clock.now_ms())
