@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from cli.errors import NOT_TRIED, CliError
 from kernel.errors import Refused
 from kernel.tlog import merkle
 from kernel.tlog.checkpoint import Checkpoint
@@ -70,6 +71,7 @@ async def mirror_log(
     """Bring `folder` up to the signed checkpoint `note`; raises MirrorRefused, and then leaves the
     folder's checkpoint as it was.
     """
+    _check_folder(folder, policy)
     head = _open(note, policy, "the log's checkpoint")
     earlier = _earlier(folder, policy)
     if earlier is not None:
@@ -91,6 +93,17 @@ async def mirror_log(
         copy.fetched,
         copy.kept,
     )
+
+
+def _check_folder(folder: Path, policy: Policy) -> None:
+    """Only an empty folder or a mirror is written to, and nobody's policy is replaced."""
+    if folder.exists() and not folder.is_dir():
+        raise CliError(f"expected a folder, {folder} is a file", NOT_TRIED)
+    kept = folder / POLICY
+    if kept.exists() and kept.read_bytes() != policy.encode():
+        raise CliError(f"{kept} is another policy than the one given: not replaced", NOT_TRIED)
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / CHECKPOINT).exists():
+        raise CliError(f"{folder} is neither empty nor the mirror of a log", NOT_TRIED)
 
 
 def _open(note: bytes, policy: Policy, what: str) -> Checkpoint:

@@ -182,13 +182,15 @@ class Story:
         self._keys = {
             who: self._workspace.institution_key(key) for who, (_, key) in subjects.items()
         }
+        before = {key.key_id for key in await self._books.keys()}
         ids = await register_keys(
             self._books,
             self._clock,
             {subject: self._keys[who] for who, (subject, _) in subjects.items()},
         )
         for subject, id in ids.items():
-            self._teller.say(f"{subject}: key {id}, proposed by one person, approved by another")
+            how = "known already" if id in before else "proposed by one person, approved by another"
+            self._teller.say(f"{subject}: key {id}, {how}")
         venue = (self._sale_legs("group", SPLIT_T[0])[:1], OPERATOR)
         probes = {
             "bank": ((self._money_leg(MONEY_IN_FEN),), CASHIER),

@@ -122,7 +122,8 @@ def event_lines(record: dict[str, Any]) -> list[str]:
             shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             lines.append(f"{name:<11} {shown}")
     for act in record.get("acts", []):
-        lines.append(f"statement   key {act['key_id']}: {act['statement']}")
+        lines.append(f"statement   {act['statement']}")
+        lines.append(f"            names key {act['key_id']} (its signature is not checked here)")
     return lines
 
 

@@ -96,8 +96,12 @@ def _claims_to_caller(
         check_text(sub, "sub", MAX_SUBJECT_CHARS)
     except Refused as refused:
         raise _refuse("TOKEN_MALFORMED", refused.message) from refused
-    if nbf is not None and (type(nbf) is not int or nbf > now_s + CLOCK_SKEW_S):
-        raise _refuse("TOKEN_NOT_YET_VALID", f"token is valid from {nbf}, it is {now_s}")
+    begins = [nbf, claims.get("iat")]
+    if any(
+        begin is not None and (type(begin) is not int or begin > now_s + CLOCK_SKEW_S)
+        for begin in begins
+    ):
+        raise _refuse("TOKEN_NOT_YET_VALID", f"token is valid from {begins}, it is {now_s}")
     for claim in (roles, holders):
         if not isinstance(claim, list) or not all(isinstance(item, str) for item in claim):
             raise _refuse("TOKEN_MALFORMED", "expected roles and holders as lists of text")

@@ -12,7 +12,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
-import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -66,13 +65,18 @@ def stream_name(book: str) -> str:
 class Bus:
     """One connection of one service, which reconnects for ever."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, connecting: asyncio.Task[None] | None = None) -> None:
         self._client = client
+        self._connecting = connecting
         self._js: JetStreamContext = client.jetstream(timeout=PUBLISH_TIMEOUT_S)
 
     @classmethod
-    async def connect(cls, url: str, service: str) -> Bus:
-        """The url carries user and password; inbox subjects lie under the service's own prefix."""
+    async def connect(cls, url: str, service: str, *, wait: bool = True) -> Bus:
+        """The url carries user and password; inbox subjects lie under the service's own prefix.
+
+        Without waiting it connects in the background, and everything is BusDown until it has:
+        a book is written and read without its bus.
+        """
 
         async def lost() -> None:
             log.warning("bus.disconnected")
@@ -83,23 +87,33 @@ class Bus:
         async def failed(error: Exception) -> None:
             log.warning("bus.error", error=repr(error))
 
-        client = await nats.connect(
-            url,
-            name=service,
-            inbox_prefix=f"_INBOX.{service}".encode(),
-            max_reconnect_attempts=-1,
-            reconnect_time_wait=0.25,
-            ping_interval=5,
-            max_outstanding_pings=2,
-            disconnected_cb=lost,
-            reconnected_cb=back,
-            error_cb=failed,
-            allow_reconnect=True,
+        client = Client()
+        connecting = asyncio.ensure_future(
+            client.connect(
+                url,
+                name=service,
+                inbox_prefix=f"_INBOX.{service}".encode(),
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=1,
+                ping_interval=5,
+                max_outstanding_pings=2,
+                disconnected_cb=lost,
+                reconnected_cb=back,
+                error_cb=failed,
+                allow_reconnect=True,
+            )
         )
-        return cls(client)
+        if wait:
+            await connecting
+        return cls(client, connecting)
+
+    def _require_connected(self, book: str) -> None:
+        if self._connecting is not None and not self._connecting.done():
+            raise BusDown(f"{book}: not connected yet")
 
     async def publish_frames(self, book: str, frames: Sequence[tuple[str, bytes]]) -> None:
         """Publishes (message id, bytes) in order, all acknowledged; raises BusDown otherwise."""
+        self._require_connected(book)
         subject = frames_subject(book)
         try:
             await asyncio.gather(
@@ -120,6 +134,7 @@ class Bus:
             raise BusDown(f"{book}: {error!r}") from error
 
     async def announce(self, book: str, head: bytes) -> None:
+        self._require_connected(book)
         try:
             await self._client.publish(head_subject(book), head)
         except (NatsError, OSError) as error:
@@ -159,6 +174,7 @@ class Bus:
         async def deliver(message: Msg) -> None:
             await handle(message.data)
 
+        self._require_connected(book)
         try:
             subscription = await self._js.subscribe(
                 frames_subject(book),
@@ -177,9 +193,17 @@ class Bus:
         async def deliver(message: Msg) -> None:
             await handle(message.data)
 
-        return BusSubscription(await self._client.subscribe(head_subject(book), cb=deliver))
+        self._require_connected(book)
+        try:
+            return BusSubscription(await self._client.subscribe(head_subject(book), cb=deliver))
+        except (NatsError, OSError) as error:
+            raise BusDown(f"{book}: {error!r}") from error
 
     async def close(self) -> None:
+        if self._connecting is not None and not self._connecting.done():
+            self._connecting.cancel()
+            await asyncio.gather(self._connecting, return_exceptions=True)
+            return
         await self._client.close()
 
 

@@ -81,30 +81,34 @@ class Follower:
         self._early = b""  # a frame from the bus that came before its time
 
     async def run(self) -> None:
-        heads = await self._bus.follow_heads(self._book, self._on_head)
-        subscription: BusSubscription | None = None
+        subscriptions: list[BusSubscription] = []
         try:
             while True:
-                if subscription is None:
-                    subscription = await self._subscribe()
+                if not subscriptions:
+                    subscriptions = await self._subscribe()
                 whole = await self._read_from_owner()
                 await self._read_from_bus(POLL_S if whole else OWNER_RETRY_S, patient=whole)
                 # Behind, or a gap: whatever happened to the consumer, a new one is cheap. But while
                 # the owner is away nobody could give us what falls between two consumers.
-                if whole and subscription is not None:
-                    await subscription.end()
-                    subscription = None
+                if whole:
+                    await self._unsubscribe(subscriptions)
         finally:
-            await heads.end()
-            if subscription is not None:
-                await subscription.end()
+            await self._unsubscribe(subscriptions)
 
-    async def _subscribe(self) -> BusSubscription | None:
+    async def _subscribe(self) -> list[BusSubscription]:
+        subscriptions: list[BusSubscription] = []
         try:
-            return await self._bus.follow_frames(self._book, self._queue.put)
+            subscriptions.append(await self._bus.follow_heads(self._book, self._on_head))
+            subscriptions.append(await self._bus.follow_frames(self._book, self._queue.put))
         except BusDown as error:  # the owner still answers; the bus is tried again later
             log.info("follower.no_bus", book=self._book, error=str(error))
-            return None
+            await self._unsubscribe(subscriptions)
+        return subscriptions
+
+    @staticmethod
+    async def _unsubscribe(subscriptions: list[BusSubscription]) -> None:
+        while subscriptions:
+            await subscriptions.pop().end()
 
     async def _on_head(self, data: bytes) -> None:
         try:

@@ -18,7 +18,7 @@ from kernel.crash import crash_point
 from kernel.errors import Conflict
 from kernel.frames import Frame
 from kernel.journal.database import Connection, Engine
-from kernel.journal.watermarks import load_watermark, save_watermark
+from kernel.journal.watermarks import claim_watermark, load_watermark, save_watermark
 from kernel.record import EventTypes, RawRecord, decode_record
 from kernel.tail import Tail
 
@@ -73,6 +73,9 @@ class Projector:
         ]
         next_position = frames[-1].last + 1
         with self._engine.begin() as connection:
+            reached = claim_watermark(connection, self._name, self._book)
+            if reached != self.next_position:
+                return reached  # somebody else of our name has been here: go on from there
             self._apply(connection, recorded)
             save_watermark(connection, self._name, self._book, next_position)
             # A crash here: the transaction is gone with us, the same events are projected again.
@@ -89,6 +92,8 @@ class Projector:
                 async with asyncio.timeout(WAIT_S):
                     await waiter
             except TimeoutError:
+                self._waiters = [one for one in self._waiters if not one[2].done()]
+                heapq.heapify(self._waiters)
                 raise Conflict(
                     "POSITION_NOT_REACHED",
                     f"{self._name}: expected position {min_position}, got {self.next_position - 1}",

@@ -115,6 +115,27 @@ def check_text(text: str, what: str, max_chars: int, *, required: bool = True) -
     return text
 
 
+# Points of small order (RFC 8032 keys that anyone can sign for), the sign bit left out: y of order
+# 1, 2, 4 and 8, and the two spellings of 0 and 1 beyond the field.
+_SMALL_ORDER_KEYS: Final = frozenset(
+    bytes.fromhex(y)
+    for y in (
+        "00" * 32,
+        "01" + "00" * 31,
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "ec" + "ff" * 30 + "7f",
+        "ed" + "ff" * 30 + "7f",
+        "ee" + "ff" * 30 + "7f",
+    )
+)
+
+
+def is_small_order_key(public_key: bytes) -> bool:
+    """Would this Ed25519 key accept signatures that nobody needs a private key for?"""
+    return public_key[:31] + bytes([public_key[31] & 0x7F]) in _SMALL_ORDER_KEYS
+
+
 # GB 32100-2015: 31 characters (no I, O, S, V, Z), weights 3^i mod 31 for the first seventeen.
 _USCC_ALPHABET: Final = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 _USCC_VALUE: Final = {ch: i for i, ch in enumerate(_USCC_ALPHABET)}

@@ -548,9 +548,13 @@ class Writer(Generic[S]):
         while True:
             if self.halted is None:
                 book_id = self.progress.book_id.hex()
+                # The decision must not be earlier than this, or what is due would not be.
+                at_ms = self.progress.last_at_ms = max(
+                    self._clock.now_ms(), self.progress.last_at_ms
+                )
                 asks = [
                     Ask(derived_id(when_ms, book_id, what), self._system, command, when_ms)
-                    for when_ms, what, command in self.domain.due(self.state, self._clock.now_ms())
+                    for when_ms, what, command in self.domain.due(self.state, at_ms)
                 ]
                 for i in range(0, len(asks), MAX_BATCH_ASKS):
                     try:

@@ -13,8 +13,15 @@ Engine = sa.Engine
 Connection = sa.Connection
 
 POOL_SIZE: Final = 8  # readers: queries, outcome look-ups, projections, frames for followers
+# A process stopped in the middle of a transaction holds its locks against whoever takes its place.
+IDLE_MS: Final = 5000
 
 
 def open_engine(url: str) -> Engine:
     """A pool of reading connections; the writing one is the lease's own (kernel/lease.py)."""
-    return sa.create_engine(url, pool_size=POOL_SIZE, max_overflow=POOL_SIZE)
+    return sa.create_engine(
+        url,
+        pool_size=POOL_SIZE,
+        max_overflow=POOL_SIZE,
+        connect_args={"options": f"-c idle_in_transaction_session_timeout={IDLE_MS}"},
+    )

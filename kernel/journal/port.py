@@ -21,6 +21,9 @@ import msgspec
 from kernel.errors import Conflict, Kind, Refused
 from kernel.frames import Frame, StoredEvent
 
+MAX_MESSAGE_CHARS = 600  # a refusal is kept for ever, and may quote what was asked
+MAX_DETAIL_CHARS = 200
+
 
 class Fenced(Conflict):
     """Another writer has taken the book: this one must stop at once and write nothing more."""
@@ -39,7 +42,11 @@ class Refusal(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, refused: Refused) -> Refusal:
-        return cls(refused.reason, refused.message, refused.kind, dict(refused.details))
+        details = {
+            name: value[:MAX_DETAIL_CHARS] if isinstance(value, str) else value
+            for name, value in refused.details.items()
+        }
+        return cls(refused.reason, refused.message[:MAX_MESSAGE_CHARS], refused.kind, details)
 
     def to_error(self) -> Refused:
         return Refused(self.reason, self.message, self.kind, **self.details)

@@ -20,6 +20,19 @@ def load_watermark(engine: sa.Engine, reader: str, book: str) -> int:
         return connection.execute(query).scalar() or 0
 
 
+def claim_watermark(connection: sa.Connection, reader: str, book: str) -> int:
+    """The same, and this reader's turn until the transaction ends: nobody else goes on meanwhile.
+
+    A process that was stopped and overtaken may still be in the middle of its own turn.
+    """
+    turn = sa.func.hashtextextended(f"{reader} {book}", 0)
+    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(turn)))
+    query = sa.select(watermarks.c.next_position).where(
+        watermarks.c.reader == reader, watermarks.c.book == book
+    )
+    return connection.execute(query).scalar() or 0
+
+
 def save_watermark(connection: sa.Connection, reader: str, book: str, next_position: int) -> None:
     """In the transaction of the effect, or it means nothing."""
     statement = insert(watermarks).values(reader=reader, book=book, next_position=next_position)
@@ -27,6 +40,8 @@ def save_watermark(connection: sa.Connection, reader: str, book: str, next_posit
         statement.on_conflict_do_update(
             index_elements=[watermarks.c.reader, watermarks.c.book],
             set_={"next_position": next_position},
+            # Somebody who was overtaken and wakes up must not set it back.
+            where=watermarks.c.next_position < next_position,
         )
     )
 

@@ -101,7 +101,11 @@ class Guard(grpc.aio.ServerInterceptor):
                 async with asyncio.timeout(_limit_s(context)):
                     return await inner(request, context)
             except Exception as error:
-                code = await _answer_error(method, error, context)
+                status = _status_of(method, error)
+                code = status.code.name
+                await context.abort(
+                    status.code, status.details or "", tuple(status.trailing_metadata or ())
+                )
             finally:
                 metrics.rpc_seconds.labels(method, code).observe(time.perf_counter() - started_s)
 
@@ -116,7 +120,11 @@ class Guard(grpc.aio.ServerInterceptor):
                 async for response in inner(request, context):
                     yield response
             except Exception as error:
-                code = await _answer_error(method, error, context)
+                status = _status_of(method, error)
+                code = status.code.name
+                await context.abort(
+                    status.code, status.details or "", tuple(status.trailing_metadata or ())
+                )
             finally:
                 metrics.rpc_seconds.labels(method, code).observe(time.perf_counter() - started_s)
 
@@ -167,19 +175,10 @@ def _limit_s(context: Context) -> float:
     return MAX_CALL_S if left_s is None else min(left_s, MAX_CALL_S)
 
 
-async def _answer_error(method: str, error: Exception, context: Context) -> str:
-    """Ends the call with the mapped status; answers its code's name for the metrics."""
-    if isinstance(error, grpc.aio.AbortError):
-        raise error
+def _status_of(method: str, error: Exception) -> grpc.Status:
+    """What the caller is told; a fault is logged here, and only here."""
     if isinstance(error, TimeoutError):
         error = Conflict("DEADLINE", f"{method}: not done before the deadline, ask again by id")
     if not isinstance(error, Refused | Conflict):
         log.error("rpc.fault", method=method, exc_info=error)
-    status = rpc_status.to_status(to_status(error))
-    metadata = tuple(status.trailing_metadata or ())
-    try:
-        await context.abort(status.code, status.details or "", metadata)
-    except grpc.aio.AbortError:
-        metrics.rpc_seconds.labels(method, status.code.name).observe(0)
-        raise
-    return str(status.code.name)
+    return rpc_status.to_status(to_status(error))

@@ -16,7 +16,7 @@ from kernel.config import Listen
 from kernel.errors import Misconfigured
 from kernel.rpc.interceptors import Guard, auth_rules
 
-MAX_MESSAGE_BYTES: Final = 32 * 1024 * 1024  # 8,000 entries of four legs with serials fit
+MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024  # 8,000 entries of four legs fit; more is asked in parts
 STOP_GRACE_S: Final = 2.0
 
 Register = Callable[[grpc.aio.Server], None]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 
 from kernel.acts import verify_act
 from kernel.auth import TokenVerifier, service_tokens
@@ -32,7 +31,7 @@ from services.accounts.domain.events import EVENTS
 from services.accounts.domain.evolve import evolve
 from services.accounts.domain.state import State
 from services.accounts.projections import READER, project_movements
-from services.accounts.reactions import observe_halts, react
+from services.accounts.reactions import HaltWatch, react
 from services.accounts.rpc import SERVICE as ACCOUNTS_SERVICE
 from services.accounts.rpc import AccountsRpc, register
 
@@ -59,13 +58,13 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
     host = BookHost(engine, settings.database_url, BOOK, make_writer)
     await host.open()
     writer = host.writer
-    bus = await Bus.connect(settings.nats_url, SERVICE)
+    bus = await Bus.connect(settings.nats_url, SERVICE, wait=False)
     movements = Projector(READER, BOOK, engine, host.tail(), DOMAIN.events, project_movements)
 
     token_key = load_private_key(settings.token_key)
     token = service_tokens(token_key, SERVICE, ["follow:ledger"], clock)
     channel = open_channel(config.ledger, settings.root_certificate())
-    reactor = Reactor("ledger", writer, react, functools.partial(observe_halts, writer))
+    reactor = Reactor("ledger", writer, react, HaltWatch(writer).observe)
     keys = Follower(
         "accounts.reactions",
         "ledger",

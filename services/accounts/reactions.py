@@ -37,6 +37,7 @@ class BookHalted(msgspec.Struct, frozen=True):
 class OverrideAccepted(msgspec.Struct, frozen=True):
     book: str
     position: int
+    rule: str
 
 
 def react(raw: RawRecord) -> msgspec.Struct | None:
@@ -49,15 +50,25 @@ def react(raw: RawRecord) -> msgspec.Struct | None:
     return None
 
 
-def observe_halts(writer: Writer[Any], raw: RawRecord) -> None:
+class HaltWatch:
     """While our log is halted we take no commands: nothing new is built on what is not proven."""
-    if raw.type == "BookHalted":
-        halt = msgspec.json.decode(raw.body, type=BookHalted)
-        if halt.book == writer.book:
-            writer.halted = f"{halt.rule} at position {halt.position}"
-            log.error("book.halted", book=writer.book, rule=halt.rule, position=halt.position)
-    elif raw.type == "OverrideAccepted":
-        override = msgspec.json.decode(raw.body, type=OverrideAccepted)
-        if override.book == writer.book:
-            writer.halted = None
-            log.info("book.resumed", book=writer.book, position=override.position)
+
+    def __init__(self, writer: Writer[Any]) -> None:
+        self._writer = writer
+        self._standing: set[tuple[int, str]] = set()
+
+    def observe(self, raw: RawRecord) -> None:
+        """Follows the halts of our book, and their ends, through the ledger's."""
+        if raw.type == "BookHalted":
+            halt = msgspec.json.decode(raw.body, type=BookHalted)
+            if halt.book == self._writer.book:
+                self._standing.add((halt.position, halt.rule))
+                log.error("book.halted", book=halt.book, rule=halt.rule, position=halt.position)
+        elif raw.type == "OverrideAccepted":
+            override = msgspec.json.decode(raw.body, type=OverrideAccepted)
+            if override.book == self._writer.book:
+                self._standing.discard((override.position, override.rule))
+                log.info("book.resumed", book=override.book, position=override.position)
+        self._writer.halted = (
+            ", ".join(f"{rule} at position {at}" for at, rule in sorted(self._standing)) or None
+        )

@@ -201,9 +201,11 @@ class AccountsRpc(accounts_pb2_grpc.AccountsServiceServicer):
 
     async def DiscloseEvents(self, request: pb.DiscloseEventsRequest, context: object) -> Any:
         """Record and salt, to a party of the event; whoever else asks is refused."""
-        if len(request.positions) > MAX_DISCLOSED:
+        if not 1 <= len(request.positions) <= MAX_DISCLOSED:
             raise Refused(
-                "TOO_MANY_ITEMS", f"expected at most {MAX_DISCLOSED} positions", Kind.INVALID
+                "POSITIONS_COUNT",
+                f"expected 1 to {MAX_DISCLOSED} positions, got {len(request.positions)}",
+                Kind.INVALID,
             )
         caller = current_caller()
         stored = await asyncio.to_thread(self._writer.journal.read_events, list(request.positions))
@@ -265,11 +267,13 @@ def _is_party(caller: Caller, record: bytes) -> bool:
         return True
     body = msgspec.json.decode(raw.body)
     accounts = [leg[side] for leg in body.get("legs", ()) for side in ("debit", "credit")]
+    if "to" in body:  # whom a hold is promised to
+        accounts.append(body["to"])
     parties = {body.get("holder"), *(account["holder"] for account in accounts)}
-    refs = {account["ref"] for account in accounts}
-    return bool(parties & caller.holders) or bool(
-        refs & (caller.holders | {role.removeprefix("venue:") for role in caller.roles})
-    )
+    # A settlement bank is named by the external account it answers for, a venue by trading.
+    parties |= {account["ref"] for account in accounts if account["purpose"] == "external"}
+    venues = {f"venue:{one['ref']}" for one in accounts if one["purpose"] == "trading"}
+    return bool(parties & caller.holders or venues & caller.roles)
 
 
 def _ask(item: Any, caller: Caller, to_command: Callable[[Any], msgspec.Struct]) -> Ask:

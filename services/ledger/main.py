@@ -71,7 +71,7 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
     host = BookHost(engine, settings.database_url, BOOK, make_writer)
     await host.open()
     writer = host.writer
-    bus = await Bus.connect(settings.nats_url, SERVICE)
+    bus = await Bus.connect(settings.nats_url, SERVICE, wait=False)
 
     policy = Policy()
     logs = await asyncio.to_thread(_open_logs, config, engine, writer, clock, policy)
@@ -132,6 +132,10 @@ def _open_logs(
     def accepted(book: str, position: int, rule: str) -> bool:
         return (book, position, rule) in writer.state.overrides
 
+    def open_halt(book: str, position: int) -> str | None:
+        standing = (why for where, at, why in writer.state.halts if (where, at) == (book, position))
+        return next(standing, None)
+
     for book in FOLLOWED:
         signer = load_signer(load_secret(config.log_keys / f"{book}.skey").decode().strip())
         policy.add_log(signer.verifier.vkey)
@@ -142,7 +146,7 @@ def _open_logs(
         )
         file = CheckpointFile(config.checkpoints / f"{book}.checkpoint")
         sealer = Sealer(logs[book], engine, signer, file, tiles, clock)
-        reader = LogReader(logs[book], logs, accepted, writer.state.halts.get)
+        reader = LogReader(logs[book], logs, accepted, open_halt)
         served[book] = ServedLog(logs[book], reader, sealer, tiles)
     policy.set_quorum("none")
     return served
@@ -161,10 +165,10 @@ async def _keep_log(
         return writer.state.overrides.get((halt.book, halt.position, halt.rule), 0)
 
     async def announce(halt: Halt) -> None:
-        if writer.state.halts.get(halt.book) == (halt.position, halt.rule):
+        if (halt.book, halt.position, halt.rule) in writer.state.halts:
             return  # found again after a restart: it stands recorded
-        # After an override the same halt is another event.
-        id = derived_id(0, writer.progress.book_id.hex(), *halt, times_accepted(halt))
+        # The same halt after an override, or after another halt, is another event.
+        id = derived_id(0, writer.progress.book_id.hex(), *halt, writer.state.halts_recorded)
         command = HaltBook(halt.book, halt.position, halt.rule, halt.expected, halt.actual)
         await writer.submit([Ask(id, SYSTEM, command)])
 

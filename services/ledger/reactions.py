@@ -27,7 +27,7 @@ EVENTS_PER_TURN: Final = 200  # then other parts of the process get their turn
 log = get_logger(__name__)
 
 Accepted = Callable[[str, int, str], bool]  # (book, position, rule): two persons took it as it is
-OpenHalt = Callable[[str], tuple[int, str] | None]  # where a book's recorded halt still stands
+OpenHalt = Callable[[str, int], str | None]  # the rule of a recorded halt that stands there
 
 
 class LogReader:
@@ -38,7 +38,7 @@ class LogReader:
         own: BookLog,
         logs: Mapping[str, BookLog],
         accepted: Accepted,
-        open_halt: OpenHalt = lambda book: None,
+        open_halt: OpenHalt = lambda book, position: None,
     ) -> None:
         self._log = own
         self._logs = logs
@@ -116,16 +116,16 @@ class LogReader:
             self._halt_unless_accepted(event.position, broken)
 
     def _check(self, raw: RawRecord, body: msgspec.Struct, book_id: bytes) -> None:
-        try:
-            self._log.check(raw, body, book_id)
-        except RuleBroken as broken:
-            self._halt_unless_accepted(raw.position, broken)
+        for step in self._log.steps(raw, body, book_id):
+            try:
+                step()
+            except RuleBroken as broken:
+                self._halt_unless_accepted(raw.position, broken)
 
     def _stay_halted(self, position: int) -> None:
         """A recorded halt ends by two persons, not by a restart that finds nothing wrong."""
-        standing = self._open_halt(self._log.book)
-        if standing is not None and standing[0] == position:
-            rule = standing[1]
+        rule = self._open_halt(self._log.book, position)
+        if rule is not None:
             expected, actual = "two persons to accept it", "a halt that still stands"
             raise Halted(Halt(self._log.book, position, rule, expected, actual))
 

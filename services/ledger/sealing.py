@@ -185,6 +185,8 @@ class Sealer:
             async with asyncio.timeout(PROOF_WAIT_S):
                 await waiter
         except TimeoutError:
+            self._waiters = [one for one in self._waiters if not one[2].done()]
+            heapq.heapify(self._waiters)
             raise Conflict(
                 "NOT_PROVEN_YET",
                 f"{self._log.book}: expected position {position} under a checkpoint,"

@@ -61,12 +61,16 @@ def decide(state: State, command: msgspec.Struct, context: Context) -> Sequence[
 
 def due(state: State, at_ms: int) -> Iterable[tuple[int, str, ExpireHold]]:
     """Holds whose time has come, soonest first: (expiry in ms, what makes it unique, command)."""
-    if not state.expiries or state.expiries[0][0] > at_ms:
-        return ()
+    heap, places, found = state.expiries, [0], []
+    while places:  # only what is due is looked at: below a later one everything is later
+        place = places.pop()
+        if place < len(heap) and heap[place][0] <= at_ms:
+            found.append(heap[place])
+            places += (2 * place + 1, 2 * place + 2)
     return [
         (expires_at_ms, f"expire {hold}", ExpireHold(hold))
-        for expires_at_ms, hold in sorted(state.expiries)
-        if expires_at_ms <= at_ms and hold in state.holds
+        for expires_at_ms, hold in sorted(found)
+        if hold in state.holds
     ]
 
 

@@ -253,27 +253,27 @@ def debit_trading(state: State, entry: PostEntry, context: Context) -> Basis:
     for name in names:
         check_text(name, "trade", 80)
         check_once((venue, name) in state.trades, "TRADE_SETTLED", f"trade {name}")
-    check_same("legs", _legs_of(settled), Counter(map(_move, entry.legs)))
+    # Summed per pair of accounts: many small ranges may take several legs of one delivery.
+    actual: Counter[Move] = Counter()
+    for leg in entry.legs:
+        actual[leg.debit, leg.credit, leg.asset] += leg.amount
+    check_same("legs", _legs_of(settled), actual)
     return Basis(trades=tuple(names))
 
 
-Move = tuple[Account, Account, str, int]
-
-
-def _move(leg: Leg) -> Move:
-    return leg.debit, leg.credit, leg.asset, leg.amount
+Move = tuple[Account, Account, str]
 
 
 def _legs_of(settled: Settlement) -> Counter[Move]:
-    """Delivery and payment of every trade: the entry must hold exactly these legs."""
+    """Delivery and payment of every trade: the entry must move exactly this."""
     legs: Counter[Move] = Counter()
     for trade in settled.trades:
         check_amount(trade.quantity_t)
         check_amount(trade.price_fen_per_t)
         seller = Account(trade.seller, Purpose.TRADING, settled.venue)
         buyer = Account(trade.buyer, Purpose.TRADING, settled.venue)
-        legs[seller, buyer, trade.asset, trade.quantity_t] += 1
-        legs[buyer, seller, MONEY, trade.quantity_t * trade.price_fen_per_t] += 1
+        legs[seller, buyer, trade.asset] += trade.quantity_t
+        legs[buyer, seller, MONEY] += trade.quantity_t * trade.price_fen_per_t
     return legs
 
 

@@ -6,17 +6,17 @@ The fields of the events are declared here again, in this service's own words.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
 from kernel.record import EventTypes, RawRecord
-from kernel.values import MAX_INTEGER, parse_instant
+from kernel.values import MAX_INTEGER
 from services.ledger.books.directory import Directory
 from services.ledger.books.ledger import LedgerBook
-from services.ledger.books.port import RuleBroken, require, require_text
+from services.ledger.books.port import Checker, RuleBroken, Step, instant_ms, require, require_text
 from services.ledger.books.serials import BatchMap
 
 
@@ -120,6 +120,8 @@ PURPOSES: Final = TERMINAL | {
 }
 MONEY: Final = "CNY"
 DAY_MS: Final = 86_400_000
+# How long after a key was ended a book may still record its acts: two hops, and clocks apart.
+REVOCATION_GRACE_MS: Final = 60_000
 
 Place = tuple[str, str, str, str]  # holder, asset, purpose, ref
 
@@ -131,7 +133,7 @@ class LiveHold:
     expires_at_ms: int | None
 
 
-class AccountsBook:
+class AccountsBook(Checker):
     """The accounts book again, by other means."""
 
     types = EventTypes(
@@ -161,10 +163,15 @@ class AccountsBook:
 
     # ---- checking -------------------------------------------------------------------------------
 
-    def check(self, raw: RawRecord, event: msgspec.Struct) -> None:
+    def steps(self, raw: RawRecord, event: msgspec.Struct) -> list[Step]:
         check = _CHECKS.get(type(event))
-        if check is not None:
-            check(self, raw, event)
+        groups: list[Step] = [] if check is None else [lambda: check(self, raw, event)]
+        # Whatever else two persons accept, nobody pays out what is not there without being told.
+        legs = getattr(event, "legs", None)
+        if legs:
+            groups.append(lambda: self._check_business_time(raw, legs))
+            groups.append(lambda: self._check_sufficient(legs))
+        return groups
 
     def _check_holder(self, raw: RawRecord, event: HolderRegistered) -> None:
         require("HOLDER_NEW", False, event.holder in self._holders)
@@ -177,7 +184,6 @@ class AccountsBook:
 
     def _check_entry(self, raw: RawRecord, event: EntryPosted) -> None:
         self._check_legs(event.legs)
-        self._check_business_time(raw, event.legs)
         purposes = sorted({leg.debit.purpose for leg in event.legs})
         if len(purposes) != 1:
             raise RuleBroken("ONE_PURPOSE", "legs that debit one purpose", purposes)
@@ -186,7 +192,6 @@ class AccountsBook:
             raise RuleBroken("DEBITABLE", f"one of {sorted(_BASIS)}", purposes[0])
         self._check_cited(event, purposes[0])
         basis(self, raw, event)
-        self._check_sufficient(event.legs)
 
     def _check_cited(self, event: EntryPosted, purpose: str) -> None:
         """A statement line, trades or a claim stand only where the rule of the debit reads them."""
@@ -224,11 +229,12 @@ class AccountsBook:
             require("SERIALS_COUNT", leg.amount if asset.serialised else 0, moved)
 
     def _check_business_time(self, raw: RawRecord, legs: list[Leg]) -> None:
-        at_ms, on_ms = parse_instant(raw.at), parse_instant(raw.on)
+        at_ms, on_ms = instant_ms(raw.at), instant_ms(raw.on)
         if on_ms > at_ms:
             raise RuleBroken("ON_AFTER_AT", f"at most {raw.at}", raw.on)
         for leg in legs:
-            limit_days = self._assets[leg.asset].backdating_days
+            asset = self._assets.get(leg.asset)
+            limit_days = 0 if asset is None else asset.backdating_days
             if at_ms - on_ms > limit_days * DAY_MS:
                 raise RuleBroken("ON_TOO_OLD", f"at most {limit_days} days before {raw.at}", raw.on)
 
@@ -313,10 +319,10 @@ class AccountsBook:
                 require("RELEASE", own, leg.credit)
             _require_no_acts(raw)
             return
-        statement = self._keys.statement(raw, f"venue:{venues[0]}", "settlement")
+        statement = self._statement(raw, f"venue:{venues[0]}", "settlement")
         require("SETTLEMENT_VENUE", statement.get("venue"), venues[0])
         expected = _settlement_legs(statement, venues[0])
-        actual = sorted((*_places(leg), leg.amount) for leg in event.legs)
+        actual = _sums((*_places(leg), leg.amount) for leg in event.legs)
         require("SETTLEMENT_LEGS", expected, actual)
         names = [trade.get("trade") for trade in _rows(statement, "trades")]
         require("SETTLEMENT_TRADES", names, event.trades)
@@ -331,7 +337,7 @@ class AccountsBook:
         bank = leg.debit.ref
         require("BANK", "settlement_bank", self._holders.get(bank))
         require("MONEY", "fen", self._assets[leg.asset].unit)
-        statement = self._keys.statement(raw, f"bank:{bank}", "bank-advice")
+        statement = self._statement(raw, f"bank:{bank}", "bank-advice")
         expected = {
             "amount_fen": leg.amount,
             "asset": leg.asset,
@@ -347,7 +353,7 @@ class AccountsBook:
 
     def _from_issued(self, raw: RawRecord, event: EntryPosted) -> None:
         asset = self._assets[event.legs[0].asset]
-        statement = self._keys.statement(raw, f"authority:{asset.programme}", "issuance-approval")
+        statement = self._statement(raw, f"authority:{asset.programme}", "issuance-approval")
         require("APPROVAL_ASSET", statement.get("asset"), asset.asset)
         require("APPROVAL_PROGRAMME", statement.get("programme"), asset.programme)
         require("ISSUED_SERIALISED", True, asset.serialised)  # or nothing would tell it was issued
@@ -368,6 +374,18 @@ class AccountsBook:
         batch = (asset.asset, str(statement.get("batch")))
         require("BATCH_NEW", False, batch in self._batches)
 
+    def _statement(self, raw: RawRecord, subject: str, kind: str) -> dict[str, object]:
+        """As `Directory.statement`, and not by a key that the ledger's book ended before.
+
+        A service that keeps back the withdrawal of a key gains a moment, not the key.
+        """
+        statement = self._keys.statement(raw, subject, kind)
+        for act in raw.acts if isinstance(raw.acts, list) else ():
+            ended_ms = self._ledger.revoked_at_ms.get(act.key_id)
+            if ended_ms is not None and instant_ms(raw.at) > ended_ms + REVOCATION_GRACE_MS:
+                raise RuleBroken("ACT_KEY_ENDED", f"a live key of {subject}", act.key_id)
+        return statement
+
     def _require_once(self, what: str, institution: str, number: str) -> None:
         if (what, institution, number) in self._done:
             raise RuleBroken("ONCE", f"a new {what} of {institution}", number)
@@ -378,31 +396,27 @@ class AccountsBook:
         require("HOLD_NEW", False, event.hold in self._holds)
         require("HOLD_LEGS", 1, len(event.legs))
         self._check_legs(event.legs)
-        self._check_business_time(raw, event.legs)
         leg = event.legs[0]
         require("HOLD_FROM", ("available", ""), (leg.debit.purpose, leg.debit.ref))
         require("HOLD_TO", Account(leg.debit.holder, "held", event.hold), leg.credit)
         require("HOLD_PAYEE", ("available", ""), (event.to.purpose, event.to.ref))
-        self._check_sufficient(event.legs)
 
     def _check_hold_posted(self, raw: RawRecord, event: HoldPosted) -> None:
         hold = self._live(event.hold)
-        if hold.expires_at_ms is not None and parse_instant(raw.at) >= hold.expires_at_ms:
+        if hold.expires_at_ms is not None and instant_ms(raw.at) >= hold.expires_at_ms:
             raise RuleBroken("HOLD_EXPIRED", f"a post before {hold.expires_at_ms}", raw.at)
         if not event.legs:
             raise RuleBroken("HOLD_LEGS", "one or two legs", "none")
         require("HOLD_PAID_TO", hold.to, event.legs[0].credit)
-        self._check_business_time(raw, [hold.leg])
         self._check_hold_end(hold, event.legs, event.legs[1:])
 
     def _check_hold_released(self, raw: RawRecord, event: HoldReleased) -> None:
         hold = self._live(event.hold)
-        self._check_business_time(raw, [hold.leg])
         self._check_hold_end(hold, event.legs, event.legs)
 
     def _check_hold_expired(self, raw: RawRecord, event: HoldExpired) -> None:
         hold = self._live(event.hold)
-        if hold.expires_at_ms is None or parse_instant(raw.at) < hold.expires_at_ms:
+        if hold.expires_at_ms is None or instant_ms(raw.at) < hold.expires_at_ms:
             raise RuleBroken("HOLD_NOT_DUE", f"not before {hold.expires_at_ms}", raw.at)
         self._check_hold_end(hold, event.legs, event.legs)
 
@@ -421,7 +435,6 @@ class AccountsBook:
         for leg in back:
             require("HOLD_BACK", hold.leg.debit, leg.credit)
         require("HOLD_WHOLE", hold.leg.amount, sum(leg.amount for leg in legs))
-        self._check_sufficient(legs)
 
     # ---- keys -----------------------------------------------------------------------------------
 
@@ -537,7 +550,15 @@ def _settlement_legs(statement: dict[str, Any], venue: str) -> list[tuple[Place,
                     amount,
                 )
             )
-    return sorted(legs)
+    return _sums(legs)
+
+
+def _sums(legs: Iterable[tuple[Place, Place, int]]) -> list[tuple[Place, Place, int]]:
+    """Per pair of accounts: many small ranges may take several legs of one delivery."""
+    sums: dict[tuple[Place, Place], int] = {}
+    for source, target, amount in legs:
+        sums[source, target] = sums.get((source, target), 0) + amount
+    return sorted((source, target, amount) for (source, target), amount in sums.items())
 
 
 _CHECKS: dict[type[msgspec.Struct], Callable[[AccountsBook, RawRecord, Any], None]] = {

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from kernel.record import EventTypes, RawRecord
-from kernel.values import Actor
+from kernel.values import Actor, is_small_order_key
 from services.ledger.books.directory import Directory, key_id_of
-from services.ledger.books.port import RuleBroken, require
+from services.ledger.books.port import Checker, RuleBroken, Step, instant_ms, require
 from services.ledger.domain.events import (
     EVENTS,
     BookHalted,
@@ -28,7 +29,7 @@ from services.ledger.domain.events import (
 Proposed = KeyProposed | KeyRevocationProposed | OverrideProposed | IdentitiesProposed
 
 
-class LedgerBook:
+class LedgerBook(Checker):
     """Open proposals with their makers, and the directory that results."""
 
     types = EventTypes(*EVENTS)
@@ -38,17 +39,27 @@ class LedgerBook:
         # Every key ever registered, as the accounts book may still have to name it.
         self.registered: dict[str, KeyRegistered] = {}
         self._proposals: dict[str, tuple[Actor, msgspec.Struct]] = {}
+        # When each key was ended, in ms: what it signs for later is not believed, whoever says so.
+        self.revoked_at_ms: dict[str, int] = {}
         self._pinned = False
 
-    def check(self, raw: RawRecord, event: msgspec.Struct) -> None:
+    def steps(self, raw: RawRecord, event: msgspec.Struct) -> list[Step]:
         check = _CHECKS.get(type(event))
-        if check is not None:
-            check(self, raw, event)
+        return [] if check is None else [lambda: check(self, raw, event)]
 
     def _check_proposed(self, raw: RawRecord, event: Proposed) -> None:
         require("PROPOSER", raw.actor, event.proposed_by)
         require("PROPOSAL_ID", raw.by, event.proposal)
         require("PROPOSAL_NEW", False, event.proposal in self._proposals)
+
+    def _check_key_proposed(self, raw: RawRecord, event: KeyProposed) -> None:
+        self._check_proposed(raw, event)
+        try:
+            public_key = base64.b64decode(event.public_key, validate=True)
+        except ValueError:
+            public_key = b""
+        if len(public_key) != 32 or is_small_order_key(public_key):
+            raise RuleBroken("KEY_WEAK", "a key that only its holder signs with", event.public_key)
 
     def _asked(self, raw: RawRecord, proposal: str, proposed_by: Actor) -> msgspec.Struct:
         """What was proposed, if somebody else proposed it."""
@@ -111,6 +122,7 @@ class LedgerBook:
             case KeyRevoked():
                 self._proposals.pop(event.proposal, None)
                 self.directory.remove(event.key_id)
+                self.revoked_at_ms[event.key_id] = instant_ms(raw.at)
             case OverrideAccepted():
                 self._proposals.pop(event.proposal, None)
             case IdentitiesPinned():
@@ -123,7 +135,7 @@ class LedgerBook:
 
 
 _CHECKS: dict[type[msgspec.Struct], Callable[[LedgerBook, RawRecord, Any], None]] = {
-    KeyProposed: LedgerBook._check_proposed,
+    KeyProposed: LedgerBook._check_key_proposed,
     KeyRevocationProposed: LedgerBook._check_proposed,
     OverrideProposed: LedgerBook._check_proposed,
     IdentitiesProposed: LedgerBook._check_proposed,

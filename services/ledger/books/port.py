@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from kernel.errors import TanzhangError
 from kernel.record import EventTypes, RawRecord
+from kernel.values import parse_instant
 
 
 class RuleBroken(TanzhangError):
@@ -21,16 +22,34 @@ class RuleBroken(TanzhangError):
         self.actual = str(actual)
 
 
-class Checker(Protocol):
+Step = Callable[[], None]  # raises RuleBroken, changes nothing
+
+
+class Checker(ABC):
+    """One book's independent checker."""
+
     types: EventTypes
 
-    def check(self, raw: RawRecord, event: msgspec.Struct) -> None:
-        """Raises RuleBroken and changes nothing; or returns, and the event may be applied."""
-        ...
+    @abstractmethod
+    def steps(self, raw: RawRecord, event: msgspec.Struct) -> list[Step]:
+        """Checks in groups that do not rest on one another; when all pass the event is in order."""
 
+    @abstractmethod
     def apply(self, raw: RawRecord, event: msgspec.Struct) -> None:
         """Takes the event into the books, also when two persons have accepted it as it is."""
-        ...
+
+    def check(self, raw: RawRecord, event: msgspec.Struct) -> None:
+        """All groups; raises RuleBroken for the first that fails, and changes nothing."""
+        for step in self.steps(raw, event):
+            step()
+
+
+def instant_ms(text: str) -> int:
+    """Milliseconds since the epoch of an instant in a record."""
+    try:
+        return parse_instant(text)
+    except ValueError as error:
+        raise RuleBroken("INSTANT", "an instant of the one fixed form", text) from error
 
 
 def require(rule: str, expected: object, actual: object) -> None:

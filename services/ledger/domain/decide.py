@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from kernel.errors import Kind, Refused
-from kernel.values import Actor, Context, check_text
+from kernel.values import Actor, Context, check_text, is_small_order_key
 from services.ledger.domain.commands import (
     Approve,
     HaltBook,
@@ -79,6 +79,8 @@ def propose_key(state: State, command: ProposeKey, context: Context) -> list[Key
             f"expected 32 bytes of an Ed25519 key, got {len(command.public_key)}",
             Kind.INVALID,
         )
+    if is_small_order_key(command.public_key):
+        raise Refused("KEY_WEAK", "anyone could sign with this key: small order", Kind.INVALID)
     id = key_id(command.public_key)
     if id in state.keys:
         raise Refused("KEY_EXISTS", f"key {id} is in the directory", key_id=id)
@@ -121,9 +123,9 @@ def propose_override(
 
 
 def _halted_there(state: State, book: str, position: int, rule: str) -> None:
-    actual = state.halts.get(book)
-    if actual != (position, rule):
-        found = "no halt" if actual is None else f"{actual[1]} at {actual[0]}"
+    if (book, position, rule) not in state.halts:
+        standing = sorted((at, why) for where, at, why in state.halts if where == book)
+        found = ", ".join(f"{why} at {at}" for at, why in standing) or "no halt"
         raise Refused(
             "NOT_HALTED_THERE",
             f"{book[:40]}: expected a halt by {rule[:40]} at {position}, got {found}",

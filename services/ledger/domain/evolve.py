@@ -69,7 +69,7 @@ def on_override_accepted(state: State, event: OverrideAccepted) -> None:
     state.proposals.pop(event.proposal, None)
     place = (event.book, event.position, event.rule)
     state.overrides[place] = state.overrides.get(place, 0) + 1
-    state.halts.pop(event.book, None)
+    state.halts.discard(place)
 
 
 def on_identities_pinned(state: State, event: IdentitiesPinned) -> None:
@@ -79,7 +79,8 @@ def on_identities_pinned(state: State, event: IdentitiesPinned) -> None:
 
 
 def on_book_halted(state: State, event: BookHalted) -> None:
-    state.halts[event.book] = (event.position, event.rule)
+    state.halts.add((event.book, event.position, event.rule))
+    state.halts_recorded += 1
 
 
 _EVOLVE: dict[type[msgspec.Struct], Callable[[State, Any], None]] = {

@@ -29,8 +29,9 @@ class Proposal:
 class State:
     keys: dict[str, DirectoryKey] = field(default_factory=dict)
     proposals: dict[str, Proposal] = field(default_factory=dict)
-    # Where and why each book is halted now.
-    halts: dict[str, tuple[int, str]] = field(default_factory=dict)
+    # (book, position, rule) of every halt that stands; how many were ever recorded.
+    halts: set[tuple[str, int, str]] = field(default_factory=set)
+    halts_recorded: int = 0
     # How often two persons have accepted (book, position, rule).
     overrides: dict[tuple[str, int, str], int] = field(default_factory=dict)
     identities: str | None = None
