@@ -27,6 +27,7 @@ from kernel.relay import Relay
 from kernel.tail import Tail
 from kernel.writer import Writer
 
+CANCEL_AGAIN_S: Final = 2.0
 STANDBY_POLL_S: Final = 0.25
 PROGRESS_EVERY_MS: Final = 2000
 
@@ -134,6 +135,9 @@ async def run_jobs(jobs: Sequence[Job], stop: asyncio.Event) -> None:
         for task in done:
             task.result()
     finally:
-        for task in tasks:
-            task.cancel()
+        left = set(tasks)
+        while left:  # a cancellation can get lost on its way: nobody is to live on for that
+            for task in left:
+                task.cancel()
+            _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
         await asyncio.gather(*tasks, return_exceptions=True)

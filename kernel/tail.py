@@ -39,7 +39,8 @@ class Tail:
             return True
         self._grown.clear()
         try:
-            await asyncio.wait_for(self._grown.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._grown.wait()
         except TimeoutError:
             return False
         return next_position < self.committed_next

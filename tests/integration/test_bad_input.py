@@ -812,9 +812,15 @@ CALLS = [
     ),
     Call(
         "too many events",
-        "TOO_MANY_ITEMS",
+        "POSITIONS_COUNT",
         Kind.INVALID,
         get("DiscloseEvents", pb.DiscloseEventsRequest(positions=range(1001))),
+    ),
+    Call(
+        "no event at all",
+        "POSITIONS_COUNT",
+        Kind.INVALID,
+        get("DiscloseEvents", pb.DiscloseEventsRequest()),
     ),
     Call(
         "the journal without a role",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 AUDITOR = person("checker of worlds", roles=["auditor"])
 TERMINAL = {"surrendered", "retired", "cancelled", "expired", "carried_over"}
+REACTIONS_S = 30.0
 READ_MODELS = ("movements", "serial_moves")
 
 Place = tuple[str, str, str, str]  # holder, asset, purpose, ref
@@ -42,6 +44,7 @@ Raw = dict[str, Any]
 
 def check_world(world: World) -> None:
     """Fails on the first thing that does not hold. Nothing may be written meanwhile."""
+    await_reactions(world)
     for book in BOOKS:
         events = check_journal(world, book)
         records = [json.loads(event.record) for event in events]
@@ -50,6 +53,25 @@ def check_world(world: World) -> None:
         if book == "accounts":
             check_balances(world, records)
             check_movements(world, events)
+
+
+def await_reactions(world: World) -> None:
+    """What the ledger's book says of keys has to be answered in the accounts book, sooner or later.
+
+    Else it would be answered in the middle of the check.
+    """
+    deadline_s = time.monotonic() + REACTIONS_S
+    while True:
+        asked = {
+            ("ledger", raw.position)
+            for raw in world.records("ledger")
+            if raw.type in ("KeyRegistered", "KeyRevoked")
+        }
+        open_ones = asked - {raw.cause for raw in world.records("accounts")}
+        if not open_ones:
+            return
+        assert time.monotonic() < deadline_s, f"never answered: {sorted(open_ones)}"
+        time.sleep(0.1)
 
 
 def check_journal(world: World, book: str) -> list[StoredEvent]:
