@@ -162,7 +162,8 @@ class Follower:
         """
         while True:
             try:
-                data = self._early or await asyncio.wait_for(self._queue.get(), wait_s)
+                async with asyncio.timeout(wait_s):
+                    data = self._early or await self._queue.get()
                 self._early = b""
             except TimeoutError:
                 if not patient or self._is_behind():

@@ -82,7 +82,9 @@ class OwnerSource:
         try:
             # An owner that was stopped keeps its connection and says nothing: it is away as well.
             while True:
-                response: Any = await asyncio.wait_for(stream.read(), OWNER_SILENCE_S)
+                # Not wait_for: before Python 3.12 it can swallow that we are to end.
+                async with asyncio.timeout(OWNER_SILENCE_S):
+                    response: Any = await stream.read()
                 if response is grpc.aio.EOF:
                     return
                 yield frame_from_message(response.frame)
