@@ -111,6 +111,8 @@ def test_two_persons_resume_it_and_what_follows_is_proven_and_puts_it_right(
     assert world.balance(available(CITY_GROUP), CNY) == 0
     world.stop_services("accounts")
     world.bring_back("accounts")
+    # It reads the ledger's book from its beginning: for a moment the old halt stands again.
+    until(world.takes_commands, "accounts to have read that the halt is over")
     (result,) = world.send("PostEntries", [world.entry(payment(1))], BUYER)
     assert refusal(result) == "INSUFFICIENT_BALANCE"
 
