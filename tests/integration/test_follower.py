@@ -24,6 +24,7 @@ from kernel.errors import Conflict
 from kernel.follower import Follower
 from kernel.frames import Frame, FrameError, encode_frame
 from kernel.relay import message_id
+from tests.support.ending import end
 from tests.support.ledgers import BOOK_ID, cut, frame_keys, long_history
 
 BOOK = "accounts"
@@ -152,8 +153,7 @@ async def following(
         await asyncio.sleep(0.05)
         yield running
     finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        await end(running)
 
 
 async def until(true: Callable[[], bool], patience_s: float = PATIENCE_S) -> None:

@@ -30,6 +30,7 @@ from kernel.relay import Relay, message_id
 from kernel.tail import MAX_KEPT_FRAMES, MAX_TAKEN_FRAMES, Tail
 from kernel.writer import Progress
 from tests.support.database import Database
+from tests.support.ending import end
 from tests.support.ledgers import BOOK_ID, cut, frame_keys, long_history
 
 BOOK = "accounts"
@@ -106,8 +107,7 @@ async def relaying(book: Book, bus: Bus) -> AsyncIterator[asyncio.Task[None]]:
     try:
         yield running
     finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        await end(running)
 
 
 def streams_of(client: Client) -> JetStreamContext:

@@ -69,6 +69,7 @@ from services.ledger.queries import CommitmentReader, TileStore
 from services.ledger.reactions import LogReader
 from services.ledger.sealing import CheckpointFile, Sealer
 from tests.support.books import MORNING_MS, person
+from tests.support.ending import end
 from tests.support.lanzhou import (
     AUTHORITY_KEY,
     BACKDATING_DAYS,
@@ -621,8 +622,7 @@ class StoredLog:
         try:
             yield running
         finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            await end(running)
 
     async def seal(self) -> Checkpoint:
         """Signs everything folded so far; the published checkpoint."""
