@@ -41,6 +41,7 @@ def load_private_key(path: Path) -> Ed25519PrivateKey:
 def create_private_key(path: Path) -> Ed25519PrivateKey:
     """Makes a key file if there is none; answers the key it holds."""
     if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         key = Ed25519PrivateKey.generate()
         pem = key.private_bytes(
             serialization.Encoding.PEM,
@@ -52,23 +53,11 @@ def create_private_key(path: Path) -> Ed25519PrivateKey:
 
 
 def write_secret(path: Path, data: bytes) -> None:
-    """Writes a file only its owner can read, whole or not at all, in folders of mode 0700."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = path.with_name(path.name + ".new")
-    fresh.unlink(missing_ok=True)  # it may have been left with other rights
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    """Writes a file of mode 0600 in one step: it is there whole, or not at all."""
+    temporary = path.with_name(path.name + ".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(fresh, path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """A rename is durable only once its folder is."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    os.replace(temporary, path)

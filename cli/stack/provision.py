@@ -21,10 +21,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 import cli
 from cli.stack import StackFault
 from cli.stack.nats import NatsUser, operator, service_permissions
+from cli.stack.postgres import write_secret
 from kernel.acts import public_bytes
 from kernel.config import DEFAULT_LOG_PREFIX
 from kernel.identities import FrameKey, Identities, TokenKey, sign_identities
-from kernel.keys import create_private_key, write_secret
+from kernel.keys import create_private_key
 from kernel.tlog.errors import TlogError
 from kernel.tlog.note import ED25519, Signer, load_signer
 from kernel.tlog.policy import NONE, Policy, parse_policy
@@ -250,7 +251,7 @@ def _ensure_operator(path: Path, log_prefix: str | None) -> Signer:
 def _signer(path: Path, name: str) -> Signer:
     if not path.exists():
         made = Signer(name, ED25519, secrets.token_bytes(32))
-        write_secret(path, made.private().encode() + b"\n")
+        write_secret(path, made.private() + "\n")
     signer = _load_signer(path)
     if signer.name != name:
         raise StackFault(
@@ -272,7 +273,7 @@ def _load_signer(path: Path) -> Signer:
 def _password(directory: Path, owner: str, server: str) -> str:
     path = keys_folder(directory, owner) / f"{server}.password"
     if not path.exists():
-        write_secret(path, secrets.token_hex(PASSWORD_BYTES).encode() + b"\n")
+        write_secret(path, secrets.token_hex(PASSWORD_BYTES) + "\n")
     return path.read_text(encoding="ascii").strip()
 
 

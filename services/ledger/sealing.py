@@ -19,7 +19,6 @@ from kernel.clock import Clock, monotonic_ms
 from kernel.crash import crash_point
 from kernel.errors import Conflict, Fault
 from kernel.journal.database import Engine
-from kernel.keys import sync_folder
 from kernel.logs import get_logger
 from kernel.tlog.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from kernel.tlog.errors import TlogError
@@ -66,7 +65,11 @@ class CheckpointFile:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, self._path)
-            sync_folder(self._path.parent)
+            folder = os.open(self._path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
 
 
 class Sealer:

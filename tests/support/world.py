@@ -31,7 +31,7 @@ from tanzhang.ledger.v1 import ledger_pb2 as lb
 from tanzhang.ledger.v1 import ledger_pb2_grpc
 
 from cli.stack.nats import OPERATOR, EmbeddedNats, stream_name
-from cli.stack.postgres import EmbeddedPostgres
+from cli.stack.postgres import EmbeddedPostgres, write_secret
 from cli.stack.process import ServiceProcess
 from cli.stack.provision import BOOKS, DATABASE, SERVICES, clock_file, issuer_key, keys_folder
 from cli.stack.supervisor import Supervisor
@@ -42,7 +42,6 @@ from kernel.config import DEFAULT_LOG_PREFIX
 from kernel.errors import Conflict, Refused, TanzhangError
 from kernel.frames import Frame, frame_from_message
 from kernel.ids import uuid7
-from kernel.keys import write_secret
 from kernel.record import RawRecord, decode_record
 from kernel.rpc.client import metadata
 from kernel.rpc.health import SERVING, health
@@ -698,9 +697,7 @@ def _lend_passwords(directory: Path, database: Database) -> None:
     """Roles are the server's, not a database's: every world uses the same passwords."""
     for service in SERVICES:
         password = sa.make_url(database.url(service)).password
-        write_secret(
-            keys_folder(directory, service) / "database.password", f"{password}\n".encode()
-        )
+        write_secret(keys_folder(directory, service) / "database.password", f"{password}\n")
 
 
 def until(condition: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
