@@ -21,6 +21,7 @@ from tanzhang.kernel.v1 import items_pb2, journal_pb2, journal_pb2_grpc
 from tanzhang.ledger.v1 import ledger_pb2 as ledger
 from tanzhang.ledger.v1 import ledger_pb2_grpc
 
+from cli.stack.provision import SERVICES
 from kernel.acts import SUITE_ED25519
 from kernel.errors import InvariantBroken
 from kernel.frames import StoredEvent
@@ -32,7 +33,8 @@ MAX_ENTRIES: Final = 1000  # per call: about a megabyte, answered within tens of
 MAX_POSITIONS: Final = 500  # per call: proofs and records of 500 events stay below a few megabytes
 PROOF_DEADLINE_S: Final = 30.0  # the ledger itself waits until its log covers the position
 REMINT_AFTER_S: Final = 300.0  # far below the life of a token
-OWNERS: Final = {"accounts": "accounts", "ledger": "ledger"}  # book: the service that owns it
+# Book: the service that owns it.
+OWNERS: Final = {book: name for name, card in SERVICES.items() for book in card.books}
 
 T = TypeVar("T")
 
@@ -233,7 +235,7 @@ class Books:
         self._tokens: dict[Persona, tuple[float, str]] = {}
 
     async def __aenter__(self) -> Self:
-        for service in ("accounts", "ledger"):
+        for service in SERVICES:
             self._channels[service] = open_channel(self._door.target(service))
         return self
 

@@ -19,10 +19,11 @@ from cli.clients import OWNERS, Books, Persona
 from cli.errors import NO, NOT_TRIED
 from cli.stack import is_alive
 from cli.stack.folder import orphans, recorded_processes, running_note
-from cli.stack.provision import SERVICES
+from cli.stack.process import process_health
+from cli.stack.provision import PROGRAMS
 from cli.workspace import Workspace
 from kernel.errors import TanzhangError
-from kernel.rpc.health import SERVING, health
+from kernel.rpc.health import SERVING
 from kernel.tlog.checkpoint import parse_checkpoint
 from kernel.tlog.encoding import encode_base64
 from kernel.tlog.errors import TlogError
@@ -71,11 +72,11 @@ def collect(directory: Path) -> Figures:
     figures["processes"] = _processes(directory, problems)
     workspace = Workspace(directory)
     try:
-        targets = {name: workspace.target(name) for name in SERVICES}
+        targets = {name: workspace.target(name) for name in PROGRAMS}
     except TanzhangError as error:
         problems.append(str(error))
         return figures
-    figures["health"] = {name: health(target) for name, target in targets.items()}
+    figures["health"] = {name: process_health(name, target) for name, target in targets.items()}
     problems += [f"{name} is {how}" for name, how in figures["health"].items() if how != SERVING]
     figures["books"] = asyncio.run(_books(workspace, figures["health"], problems))
     return figures

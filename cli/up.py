@@ -35,7 +35,7 @@ from cli.stack.folder import (
     running_note,
     tail,
 )
-from cli.stack.provision import PROJECT, SERVICES, code_path, policy_file
+from cli.stack.provision import GATEWAY, PROGRAMS, PROJECT, code_path, policy_file
 from cli.stack.supervisor import START_DEADLINE_S, Supervisor
 from cli.workspace import Workspace
 from kernel.clock import SystemClock
@@ -183,9 +183,10 @@ def where_to_look(directory: Path) -> list[str]:
     ports = Workspace(directory).ports
     note = running_note(directory) or {}
     lines = [f"tanzhang is up (pid {note.get('pid')}), data in {directory.absolute()}"]
-    for name in SERVICES:
+    for name in PROGRAMS:
+        speaks = "http" if name == GATEWAY else "grpc"
         lines.append(
-            f"  {name:<10} grpc 127.0.0.1:{ports[name]}"
+            f"  {name:<10} {speaks} 127.0.0.1:{ports[name]}"
             f"   metrics 127.0.0.1:{ports[f'{name}-metrics']}/metrics"
             f"   log {directory / 'logs' / name}.log"
         )

@@ -20,6 +20,8 @@ POINTS: Final = frozenset(
         "relay.published",  # the bus has the frame, the relay has not noted it
         "projection.applied",  # the read model is written, its transaction is not committed
         "reaction.called",  # the reaction's command is recorded, nothing after it
+        "gateway.called",  # a service has answered the gateway, the client has not heard
+        "errand.answered",  # another book has done what we asked, ours does not know yet
         "ledger.tiles",  # tiles are committed, the checkpoint is not signed
         "ledger.signed",  # the checkpoint file is durable, nobody has seen it
     }

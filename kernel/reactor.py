@@ -16,8 +16,8 @@ from kernel.errors import InvariantBroken
 from kernel.frames import Frame, FrameError
 from kernel.ids import derived_id
 from kernel.record import RawRecord, decode_record
-from kernel.values import Actor, Caller, parse_instant
-from kernel.writer import Ask, Writer
+from kernel.values import Caller, parse_instant
+from kernel.writer import Ask, Writer, reaction_actor
 
 React = Callable[[RawRecord], msgspec.Struct | None]
 Observe = Callable[[RawRecord], None]
@@ -35,7 +35,7 @@ class Reactor:
         self._observe = observe
         self._next = 0
         self._caller = Caller(
-            Actor(f"book:{writer.book}", f"reaction:{source}"), frozenset({"system"}), frozenset()
+            reaction_actor(writer.book, source), frozenset({"system"}), frozenset()
         )
 
     async def frame(self, frame: Frame) -> None:

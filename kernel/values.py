@@ -71,6 +71,15 @@ class Context(msgspec.Struct, frozen=True):
     verify: Callable[[bytes, Act], bool]
 
 
+class Envelope(msgspec.Struct, frozen=True):
+    """What a record says around its event, as far as a domain may fold it: see Domain.told."""
+
+    position: int
+    id: str  # of the command
+    actor: Actor
+    on_ms: int
+
+
 @functools.lru_cache(maxsize=4096)  # a batch has one instant, a day of history few
 def format_instant(at_ms: int) -> str:
     """Milliseconds since the epoch to `2026-11-20T08:30:00.000Z`."""
@@ -86,6 +95,48 @@ def parse_instant(text: str) -> int:
     if not _INSTANT.fullmatch(text):
         raise ValueError(f"expected an instant like 2026-11-20T08:30:00.000Z, got {text!r}")
     return (datetime.fromisoformat(text) - _EPOCH) // timedelta(milliseconds=1)
+
+
+SHANGHAI_MS: Final = 8 * 3_600_000  # Asia/Shanghai is UTC+8 the year round, since 1992
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+
+
+@functools.lru_cache(maxsize=4096)
+def shanghai_day(at_ms: int) -> str:
+    """The business day of an instant, `2026-11-20`."""
+    return format_instant((at_ms + SHANGHAI_MS) // DAY_MS * DAY_MS)[:10]
+
+
+def shanghai_minute(at_ms: int) -> int:
+    """Minutes since midnight in Shanghai."""
+    return (at_ms + SHANGHAI_MS) % DAY_MS // 60_000
+
+
+def shanghai_weekday(at_ms: int) -> int:
+    """1 (Monday) to 7, in Shanghai; 1970-01-01 was a Thursday."""
+    return ((at_ms + SHANGHAI_MS) // DAY_MS + 3) % 7 + 1
+
+
+def day_start_ms(day: str) -> int:
+    """The first instant of a business day; raises ValueError for what is no day."""
+    return parse_instant(f"{day}T00:00:00.000Z") - SHANGHAI_MS
+
+
+def check_day(day: str, what: str) -> str:
+    """A day like 2026-11-20 that the calendar has, or a refusal."""
+    try:
+        if _DAY.fullmatch(day):
+            day_start_ms(day)
+            return day
+    except ValueError:
+        pass
+    raise Refused(
+        "DAY_MALFORMED",
+        f"{what}: expected a day like 2026-11-20, got {day[:40]!r}",
+        Kind.INVALID,
+        field=what,
+        actual=day[:40],
+    )
 
 
 def format_fen(amount_fen: int) -> str:

@@ -37,7 +37,7 @@ from kernel.record import (
     decode_record,
     encode_record,
 )
-from kernel.values import Act, Actor, Caller, Context, format_instant, parse_instant
+from kernel.values import Act, Actor, Caller, Context, Envelope, format_instant, parse_instant
 
 MAX_BATCH_ASKS: Final = 8000  # one commit: a few MB, tens of milliseconds to decide
 MAX_QUEUED_ASKS: Final = 64_000  # beyond that callers are told to come back
@@ -51,8 +51,16 @@ S = TypeVar("S")
 log = get_logger(__name__)
 
 
+def reaction_actor(book: str, source: str) -> Actor:
+    """Who is answerable for what a book does about another book's events."""
+    return Actor(f"book:{book}", f"reaction:{source}")
+
+
 class Ask(msgspec.Struct, frozen=True):
-    """One command on its way to the writer. `on_ms` None: business time is the recording."""
+    """One command on its way to the writer. `on_ms` None: business time is the recording.
+
+    `sealed` goes into the record of every event it becomes, unread (base64 of ciphertext).
+    """
 
     id: str
     caller: Caller
@@ -60,9 +68,10 @@ class Ask(msgspec.Struct, frozen=True):
     on_ms: int | None = None
     acts: tuple[Act, ...] = ()
     cause: tuple[str, int] | None = None
+    sealed: str | None = None
 
     def digest(self) -> bytes:
-        """What must be the same when an id is used again."""
+        """What must be the same when an id is used again; not `sealed`, whose key may be gone."""
         body = msgspec.msgpack.encode(
             (type(self.command).__name__, self.command, self.on_ms, self.acts, self.cause)
         )
@@ -81,6 +90,8 @@ class Domain(Generic[S]):
     evolve: Callable[[S, Any], None]
     # Commands that have fallen due: (when, in ms; what makes it this one; command).
     due: Callable[[S, int], Iterable[tuple[int, str, msgspec.Struct]]]
+    # For states that fold more than bodies: told of each event's envelope just before `evolve`.
+    told: Callable[[S, Envelope], None] | None = None
 
 
 @dataclass
@@ -196,13 +207,17 @@ class Writer(Generic[S]):
             raise InvariantBroken(
                 f"{self.book}: expected book id {known.book_id.hex()}, got {book_id.hex()}"
             )
-        self._evolve(self.domain.events.decode(raw), raw.cause)
+        if self.domain.told is not None:
+            on_ms = parse_instant(raw.on)
+            self.domain.told(self.state, Envelope(raw.position, raw.by, raw.actor, on_ms))
+        self._evolve(self.domain.events.decode(raw), raw.actor, raw.cause)
         known.last_at_ms = max(known.last_at_ms, parse_instant(raw.at))
 
-    def _evolve(self, event: msgspec.Struct, cause: tuple[str, int] | None) -> None:
+    def _evolve(self, event: msgspec.Struct, actor: Actor, cause: tuple[str, int] | None) -> None:
         known = self.progress
         known.next_position += 1
-        if cause is not None:
+        # Only a reaction reads its source in order; errands and other services name causes too.
+        if cause is not None and actor == reaction_actor(self.book, cause[0]):
             source, position = cause
             known.watermarks[source] = max(known.watermarks.get(source, 0), position + 1)
         if isinstance(event, WriterStarted):
@@ -399,14 +414,18 @@ class Writer(Generic[S]):
                     cause=ask.cause,
                     on=on,
                     position=position + i,
+                    sealed=msgspec.UNSET if ask.sealed is None else ask.sealed,
                     type=type(event).__name__,
                     v=1,
                 )
             )
             salt = self._entropy(SALT_BYTES)
             stored.append(StoredEvent(position + i, record, salt, commit(salt, record)))
-        for event in events:
-            self._evolve(event, ask.cause)
+        for i, event in enumerate(events):
+            if self.domain.told is not None:
+                envelope = Envelope(position + i, ask.id, ask.caller.actor, on_ms)
+                self.domain.told(self.state, envelope)
+            self._evolve(event, ask.caller.actor, ask.cause)
         decided.events.extend(stored)
         key = None if digest is None else EventKey(ask.id, ask.caller.principal, digest)
         decided.keys.extend((key, *[None] * (len(stored) - 1)))

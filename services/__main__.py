@@ -16,7 +16,7 @@ from kernel.errors import Misconfigured
 from kernel.logs import configure_logs, get_logger
 from kernel.migrate import upgrade
 
-NAMES: Final = ("accounts", "ledger")
+NAMES: Final = ("accounts", "registry", "market", "inclusive", "ledger")
 USAGE: Final = f"usage: python -m services {{{'|'.join(NAMES)}}} [migrate]"
 
 log = get_logger(__name__)

@@ -6,17 +6,32 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from http.client import HTTPException
 from pathlib import Path
+from urllib.request import urlopen
 
 from cli.stack import kill_tree
 from cli.stack.folder import our_mark, rotate, tail
-from cli.stack.provision import PROJECT
+from cli.stack.provision import GATEWAY, PROJECT
+from kernel.rpc.health import DEADLINE_S, SERVING, UNREACHABLE, health
 
 STOP_DEADLINE_S = 15.0  # an orderly stop of a service takes two
 
 
+def process_health(service: str, target: str) -> str:
+    """As kernel/rpc/health.py; of the gateway by its /healthz."""
+    if service != GATEWAY:
+        return health(target)
+    try:
+        with urlopen(f"http://{target}/healthz", timeout=DEADLINE_S) as answer:
+            return SERVING if answer.status == HTTPStatus.OK else UNREACHABLE
+    except (OSError, HTTPException):
+        return UNREACHABLE
+
+
 class ServiceProcess:
-    """`python -m services <service>` as a child, logging to `<dir>/logs/<name>.log`.
+    """`python -m services <service>`, or the gateway, as a child; logs to `<dir>/logs/<name>.log`.
 
     `module` names another entry point with the same arguments: a build of the service to be tried.
     Not safe for concurrent use; the supervisor's lock is around it.
@@ -37,7 +52,7 @@ class ServiceProcess:
         self.environment = dict(environment)
         self.log = directory / "logs" / f"{name}.log"
         self.status: int | None = None
-        self._module = module
+        self._command = [GATEWAY] if service == GATEWAY else [module, service]
         self._directory = directory
         self._log_start = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -82,6 +97,10 @@ class ServiceProcess:
             self._process.send_signal(signal.SIGTERM)
             self._process.send_signal(signal.SIGCONT)
 
+    def health(self) -> str:
+        """SERVING, NOT_SERVING or UNREACHABLE."""
+        return process_health(self.service, f"127.0.0.1:{self.port}")
+
     def log_tail(self) -> str:
         """Its last lines since it was last spawned, after the log's path."""
         return tail(self.log, self._log_start)
@@ -96,7 +115,7 @@ class ServiceProcess:
                 [
                     sys.executable,
                     *("-X", "utf8", "-X", our_mark(self._directory)),
-                    *("-m", self._module, self.service, *arguments),
+                    *("-m", *self._command, *arguments),
                 ],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,

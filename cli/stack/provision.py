@@ -39,18 +39,34 @@ FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 @dataclass(frozen=True)
 class Card:
-    """What a service may sign and hear: the books it owns, and those whose frames it follows."""
+    """What a service may sign, hear and ask.
+
+    The books it owns, those whose frames it follows, and the roles its own token may assert.
+    """
 
     books: tuple[str, ...]
     follows: tuple[str, ...]
+    roles: tuple[str, ...] = ()
 
 
 SERVICES: Mapping[str, Card] = {
     "accounts": Card(books=("accounts",), follows=("ledger",)),
-    "ledger": Card(books=("ledger",), follows=("accounts", "ledger")),
+    "registry": Card(
+        books=("registry",), follows=("accounts", "ledger"), roles=("registry", "book:registry")
+    ),
+    "market": Card(
+        books=("market",), follows=("accounts", "ledger"), roles=("venue:market", "book:market")
+    ),
+    "inclusive": Card(books=("inclusive",), follows=("ledger",)),
+    "ledger": Card(
+        books=("ledger",), follows=("accounts", "registry", "market", "inclusive", "ledger")
+    ),
 }
+GATEWAY = "gateway"  # keeps nothing, owns no book
+PROGRAMS = (*SERVICES, GATEWAY)
 BOOKS = tuple(book for card in SERVICES.values() for book in card.books)
 LOG_KEEPER = "ledger"  # the one service that holds the logs' keys
+VENUE = "market"  # the one service that signs as a venue
 
 
 @dataclass(frozen=True)
@@ -76,6 +92,7 @@ class Endpoints:
     database_url: str
     nats_url: str
     peers: Mapping[str, str]
+    books: tuple[str, ...] = BOOKS  # those that somebody writes: the ledger follows no others
 
 
 def code_path() -> str:
@@ -111,6 +128,11 @@ def institution_key(directory: Path, name: str) -> Ed25519PrivateKey:
     return create_private_key(keys_folder(directory, "institutions") / f"{name}.key")
 
 
+def venue_key(directory: Path) -> Ed25519PrivateKey:
+    """The key the market signs its settlements with; it counts once the directory has it."""
+    return create_private_key(keys_folder(directory, VENUE) / "venue.key")
+
+
 def operator_signer(directory: Path) -> Signer:
     """The operator's key. Raises StackFault if the folder has none, or a damaged one."""
     return _load_signer(_operator_file(directory))
@@ -137,6 +159,7 @@ def provision(workspace_dir: Path, log_prefix: str | None = None) -> Provisioned
         _signer(keys_folder(directory, LOG_KEEPER) / "logs" / f"{book}.skey", f"{prefix}/{book}")
         for book in BOOKS
     ]
+    venue_key(directory)
     _write_if_changed(
         identities_file(directory), sign_identities(_identities(directory, prefix), signer)
     )
@@ -174,22 +197,28 @@ def service_environment(
         **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
         "PYTHONPATH": code_path(),
         "TANZHANG_MODE": "development",
-        "TANZHANG_DATABASE_URL": endpoints.database_url,
-        "TANZHANG_NATS_URL": endpoints.nats_url,
         "TANZHANG_LISTEN": f"127.0.0.1:{endpoints.port}",
         "TANZHANG_METRICS_PORT": str(endpoints.metrics_port),
         "TANZHANG_IDENTITIES": str(identities_file(directory)),
         "TANZHANG_OPERATOR_VKEY": provisioned.operator_vkey,
-        "TANZHANG_FRAME_KEY": str(keys / "frame.key"),
-        "TANZHANG_TOKEN_KEY": str(keys / "token.key"),
-        "TANZHANG_LOG_PREFIX": provisioned.log_prefix,
         "TANZHANG_CLOCK_FILE": str(clock_file(directory)),
     }
     for peer, target in endpoints.peers.items():
         environment[f"TANZHANG_PEER_{peer.upper()}"] = target
+    if service != GATEWAY:
+        environment |= {
+            "TANZHANG_DATABASE_URL": endpoints.database_url,
+            "TANZHANG_NATS_URL": endpoints.nats_url,
+            "TANZHANG_FRAME_KEY": str(keys / "frame.key"),
+            "TANZHANG_TOKEN_KEY": str(keys / "token.key"),
+            "TANZHANG_LOG_PREFIX": provisioned.log_prefix,
+        }
     if service == LOG_KEEPER:
         environment["TANZHANG_LOG_KEYS"] = str(keys / "logs")
         environment["TANZHANG_CHECKPOINTS"] = str(directory / "checkpoints")
+        environment["TANZHANG_FOLLOWS"] = ",".join(endpoints.books)
+    if service == VENUE:
+        environment["TANZHANG_VENUE_KEY"] = str(keys / "venue.key")
     return {**environment, **(extra or {})}
 
 
@@ -208,7 +237,7 @@ def _identities(directory: Path, prefix: str) -> Identities:
                 TokenKey(
                     f"service:{name}",
                     public(name, "token"),
-                    [f"follow:{book}" for book in card.follows],
+                    [*card.roles, *(f"follow:{book}" for book in card.follows)],
                 )
                 for name, card in SERVICES.items()
             ),

@@ -28,15 +28,16 @@ from cli.stack.ports import PortBook, free_port
 from cli.stack.postgres import EmbeddedPostgres, ensure_database, ensure_service
 from cli.stack.process import ServiceProcess
 from cli.stack.provision import (
-    BOOKS,
     DATABASE,
+    GATEWAY,
+    PROGRAMS,
     SERVICES,
     Endpoints,
     Provisioned,
     provision,
     service_environment,
 )
-from kernel.rpc.health import SERVING, health
+from kernel.rpc.health import SERVING
 
 RESTART_FIRST_S = 0.2
 RESTART_LAST_S = 5.0
@@ -87,7 +88,7 @@ class Supervisor:
         self,
         directory: Path,
         *,
-        services: Sequence[str] = tuple(SERVICES),
+        services: Sequence[str] = PROGRAMS,
         base_port: int | None = None,
         log_prefix: str | None = None,
         database_url: str | None = None,
@@ -249,8 +250,8 @@ class Supervisor:
                     )
                 self._begin(charge)
                 return name
-            if name not in SERVICES:
-                raise StackFault(f"expected one of {', '.join(SERVICES)}, got {name}")
+            if name not in PROGRAMS:
+                raise StackFault(f"expected one of {', '.join(PROGRAMS)}, got {name}")
             key = name if charge is None else self._free_name(name)
             port = port or self._ports.get(key) or free_port()
             self._charges[key] = Charge(self._service(key, name, port, extra_env, module))
@@ -279,7 +280,7 @@ class Supervisor:
 
     def _choose_ports(self) -> None:
         book = PortBook(self.directory / "ports.json", self._base_port)
-        wanted = [*SERVICES, *(f"{name}-metrics" for name in SERVICES)]
+        wanted = [*PROGRAMS, *(f"{name}-metrics" for name in PROGRAMS)]
         wanted += [POSTGRES] if self._own_database_url is None else []
         wanted += [NATS] if self._own_nats_url is None else []
         self._ports = {name: book.port(name) for name in wanted}
@@ -305,13 +306,17 @@ class Supervisor:
                 ensure_service(admin_url, self._database, name, password)
         except psycopg.Error as error:
             raise StackFault(f"database {self._database} cannot be prepared: {error}") from error
-        self._streams = StreamKeeper(self._nats_url("operator"), BOOKS, self._report)
+        self._streams = StreamKeeper(self._nats_url("operator"), self.books, self._report)
         self._streams.start()
 
     def _migrate(self) -> None:
         """All at once: they spend their time importing, and the database lets one in at a time."""
         services = [self._charges[name].process for name in self.services]
-        running = [(one, one.migrate()) for one in services if isinstance(one, ServiceProcess)]
+        running = [
+            (one, one.migrate())
+            for one in services
+            if isinstance(one, ServiceProcess) and one.service != GATEWAY
+        ]
         try:
             deadline = time.monotonic() + MIGRATE_DEADLINE_S
             for service, migration in running:
@@ -335,8 +340,9 @@ class Supervisor:
                 waiting(f"{name} to serve")
                 with self._guard:
                     self._give_up_if_hopeless(name)
+                    process = self._charges[name].process
                     target = self.target(name)
-                if health(target) == SERVING:
+                if isinstance(process, ServiceProcess) and process.health() == SERVING:
                     break
                 if time.monotonic() > deadline:
                     raise StackFault(
@@ -365,13 +371,15 @@ class Supervisor:
         module: str = "services",
     ) -> ServiceProcess:
         metrics_port = self._ports[f"{name}-metrics"] if name in self._ports else free_port()
+        keeps_nothing = service == GATEWAY
         endpoints = Endpoints(
             port,
             metrics_port,
-            self.database_url(service),
-            self._nats_url(service),
+            "" if keeps_nothing else self.database_url(service),
+            "" if keeps_nothing else self._nats_url(service),
             # Also those this run leaves out: a service waits for its peers, it does not need them.
             {peer: f"127.0.0.1:{self._ports[peer]}" for peer in SERVICES if peer != service},
+            self.books,
         )
         environment = service_environment(self._given, service, endpoints, extra_env)
         return ServiceProcess(name, service, port, environment, self.directory, module)
@@ -388,6 +396,13 @@ class Supervisor:
         if self._provisioned is None:
             raise StackFault(f"{self.directory} is not started")
         return self._provisioned
+
+    @property
+    def books(self) -> tuple[str, ...]:
+        """The books of the services that run here."""
+        return tuple(
+            book for name in self.services if name in SERVICES for book in SERVICES[name].books
+        )
 
     def admin_url(self) -> str:
         if self._own_database_url is not None:

@@ -10,7 +10,7 @@ from tanzhang.kernel.v1 import items_pb2
 
 from kernel.errors import Kind, Refused
 from kernel.frames import StoredEvent
-from kernel.values import MAX_INSTANT_MS, Act
+from kernel.values import MAX_INSTANT_MS, MAX_INTEGER, Act, Caller
 
 
 def instant_of(timestamp: Timestamp, field: str) -> int:
@@ -38,6 +38,24 @@ def disclosed_messages(stored: Iterable[StoredEvent]) -> list[items_pb2.Disclose
         items_pb2.DisclosedEvent(position=one.position, record=one.record, salt=one.salt)
         for one in stored
     ]
+
+
+def cause_of(message: items_pb2.Cause, caller: Caller) -> tuple[str, int]:
+    """The event an item carries out; only who owns its book may say so."""
+    if f"book:{message.book}" not in caller.roles:
+        raise Refused(
+            "CAUSE_NOT_YOURS",
+            f"expected role book:{message.book[:40]} of who names its events as a cause",
+            Kind.FORBIDDEN,
+            needed=f"book:{message.book[:40]}",
+        )
+    if message.position > MAX_INTEGER:
+        raise Refused(
+            "POSITION_OUT_OF_RANGE",
+            f"cause: expected a position up to {MAX_INTEGER}, got {message.position}",
+            Kind.INVALID,
+        )
+    return message.book, message.position
 
 
 def act_of(message: items_pb2.Act) -> Act:

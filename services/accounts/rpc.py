@@ -20,7 +20,7 @@ from kernel.journal.port import Refusal
 from kernel.projection import Projector
 from kernel.record import decode_record
 from kernel.rpc.interceptors import current_caller
-from kernel.rpc.items import act_of, disclosed_messages, instant_of, timestamp_of
+from kernel.rpc.items import act_of, cause_of, disclosed_messages, instant_of, timestamp_of
 from kernel.rpc.problems import refused_item, to_item_result
 from kernel.values import Caller, check_text, format_instant, parse_instant
 from kernel.writer import Ask, Result, Writer
@@ -272,19 +272,23 @@ def _is_party(caller: Caller, record: bytes) -> bool:
     parties = {body.get("holder"), *(account["holder"] for account in accounts)}
     # A settlement bank is named by the external account it answers for, a venue by trading.
     parties |= {account["ref"] for account in accounts if account["purpose"] == "external"}
+    if "pledge" in body:
+        parties.add(body["pledge"]["pledgee"])
     venues = {f"venue:{one['ref']}" for one in accounts if one["purpose"] == "trading"}
     return bool(parties & caller.holders or venues & caller.roles)
 
 
 def _ask(item: Any, caller: Caller, to_command: Callable[[Any], msgspec.Struct]) -> Ask:
     check_uuid7(item.id)
-    signed = "acts" in item.DESCRIPTOR.fields_by_name
+    fields = item.DESCRIPTOR.fields_by_name
+    cause = cause_of(item.cause, caller) if "cause" in fields and item.HasField("cause") else None
     return Ask(
         id=item.id,
         caller=caller,
         command=to_command(item),
         on_ms=instant_of(item.on, "on") if item.HasField("on") else None,
-        acts=tuple(act_of(act) for act in item.acts) if signed else (),
+        acts=tuple(act_of(act) for act in item.acts) if "acts" in fields else (),
+        cause=cause,
     )
 
 

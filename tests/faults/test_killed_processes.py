@@ -13,7 +13,6 @@ import time
 
 import pytest
 
-from cli.stack.provision import BOOKS
 from tests.support.world import World, until
 from tests.support.worldcheck import at_rest, check_journal, leaf, root
 
@@ -58,15 +57,15 @@ def kill_under_load(world: World, name: str) -> None:
 def test_streams_thrown_away_while_all_was_stopped_are_not_missed(own_world: World) -> None:
     world = own_world
     world.check()
-    events = {book: check_journal(world, book) for book in BOOKS}
-    signed = {book: at_rest(world, book)[1] for book in BOOKS}
+    events = {book: check_journal(world, book) for book in world.supervisor.books}
+    signed = {book: at_rest(world, book)[1] for book in world.supervisor.books}
     world.stop()
     store = world.directory / "nats" / "jetstream"
     assert any(store.rglob("*.blk"))
     shutil.rmtree(store)
     world.start()
 
-    for book in BOOKS:
+    for book in world.supervisor.books:
         after = check_journal(world, book)  # with the root over all of it
         assert after[: signed[book].size] == events[book]
         first = [leaf(book, event) for event in after[: signed[book].size]]
@@ -83,5 +82,5 @@ def test_streams_removed_while_all_runs_are_made_again_and_new_frames_flow(
     with world.load(world.pay_some):
         world.remove_streams()
         until(lambda: world.messages_on_bus().get("accounts", 0) > 0, "frames in a new stream")
-    until(lambda: set(world.messages_on_bus()) == set(BOOKS), "both streams")
+    until(lambda: set(world.messages_on_bus()) == set(world.supervisor.books), "both streams")
     world.check()

@@ -20,7 +20,7 @@ from tanzhang.accounts.v1 import accounts_pb2 as pb
 from tanzhang.kernel.v1 import journal_pb2
 from tanzhang.ledger.v1 import ledger_pb2 as lb
 
-from cli.stack.provision import BOOKS, policy_file
+from cli.stack.provision import policy_file
 from kernel.acts import key_id, public_bytes, sign_act
 from kernel.auth import mint_token
 from kernel.errors import Conflict, Kind, Refused
@@ -111,7 +111,9 @@ def everything(world: World) -> Any:
         world.call(world.accounts.GetBalances, pb.GetBalancesRequest(holder=holder), AUDITOR)
         for holder in HOLDERS
     ]
-    return [world.head(book) for book in BOOKS], [list(one.balances) for one in balances]
+    return [world.head(book) for book in world.supervisor.books], [
+        list(one.balances) for one in balances
+    ]
 
 
 @contextmanager
@@ -308,7 +310,7 @@ CASES = [
     ),
     entry_case(
         "out of a pledge",
-        "PURPOSE_NOT_DEBITABLE",
+        "ROLE_MISSING",
         one_leg(Account(CITY_GROUP, Purpose.PLEDGED, "lien"), available(CITY_GROUP)),
     ),
     entry_case("into issued", "CREDIT_NOT_ALLOWED", one_leg(available(CITY_GROUP), issued())),

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from cli.stack.provision import BOOKS, policy_file
+from cli.stack.provision import policy_file
 from kernel.tlog.policy import parse_policy
 from tests.support.checkout import ROOT
 from tests.support.lanzhou import BUYER, CITY_GROUP
@@ -26,7 +26,7 @@ from tests.support.logcheckers import (
     check_with_tlog_scales,
     require_go,
 )
-from tests.support.world import World, Worlds, accepted, payment
+from tests.support.world import CORE, World, Worlds, accepted, payment
 
 ENTRIES = 700  # two full tiles, one that is not, and a level above
 Check = Callable[[Path, str], Checked]
@@ -53,7 +53,7 @@ def mirrors(worlds: Worlds, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         results = world.send("PostEntries", entries, BUYER)
         world.prove("accounts", accepted(results[-1]))
         folder = tmp_path_factory.mktemp("mirrors")
-        for book in BOOKS:
+        for book in CORE:
             code, output = mirror(world, book, folder / book)
             assert code == 0, output
         yield Mirrors(world, folder)
@@ -82,7 +82,7 @@ def needs(check: Check) -> None:
         require_go()
 
 
-@pytest.mark.parametrize("book", BOOKS)
+@pytest.mark.parametrize("book", CORE)
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_other_peoples_checkers_accept_the_mirror(
     mirrors: Mirrors, check: Check, book: str

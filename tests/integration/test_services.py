@@ -103,12 +103,13 @@ def run_service(*arguments: str, **environment: str) -> tuple[int, list[str]]:
     return done.returncode, [*done.stdout.splitlines(), *done.stderr.splitlines()]
 
 
-@pytest.mark.parametrize("arguments", [(), ("registry",), ("accounts", "serve"), ("--help",)])
+@pytest.mark.parametrize("arguments", [(), ("vault",), ("accounts", "serve"), ("--help",)])
 def test_other_words_than_a_service_and_migrate_get_one_line_of_usage(
     arguments: tuple[str, ...],
 ) -> None:
     code, lines = run_service(*arguments)
-    assert (code, lines) == (2, ["usage: python -m services {accounts|ledger} [migrate]"])
+    usage = "usage: python -m services {accounts|registry|market|inclusive|ledger} [migrate]"
+    assert (code, lines) == (2, [usage])
 
 
 @pytest.mark.parametrize("arguments", [("accounts",), ("ledger",), ("ledger", "migrate")])

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kernel.acts import key_id, public_bytes, sign_act
 from kernel.ids import derived_holder_id
+from kernel.keyring import KeyAdmitted
 from kernel.values import Act
 from services.accounts.domain.commands import PlaceHold, PostEntry
 from services.accounts.domain.decide import decide
@@ -27,7 +28,6 @@ from services.accounts.domain.events import (
     EntryPosted,
     HolderKind,
     HolderRegistered,
-    KeyAdmitted,
     Leg,
     Purpose,
     SerialRange,

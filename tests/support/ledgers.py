@@ -28,6 +28,7 @@ from kernel.frames import Frame, FrameError, FrameSigner, StoredEvent, verify_fr
 from kernel.ids import derived_id
 from kernel.journal.database import Engine
 from kernel.journal.memory import MemoryJournal
+from kernel.keyring import AdmitKey, WithdrawKey
 from kernel.record import COMMITMENT_BYTES, Record, WriterStarted, commit, encode_record
 from kernel.tlog.checkpoint import Checkpoint
 from kernel.tlog.note import ED25519, Signer
@@ -35,7 +36,6 @@ from kernel.tlog.tiles import TileTree
 from kernel.values import DAY_MS, Act, Actor, Caller
 from kernel.writer import Ask, Domain, Writer
 from services.accounts.domain.commands import (
-    AdmitKey,
     DefineAsset,
     ExpireHold,
     PlaceHold,
@@ -43,7 +43,6 @@ from services.accounts.domain.commands import (
     PostHold,
     RegisterHolder,
     ReleaseHold,
-    WithdrawKey,
 )
 from services.accounts.domain.events import HolderKind, Unit
 from services.accounts.domain.state import State as AccountsState

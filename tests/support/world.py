@@ -33,7 +33,7 @@ from tanzhang.ledger.v1 import ledger_pb2_grpc
 from cli.stack.nats import OPERATOR, EmbeddedNats, stream_name
 from cli.stack.postgres import EmbeddedPostgres, write_secret
 from cli.stack.process import ServiceProcess
-from cli.stack.provision import BOOKS, DATABASE, SERVICES, clock_file, issuer_key, keys_folder
+from cli.stack.provision import DATABASE, SERVICES, clock_file, issuer_key, keys_folder
 from cli.stack.supervisor import Supervisor
 from kernel.acts import public_bytes
 from kernel.auth import mint_token
@@ -104,6 +104,8 @@ KINDS = {BANK: pb.HOLDER_KIND_SETTLEMENT_BANK, PROGRAMME: pb.HOLDER_KIND_PROGRAM
 AUDITOR = person("auditor from the province", roles=["auditor"])
 MAKER = person("ledger-maker", roles=["ledger-operator"])
 CHECKER = person("ledger-checker", roles=["ledger-operator"])
+
+CORE = ("accounts", "ledger")  # the smallest world that proves anything
 
 BATCHES: dict[str, tuple[Any, str]] = {
     "RegisterHolders": (pb.RegisterHoldersRequest, "holders"),
@@ -576,7 +578,7 @@ class World:
 
     def remove_streams(self) -> None:
         async def remove(client: Client) -> None:
-            for book in BOOKS:
+            for book in self.supervisor.books:
                 await client.jetstream().delete_stream(stream_name(book))
 
         self._as_operator(remove)
@@ -586,7 +588,7 @@ class World:
         found: dict[str, int] = {}
 
         async def look(client: Client) -> None:
-            for book in BOOKS:
+            for book in self.supervisor.books:
                 with suppress(NotFoundError):
                     info = await client.jetstream().stream_info(stream_name(book))
                     found[book] = info.state.messages
@@ -659,13 +661,14 @@ class Worlds:
         self._folders = folders
 
     @contextmanager
-    def open(self) -> Iterator[World]:
-        """A world in which the dead stay dead; checked at its end."""
+    def open(self, services: Sequence[str] = CORE) -> Iterator[World]:
+        """A world of these services, in which the dead stay dead; checked at its end."""
         with self._databases.fresh_database() as database:
             directory, room = self._folders.mktemp("world"), self._nats.take_room()
             _lend_passwords(directory, database)
             supervisor = Supervisor(
                 directory,
+                services=services,
                 database_url=database.admin_url(),
                 database=database.name,
                 nats_url=room,
@@ -676,9 +679,10 @@ class Worlds:
                 yield world
 
     @contextmanager
-    def open_own(self) -> Iterator[World]:
+    def open_own(self, services: Sequence[str] = CORE) -> Iterator[World]:
         """A world with servers of its own under a supervisor that restarts what dies."""
-        with _running(World(Supervisor(self._folders.mktemp("own-world")))) as world:
+        supervisor = Supervisor(self._folders.mktemp("own-world"), services=services)
+        with _running(World(supervisor)) as world:
             yield world
 
 

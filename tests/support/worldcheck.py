@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from tanzhang.accounts.v1 import accounts_pb2 as pb
 from tanzhang.ledger.v1 import ledger_pb2 as lb
 
-from cli.stack.provision import BOOKS, identities_file, operator_signer, policy_file
+from cli.stack.provision import identities_file, operator_signer, policy_file
 from kernel.frames import Frame, StoredEvent, verify_frame
 from kernel.identities import load_identities
 from kernel.projection import Recorded
@@ -45,7 +45,7 @@ Raw = dict[str, Any]
 def check_world(world: World) -> None:
     """Fails on the first thing that does not hold. Nothing may be written meanwhile."""
     await_reactions(world)
-    for book in BOOKS:
+    for book in world.supervisor.books:
         events = check_journal(world, book)
         records = [json.loads(event.record) for event in events]
         check_records(book, records)

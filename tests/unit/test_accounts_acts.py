@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kernel.acts import key_id, public_bytes, sign_act
 from kernel.errors import Kind
+from kernel.keyring import WithdrawKey
 from kernel.values import Act, Caller
-from services.accounts.domain.commands import PostEntry, WithdrawKey
+from services.accounts.domain.commands import PostEntry
 from services.accounts.domain.events import Account, Leg, Purpose, SerialRange
 from tests.support.books import person
 from tests.support.lanzhou import (
@@ -214,7 +215,7 @@ def test_a_second_spelling_of_the_statement_is_refused_though_well_signed(scene:
         "[]",
         "null",
         '{"a":' + "[" * 5000,
-        '{"kind":"settlement"}',
+        '{"kind":5}',
     ):
         assert refusal(scene, signed_text(scene.key, other)) == "ACT_MALFORMED", other
 

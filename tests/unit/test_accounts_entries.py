@@ -207,8 +207,8 @@ def test_from_available_units_go_nowhere_a_rule_does_not_name(purpose: Purpose) 
     refused = farm_with().refusal(
         PostEntry([leg(1, TICKET, available(QINWANGCHUAN), credit)]), FARMER
     )
-    wanted = "CLAIM_MISSING" if purpose == Purpose.RETIRED else "CREDIT_NOT_ALLOWED"
-    assert refused.reason == wanted
+    other = {Purpose.RETIRED: "CLAIM_MISSING", Purpose.PLEDGED: "ROLE_MISSING"}
+    assert refused.reason == other.get(purpose, "CREDIT_NOT_ALLOWED")
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_units_do_not_go_to_somebody_elses_side_accounts(credit: Account) -> Non
 
 @pytest.mark.parametrize(
     "purpose",
-    [Purpose.HELD, Purpose.PLEDGED, Purpose.CUSTODY, Purpose.BUFFER, Purpose.FEES],
+    [Purpose.HELD, Purpose.CUSTODY, Purpose.BUFFER, Purpose.FEES],
 )
 def test_no_entry_debits_a_purpose_without_a_rule(purpose: Purpose) -> None:
     debit = Account(QINWANGCHUAN, purpose, "x")

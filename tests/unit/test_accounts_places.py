@@ -8,13 +8,12 @@ import pytest
 
 from kernel.acts import key_id, public_bytes
 from kernel.errors import Kind
-from services.accounts.domain.commands import AdmitKey, DefineAsset, RegisterHolder, WithdrawKey
+from kernel.keyring import AdmitKey, KeyAdmitted, KeyWithdrawn, WithdrawKey
+from services.accounts.domain.commands import DefineAsset, RegisterHolder
 from services.accounts.domain.events import (
     AssetDefined,
     HolderKind,
     HolderRegistered,
-    KeyAdmitted,
-    KeyWithdrawn,
     Unit,
 )
 from tests.support.lanzhou import (
@@ -164,7 +163,7 @@ def test_keys_come_and_go_by_the_system_alone() -> None:
         KeyAdmitted(admit.key_id, admit.public_key, "bank:x", "ed25519")
     ]
     assert book.when(WithdrawKey(admit.key_id), SYSTEM) == [KeyWithdrawn(admit.key_id)]
-    assert admit.key_id not in book.state.keys
+    assert admit.key_id not in book.state.keyring.keys
 
 
 def test_a_key_never_admitted_can_still_be_withdrawn() -> None:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cli.replay.tables import MAX_TEXT_CHARS, RefusedRow
 from cli.replay.vrod_plan import (
     DefineAsset,
     DefineHolder,
@@ -27,10 +28,8 @@ from cli.replay.vrod_plan import (
 )
 from cli.replay.vrod_rows import (
     ISSUANCES_FILE,
-    MAX_TEXT_CHARS,
     RETIREMENTS_FILE,
     IssuanceRow,
-    RefusedRow,
     RetirementRow,
     read_issuances,
     read_retirements,

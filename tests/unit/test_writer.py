@@ -39,6 +39,7 @@ from kernel.writer import (
     Domain,
     Result,
     Writer,
+    reaction_actor,
 )
 from tests.support.database import Database
 
@@ -331,7 +332,7 @@ async def test_many_callers_at_once_each_get_their_own_answer(
 
 async def test_the_record_says_who_when_and_why(journal: SlowJournal, clock: FixedClock) -> None:
     async with running(writer := new_writer(journal, clock)):
-        ask = ride(on_ms=START_MS - 5000, cause=("ledger", 7))
+        ask = ride(on_ms=START_MS - 5000, cause=("ledger", 7), sealed="c2VhbGVk")
         (result,) = await writer.submit([ask])
     (event,) = journal.read_events([result.outcome.first])
     raw = decode_record(event.record)
@@ -339,7 +340,22 @@ async def test_the_record_says_who_when_and_why(journal: SlowJournal, clock: Fix
     assert (raw.by, raw.cause, raw.book) == (ask.id, ("ledger", 7), BOOK)
     assert raw.at == format_instant(START_MS)
     assert raw.on == format_instant(START_MS - 5000)
-    assert writer.progress.watermarks == {"ledger": 8}
+    assert raw.sealed == "c2VhbGVk"
+
+
+async def test_only_our_own_reaction_moves_the_watermark_of_its_source(
+    journal: SlowJournal, clock: FixedClock
+) -> None:
+    """An errand or another service names causes too, out of order."""
+    reaction = Caller(reaction_actor(BOOK, "ledger"), frozenset({"system"}), frozenset())
+    async with running(writer := new_writer(journal, clock)):
+        await writer.submit([ride(cause=("ledger", 70))])
+        assert writer.progress.watermarks == {}
+        await writer.submit([ride(cause=("ledger", 7), caller=reaction)])
+        assert writer.progress.watermarks == {"ledger": 8}
+    again = new_writer(journal, clock)
+    again.catch_up()
+    assert again.progress.watermarks == {"ledger": 8}
 
 
 async def test_an_ask_of_nothing_is_answered_with_nothing(

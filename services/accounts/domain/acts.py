@@ -3,20 +3,19 @@
     bank-advice        settlement bank    money came in: one leg out of its external account
     issuance-approval  authority          a batch may be issued, to these owners
     settlement         venue              trades of that venue, to be settled as one entry
+    pledge             both its parties   units go under a lien
+    pledge-release     pledgee            units come free of it
 
-A statement is believed only from a key whose subject is the institution itself, and only once.
+Whose key is believed is kernel/keyring.py's; each statement is booked only once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 import msgspec
 
-from kernel.errors import Kind, Refused
-from kernel.values import Act, Context
-from services.accounts.domain.state import State
+from kernel.errors import Refused
 
 
 class BankAdvice(
@@ -72,91 +71,37 @@ class Settlement(
     venue: str
 
 
-Statement = BankAdvice | IssuanceApproval | Settlement
-T = TypeVar("T", BankAdvice, IssuanceApproval, Settlement)
-
-MAX_SHOWN_CHARS = 200  # of each side in a refusal, which is recorded for ever
-
-_decoder = msgspec.json.Decoder(Statement)
+class PledgedRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    batch: str
+    first: int
+    last: int
 
 
-def signed_statement(state: State, context: Context, expected: type[T], subject: str) -> T:
-    """The one statement of this kind among the command's acts, signed by this subject's key.
+class PledgeStatement(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="pledge", tag_field="kind"
+):
+    """Pledgor and pledgee sign the same; no serials: the oldest the pledgor holds."""
 
-    Raises Refused: ACT_MISSING, ACT_MALFORMED, ACT_KEY_UNKNOWN, ACT_SUBJECT, ACT_SIGNATURE.
-    """
-    if len(context.acts) != 1:
-        raise Refused(
-            "ACT_MISSING",
-            f"expected one signed {_kind(expected)} of {subject}, got {len(context.acts)} acts",
-            needed=f"{_kind(expected)} of {subject}",
-        )
-    act = context.acts[0]
-    key = state.keys.get(act.key_id)
-    if key is None:
-        raise Refused("ACT_KEY_UNKNOWN", f"no key {act.key_id[:40]} in the directory")
-    if key.subject != subject:
-        raise Refused(
-            "ACT_SUBJECT",
-            f"expected a key of {subject}, got one of {key.subject}",
-            expected=subject,
-            actual=key.subject,
-        )
-    if not context.verify(key.public_key, act):
-        raise Refused(
-            "ACT_SIGNATURE", f"the signature by key {act.key_id} does not hold", subject=subject
-        )
-    statement = _read(act)
-    if not isinstance(statement, expected):
-        raise Refused(
-            "ACT_MISSING",
-            f"expected a signed {_kind(expected)}, got a {_kind(type(statement))}",
-            needed=_kind(expected),
-        )
-    return statement
+    asset: str
+    lien: str
+    loan_fen: int
+    matures_on: str
+    pledgee: str
+    pledgor: str
+    programme: str
+    quantity_t: int
+    serials: list[PledgedRange]
 
 
-def _read(act: Act) -> Statement:
-    try:
-        statement: Statement = _decoder.decode(act.statement)
-        canonical = msgspec.json.encode(statement, order="sorted").decode()
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise Refused("ACT_MALFORMED", f"statement: {error}", Kind.INVALID) from error
-    if canonical != act.statement:
-        raise Refused(
-            "ACT_MALFORMED",
-            "statement: expected canonical JSON (sorted keys, no spaces)",
-            Kind.INVALID,
-        )
-    return statement
+class PledgeRelease(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="pledge-release", tag_field="kind"
+):
+    """`release` is the pledgee's own name of it: it is booked once."""
 
-
-def _kind(statement: type[msgspec.Struct]) -> str:
-    return str(statement.__struct_config__.tag)
-
-
-def check_same(what: str, expected: object, actual: object) -> None:
-    """The entry and the signed statement must say the same."""
-    if expected != actual:
-        said, asked = str(expected)[:MAX_SHOWN_CHARS], str(actual)[:MAX_SHOWN_CHARS]
-        raise Refused(
-            "ACT_DIFFERS",
-            f"{what}: the statement says {said}, the entry {asked}",
-            field=what,
-            expected=said,
-            actual=asked,
-        )
-
-
-def check_none(context: Context) -> None:
-    """What nobody checked is not recorded: in the log it would look like a signature that holds."""
-    if context.acts:
-        raise Refused(
-            "ACT_UNEXPECTED",
-            f"expected no signed statement here, got {len(context.acts)}",
-            Kind.INVALID,
-            actual=len(context.acts),
-        )
+    lien: str
+    pledgee: str
+    quantity_t: int
+    release: str
 
 
 def check_once(done: bool, reason: str, what: str) -> None:

@@ -54,16 +54,3 @@ class ExpireHold(msgspec.Struct, frozen=True):
     """From the timer alone."""
 
     hold: str
-
-
-class AdmitKey(msgspec.Struct, frozen=True):
-    """From the reaction to the ledger's key directory alone."""
-
-    key_id: str
-    public_key: str
-    subject: str
-    suite: str
-
-
-class WithdrawKey(msgspec.Struct, frozen=True):
-    key_id: str

@@ -8,11 +8,12 @@ from typing import Any, Final
 
 import msgspec
 
+from kernel import keyring
 from kernel.errors import Kind, Refused
+from kernel.keyring import AdmitKey, KeyAdmitted, KeyWithdrawn, WithdrawKey
 from kernel.values import MAX_INTEGER, Context, check_text, check_uscc
 from services.accounts.domain import blocks, rules
 from services.accounts.domain.commands import (
-    AdmitKey,
     DefineAsset,
     ExpireHold,
     PlaceHold,
@@ -20,7 +21,6 @@ from services.accounts.domain.commands import (
     PostHold,
     RegisterHolder,
     ReleaseHold,
-    WithdrawKey,
 )
 from services.accounts.domain.events import (
     Account,
@@ -32,8 +32,6 @@ from services.accounts.domain.events import (
     HoldPlaced,
     HoldPosted,
     HoldReleased,
-    KeyAdmitted,
-    KeyWithdrawn,
     Leg,
     Purpose,
     SerialRange,
@@ -132,7 +130,11 @@ def post_entry(state: State, command: PostEntry, context: Context) -> list[Entry
     legs = Draft(state).move_all(command.legs)
     return [
         EntryPosted(
-            bank_line=basis.bank_line, claim=command.claim, legs=legs, trades=list(basis.trades)
+            bank_line=basis.bank_line,
+            claim=command.claim,
+            legs=legs,
+            pledge=basis.pledge,
+            trades=list(basis.trades),
         )
     ]
 
@@ -289,13 +291,11 @@ def _all_back(state: State, id: str, hold: Hold) -> list[Leg]:
 
 
 def admit_key(state: State, command: AdmitKey, context: Context) -> list[KeyAdmitted]:
-    rules.check_role(context, "system")
-    return [KeyAdmitted(command.key_id, command.public_key, command.subject, command.suite)]
+    return keyring.admit_key(command, context)
 
 
 def withdraw_key(state: State, command: WithdrawKey, context: Context) -> list[KeyWithdrawn]:
-    rules.check_role(context, "system")
-    return [KeyWithdrawn(command.key_id)]
+    return keyring.withdraw_key(command, context)
 
 
 def _refuse_future(context: Context) -> None:

@@ -10,6 +10,8 @@ from enum import StrEnum
 
 import msgspec
 
+from kernel.keyring import KEY_EVENTS
+
 
 class Purpose(StrEnum):
     AVAILABLE = "available"
@@ -103,6 +105,16 @@ class AssetDefined(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unit: Unit
 
 
+class Pledge(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
+    """Which lien an entry moves units under, or out of; `release` names the pledgee's release."""
+
+    lien: str
+    pledgee: str
+    release: str | None = None
+
+
 class EntryPosted(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
 ):
@@ -112,6 +124,7 @@ class EntryPosted(
     bank_line: str | None = None
     claim: Claim | None = None
     legs: list[Leg]
+    pledge: Pledge | None = None
     # The venue's trades that this entry settles.
     trades: list[str] = []
 
@@ -142,21 +155,6 @@ class HoldExpired(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     legs: list[Leg]
 
 
-class KeyAdmitted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The ledger's key directory has a key; from here on its acts count in this book."""
-
-    key_id: str
-    public_key: str  # base64
-    subject: str
-    suite: str
-
-
-class KeyWithdrawn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The directory has ended a key; its acts do not count any more."""
-
-    key_id: str
-
-
 EVENTS = (
     HolderRegistered,
     AssetDefined,
@@ -165,6 +163,5 @@ EVENTS = (
     HoldPosted,
     HoldReleased,
     HoldExpired,
-    KeyAdmitted,
-    KeyWithdrawn,
+    *KEY_EVENTS,
 )

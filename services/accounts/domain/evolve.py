@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import heapq
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
+from kernel.keyring import KeyAdmitted, KeyWithdrawn
 from services.accounts.domain import blocks
 from services.accounts.domain.events import (
     AssetDefined,
@@ -18,12 +18,11 @@ from services.accounts.domain.events import (
     HoldPlaced,
     HoldPosted,
     HoldReleased,
-    KeyAdmitted,
-    KeyWithdrawn,
     Leg,
+    Pledge,
     Purpose,
 )
-from services.accounts.domain.state import AccountKey, Hold, Holding, Key, State, account_key
+from services.accounts.domain.state import AccountKey, Hold, Holding, Lien, State, account_key
 
 
 def evolve(state: State, event: msgspec.Struct) -> None:
@@ -48,8 +47,17 @@ def on_entry_posted(state: State, event: EntryPosted) -> None:
             state.batches.update((leg.asset, block.batch) for block in leg.serials)
     if event.bank_line is not None:
         state.bank_lines.add((event.legs[0].debit.ref, event.bank_line))
+    if event.pledge is not None:
+        _follow_lien(state, event.pledge)
     for trade in event.trades:
         state.trades.add((event.legs[0].debit.ref, trade))
+
+
+def _follow_lien(state: State, pledge: Pledge) -> None:
+    if pledge.release is None:
+        state.liens[pledge.lien] = Lien(pledge.pledgee)
+    else:
+        state.liens[pledge.lien].releases.add(pledge.release)
 
 
 def on_hold_placed(state: State, event: HoldPlaced) -> None:
@@ -84,11 +92,11 @@ def _end_hold(state: State, hold: str, legs: list[Leg]) -> None:
 
 
 def on_key_admitted(state: State, event: KeyAdmitted) -> None:
-    state.keys[event.key_id] = Key(event.subject, base64.b64decode(event.public_key))
+    state.keyring.on_key_admitted(event)
 
 
 def on_key_withdrawn(state: State, event: KeyWithdrawn) -> None:
-    state.keys.pop(event.key_id, None)
+    state.keyring.on_key_withdrawn(event)
 
 
 def move(state: State, leg: Leg) -> None:

@@ -4,6 +4,8 @@ available   its holder, to anyone's available, to own trading, to own retired wi
 trading     that venue: back to the holder's available, or trades the venue has signed
 external    a cashier, on the settlement bank's signed advice, once per statement line
 issued      the registry, on the authority's signed approval, once per batch
+pledged     the registry, back to its pledgor, on the pledgee's signed release; and into it the
+            registry, out of the pledgor's available, on a pledge that both have signed
 held        nobody here: holds are posted, released or expire
 surrendered, retired, cancelled, expired, carried_over      nobody: terminal means terminal
 """
@@ -15,15 +17,16 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from kernel.errors import Kind, Refused
+from kernel.keyring import check_none, check_same, signed_by_all, signed_statement
 from kernel.values import DAY_MS, MAX_INTEGER, Context, check_text, format_instant
 from services.accounts.domain.acts import (
     BankAdvice,
     IssuanceApproval,
+    PledgedRange,
+    PledgeRelease,
+    PledgeStatement,
     Settlement,
-    check_none,
     check_once,
-    check_same,
-    signed_statement,
     unique,
 )
 from services.accounts.domain.commands import PostEntry
@@ -32,6 +35,7 @@ from services.accounts.domain.events import (
     AssetDefined,
     HolderKind,
     Leg,
+    Pledge,
     Purpose,
     SerialRange,
     Unit,
@@ -57,6 +61,7 @@ class Basis(NamedTuple):
     """What an entry rests on besides its legs, as the event will name it."""
 
     bank_line: str | None = None
+    pledge: Pledge | None = None
     trades: tuple[str, ...] = ()
 
 
@@ -202,6 +207,8 @@ def check_role(context: Context, *roles: str) -> None:
 
 
 def debit_available(state: State, entry: PostEntry, context: Context) -> Basis:
+    if any(leg.credit.purpose == Purpose.PLEDGED for leg in entry.legs):
+        return pledge_units(state, entry, context)
     check_none(context)
     for leg in entry.legs:
         check_operates(context, leg.debit.holder)
@@ -217,9 +224,82 @@ def debit_available(state: State, entry: PostEntry, context: Context) -> Basis:
     return Basis()
 
 
+def pledge_units(state: State, entry: PostEntry, context: Context) -> Basis:
+    """Asked by the registry; what makes it right is that pledgor and pledgee have both signed."""
+    leg = _one_registry_leg(entry, context)
+    pledgor, lien = leg.debit.holder, leg.credit.ref
+    if leg.credit.holder != pledgor or not lien:
+        raise _bad_credit(leg)
+    asset = state.assets[leg.asset]
+    if asset.unit == Unit.FEN:
+        raise Refused("MONEY_NOT_PLEDGEABLE", "money cannot be pledged", Kind.INVALID)
+    # Who the pledgee is only the statement says; that it is its own key is checked against it.
+    pledgee = _other_subject(state, context, f"holder:{pledgor}")
+    check_holder(state, pledgee)
+    signed = signed_by_all(
+        state.keyring, context, PledgeStatement, [f"holder:{pledgor}", f"holder:{pledgee}"]
+    )
+    check_same("asset", signed.asset, leg.asset)
+    check_same("lien", signed.lien, lien)
+    check_same("pledgee", signed.pledgee, pledgee)
+    check_same("pledgor", signed.pledgor, pledgor)
+    check_same("programme", signed.programme, asset.programme)
+    check_same("quantity_t", signed.quantity_t, leg.amount)
+    ranges = [PledgedRange(block.batch, block.first, block.last) for block in leg.serials]
+    check_same("serials", signed.serials, ranges)
+    check_once(lien in state.liens, "LIEN_EXISTS", f"lien {lien}")
+    return Basis(pledge=Pledge(lien=lien, pledgee=pledgee))
+
+
+def _other_subject(state: State, context: Context, own: str) -> str:
+    """The holder, other than `own`, whose key stands under the pledge; "" when there is none."""
+    found = {
+        key.subject.removeprefix("holder:")
+        for act in context.acts
+        if (key := state.keyring.keys.get(act.key_id)) is not None
+        and key.subject.startswith("holder:")
+        and key.subject != own
+    }
+    if len(found) == 1:
+        return found.pop()
+    raise Refused(
+        "ACT_MISSING",
+        f"expected one pledge signed by {own} and one other holder, got {len(context.acts)} acts"
+        f" of {len(found)} other holders",
+        needed=f"pledge of {own} and the pledgee",
+    )
+
+
+def debit_pledged(state: State, entry: PostEntry, context: Context) -> Basis:
+    leg = _one_registry_leg(entry, context)
+    lien = state.liens.get(leg.debit.ref)
+    if lien is None:
+        raise Refused("UNKNOWN_LIEN", f"no lien {leg.debit.ref[:40]!r}", Kind.UNKNOWN)
+    if leg.credit != Account(leg.debit.holder, Purpose.AVAILABLE, ""):
+        raise _bad_credit(leg)
+    signed = signed_statement(state.keyring, context, PledgeRelease, f"holder:{lien.pledgee}")
+    check_same("lien", signed.lien, leg.debit.ref)
+    check_same("pledgee", signed.pledgee, lien.pledgee)
+    check_same("quantity_t", signed.quantity_t, leg.amount)
+    check_text(signed.release, "release", 80)
+    check_once(signed.release in lien.releases, "RELEASE_BOOKED", f"release {signed.release}")
+    pledge = Pledge(lien=leg.debit.ref, pledgee=lien.pledgee, release=signed.release)
+    return Basis(pledge=pledge)
+
+
+def _one_registry_leg(entry: PostEntry, context: Context) -> Leg:
+    check_role(context, "registry")
+    _refuse_claim(entry)
+    if len(entry.legs) != 1:
+        raise Refused(
+            "LEGS_COUNT", f"expected one leg per pledge or release, got {len(entry.legs)}"
+        )
+    return entry.legs[0]
+
+
 def _check_venue(state: State, ref: str) -> None:
     """What is allocated to a venue nobody speaks for could never be released again."""
-    if all(key.subject != f"venue:{ref}" for key in state.keys.values()):
+    if not state.keyring.has_subject(f"venue:{ref}"):
         raise Refused("UNKNOWN_VENUE", f"no venue {ref!r} has a key", Kind.UNKNOWN, venue=ref)
 
 
@@ -245,7 +325,7 @@ def debit_trading(state: State, entry: PostEntry, context: Context) -> Basis:
     if all(leg.credit == Account(leg.debit.holder, Purpose.AVAILABLE, "") for leg in entry.legs):
         check_none(context)
         return Basis()  # a release: each holder's own, out of the market
-    settled = signed_statement(state, context, Settlement, f"venue:{venue}")
+    settled = signed_statement(state.keyring, context, Settlement, f"venue:{venue}")
     check_same("venue", settled.venue, venue)
     names = [trade.trade for trade in settled.trades]
     if not unique(names):
@@ -290,7 +370,7 @@ def debit_external(state: State, entry: PostEntry, context: Context) -> Basis:
         raise Refused("NOT_MONEY", f"only money comes in from a bank, got {leg.asset}")
     if leg.credit.purpose != Purpose.AVAILABLE or leg.credit.ref:
         raise _bad_credit(leg)
-    advice = signed_statement(state, context, BankAdvice, f"bank:{bank}")
+    advice = signed_statement(state.keyring, context, BankAdvice, f"bank:{bank}")
     check_same("bank", advice.bank, bank)
     check_same("clearing_house", advice.clearing_house, leg.debit.holder)
     check_same("asset", advice.asset, leg.asset)
@@ -305,7 +385,9 @@ def debit_issued(state: State, entry: PostEntry, context: Context) -> Basis:
     check_role(context, "registry")
     _refuse_claim(entry)
     asset = state.assets[entry.legs[0].asset]
-    approval = signed_statement(state, context, IssuanceApproval, f"authority:{asset.programme}")
+    approval = signed_statement(
+        state.keyring, context, IssuanceApproval, f"authority:{asset.programme}"
+    )
     check_same("asset", approval.asset, asset.asset)
     check_same("programme", approval.programme, asset.programme)
     if approval.checker == context.caller.actor.sub:
@@ -365,4 +447,5 @@ _RULES: Final = {
     Purpose.TRADING: debit_trading,
     Purpose.EXTERNAL: debit_external,
     Purpose.ISSUED: debit_issued,
+    Purpose.PLEDGED: debit_pledged,
 }

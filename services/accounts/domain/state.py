@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from kernel.keyring import Keyring
 from services.accounts.domain.events import (
     Account,
     AssetDefined,
@@ -38,9 +39,11 @@ class Hold:
 
 
 @dataclass(slots=True)
-class Key:
-    subject: str
-    public_key: bytes
+class Lien:
+    """A registered pledge: in whose favour, and which of its releases have been booked."""
+
+    pledgee: str
+    releases: set[str] = field(default_factory=set)
 
 
 @dataclass
@@ -53,7 +56,8 @@ class State:
     keys_by_holder: dict[str, set[AccountKey]] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
     expiries: list[tuple[int, str]] = field(default_factory=list)  # a heap of (ms, hold)
-    keys: dict[str, Key] = field(default_factory=dict)
+    keyring: Keyring = field(default_factory=Keyring)
+    liens: dict[str, Lien] = field(default_factory=dict)
     batches: set[tuple[str, str]] = field(default_factory=set)  # (asset, batch) issued
     bank_lines: set[tuple[str, str]] = field(default_factory=set)  # (bank, statement line)
     trades: set[tuple[str, str]] = field(default_factory=set)  # (venue, trade)

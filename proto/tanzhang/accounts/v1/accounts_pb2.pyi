@@ -246,6 +246,7 @@ class Entry(_message.Message):
     LEGS_FIELD_NUMBER: _builtins.int
     CLAIM_FIELD_NUMBER: _builtins.int
     ACTS_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7, made by the client; the same id is carried out at most once, for ever."""
     @_builtins.property
@@ -260,6 +261,10 @@ class Entry(_message.Message):
 
     @_builtins.property
     def acts(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.Act]: ...
+    @_builtins.property
+    def cause(self) -> _items_pb2.Cause:
+        """What this entry carries out: a trade, a pledge, an approved issuance."""
+
     def __init__(
         self,
         *,
@@ -268,10 +273,11 @@ class Entry(_message.Message):
         legs: _abc.Iterable[Global___Leg] | None = ...,
         claim: Global___Claim | None = ...,
         acts: _abc.Iterable[_items_pb2.Act] | None = ...,
+        cause: _items_pb2.Cause | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["claim", b"claim", "on", b"on"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "claim", b"claim", "on", b"on"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acts", b"acts", "claim", b"claim", "id", b"id", "legs", b"legs", "on", b"on"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acts", b"acts", "cause", b"cause", "claim", b"claim", "id", b"id", "legs", b"legs", "on", b"on"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etanzhang/kernel/v1/items.proto\x12\x12tanzhang.kernel.v1\";\n\x03\x41\x63t\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x11\n\tstatement\x18\x03 \x01(\t\"\x84\x01\n\nItemResult\x12\n\n\x02id\x18\x01 \x01(\t\x12\x30\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x0b\x32\x1c.tanzhang.kernel.v1.AcceptedH\x00\x12.\n\x07refused\x18\x03 \x01(\x0b\x32\x1b.tanzhang.kernel.v1.RefusalH\x00\x42\x08\n\x06result\"D\n\x08\x41\x63\x63\x65pted\x12\x16\n\x0e\x66irst_position\x18\x01 \x01(\x04\x12\x0e\n\x06\x65vents\x18\x02 \x01(\r\x12\x10\n\x08repeated\x18\x03 \x01(\x08\"@\n\x0e\x44isclosedEvent\x12\x10\n\x08position\x18\x01 \x01(\x04\x12\x0e\n\x06record\x18\x02 \x01(\x0c\x12\x0c\n\x04salt\x18\x03 \x01(\x0c\"\x95\x01\n\x07Refusal\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x39\n\x07\x64\x65tails\x18\x03 \x03(\x0b\x32(.tanzhang.kernel.v1.Refusal.DetailsEntry\x1a.\n\x0c\x44\x65tailsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1etanzhang/kernel/v1/items.proto\x12\x12tanzhang.kernel.v1\";\n\x03\x41\x63t\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\x11\n\tstatement\x18\x03 \x01(\t\"\x84\x01\n\nItemResult\x12\n\n\x02id\x18\x01 \x01(\t\x12\x30\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x0b\x32\x1c.tanzhang.kernel.v1.AcceptedH\x00\x12.\n\x07refused\x18\x03 \x01(\x0b\x32\x1b.tanzhang.kernel.v1.RefusalH\x00\x42\x08\n\x06result\"D\n\x08\x41\x63\x63\x65pted\x12\x16\n\x0e\x66irst_position\x18\x01 \x01(\x04\x12\x0e\n\x06\x65vents\x18\x02 \x01(\r\x12\x10\n\x08repeated\x18\x03 \x01(\x08\"@\n\x0e\x44isclosedEvent\x12\x10\n\x08position\x18\x01 \x01(\x04\x12\x0e\n\x06record\x18\x02 \x01(\x0c\x12\x0c\n\x04salt\x18\x03 \x01(\x0c\"\xc4\x01\n\x07Refusal\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x39\n\x07\x64\x65tails\x18\x03 \x03(\x0b\x32(.tanzhang.kernel.v1.Refusal.DetailsEntry\x12-\n\x04kind\x18\x04 \x01(\x0e\x32\x1f.tanzhang.kernel.v1.RefusalKind\x1a.\n\x0c\x44\x65tailsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\'\n\x05\x43\x61use\x12\x0c\n\x04\x62ook\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x04*\xb4\x01\n\x0bRefusalKind\x12\x1c\n\x18REFUSAL_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14REFUSAL_KIND_INVALID\x10\x01\x12\x15\n\x11REFUSAL_KIND_RULE\x10\x02\x12\x1a\n\x16REFUSAL_KIND_FORBIDDEN\x10\x03\x12\x18\n\x14REFUSAL_KIND_UNKNOWN\x10\x04\x12 \n\x1cREFUSAL_KIND_UNAUTHENTICATED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,6 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REFUSAL_DETAILSENTRY']._loaded_options = None
   _globals['_REFUSAL_DETAILSENTRY']._serialized_options = b'8\001'
+  _globals['_REFUSALKIND']._serialized_start=627
+  _globals['_REFUSALKIND']._serialized_end=807
   _globals['_ACT']._serialized_start=54
   _globals['_ACT']._serialized_end=113
   _globals['_ITEMRESULT']._serialized_start=116
@@ -42,7 +44,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DISCLOSEDEVENT']._serialized_start=320
   _globals['_DISCLOSEDEVENT']._serialized_end=384
   _globals['_REFUSAL']._serialized_start=387
-  _globals['_REFUSAL']._serialized_end=536
-  _globals['_REFUSAL_DETAILSENTRY']._serialized_start=490
-  _globals['_REFUSAL_DETAILSENTRY']._serialized_end=536
+  _globals['_REFUSAL']._serialized_end=583
+  _globals['_REFUSAL_DETAILSENTRY']._serialized_start=537
+  _globals['_REFUSAL_DETAILSENTRY']._serialized_end=583
+  _globals['_CAUSE']._serialized_start=585
+  _globals['_CAUSE']._serialized_end=624
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -17,6 +18,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _RefusalKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RefusalKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RefusalKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REFUSAL_KIND_UNSPECIFIED: _RefusalKind.ValueType  # 0
+    REFUSAL_KIND_INVALID: _RefusalKind.ValueType  # 1
+    """The item itself is malformed."""
+    REFUSAL_KIND_RULE: _RefusalKind.ValueType  # 2
+    """Well formed, but a rule of the books forbids it."""
+    REFUSAL_KIND_FORBIDDEN: _RefusalKind.ValueType  # 3
+    REFUSAL_KIND_UNKNOWN: _RefusalKind.ValueType  # 4
+    REFUSAL_KIND_UNAUTHENTICATED: _RefusalKind.ValueType  # 5
+
+class RefusalKind(_RefusalKind, metaclass=_RefusalKindEnumTypeWrapper):
+    """Which refusal it is, as far as a transport has to know."""
+
+REFUSAL_KIND_UNSPECIFIED: RefusalKind.ValueType  # 0
+REFUSAL_KIND_INVALID: RefusalKind.ValueType  # 1
+"""The item itself is malformed."""
+REFUSAL_KIND_RULE: RefusalKind.ValueType  # 2
+"""Well formed, but a rule of the books forbids it."""
+REFUSAL_KIND_FORBIDDEN: RefusalKind.ValueType  # 3
+REFUSAL_KIND_UNKNOWN: RefusalKind.ValueType  # 4
+REFUSAL_KIND_UNAUTHENTICATED: RefusalKind.ValueType  # 5
+Global___RefusalKind: _TypeAlias = RefusalKind  # noqa: Y015
 
 @_typing.final
 class Act(_message.Message):
@@ -163,8 +192,10 @@ class Refusal(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     DETAILS_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     message: _builtins.str
+    kind: Global___RefusalKind.ValueType
     @_builtins.property
     def details(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
@@ -173,11 +204,38 @@ class Refusal(_message.Message):
         reason: _builtins.str = ...,
         message: _builtins.str = ...,
         details: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        kind: Global___RefusalKind.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["details", b"details", "message", b"message", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["details", b"details", "kind", b"kind", "message", b"message", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Refusal: _TypeAlias = Refusal  # noqa: Y015
+
+@_typing.final
+class Cause(_message.Message):
+    """The event of another book that an item carries out. Only the service that owns that book may name
+    it: its caller needs the role `book:<book>`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOOK_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    book: _builtins.str
+    position: _builtins.int
+    def __init__(
+        self,
+        *,
+        book: _builtins.str = ...,
+        position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["book", b"book", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Cause: _TypeAlias = Cause  # noqa: Y015

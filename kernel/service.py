@@ -1,0 +1,152 @@
+"""A process that owns one book: what every service's main wires the same way.
+
+Opens what the settings name (identities, database, lease and journal, bus), hands out projectors,
+reactions and errands, serves until told to stop or until something breaks, and closes it all again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Generic, TypeVar
+
+import grpc
+
+from kernel.acts import verify_act
+from kernel.auth import TokenVerifier, service_tokens
+from kernel.bus import Bus
+from kernel.clock import SystemClock
+from kernel.config import Settings
+from kernel.follower import Follower
+from kernel.frames import FrameSigner
+from kernel.host import BookHost, Job, run_jobs
+from kernel.identities import load_identities
+from kernel.journal.database import open_engine
+from kernel.journal.postgres import PostgresJournal
+from kernel.keys import load_private_key
+from kernel.metrics import serve_metrics
+from kernel.migrate import check_current
+from kernel.projection import Apply, Projector
+from kernel.reactor import Observe, React, Reactor
+from kernel.rpc.client import OwnerSource, open_channel
+from kernel.rpc.journal import journal_service
+from kernel.rpc.server import Register, RpcServer
+from kernel.writer import Domain, Writer
+
+S = TypeVar("S")
+
+
+class BookService(Generic[S]):
+    """One service with one book. Made by `open_service`."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        domain: Domain[S],
+        host: BookHost,
+        bus: Bus,
+        clock: SystemClock,
+    ) -> None:
+        self.name = name
+        self.settings = settings
+        self.domain = domain
+        self.host = host
+        self.bus = bus
+        self.clock = clock
+        self.engine = host.engine
+        self.writer: Writer[S] = host.writer
+        self.identities = load_identities(settings.identities, settings.operator_vkey)
+        self._token_key = load_private_key(settings.token_key)
+        self._channels: list[grpc.aio.Channel] = []
+
+    def tokens(self, *roles: str) -> Callable[[], str]:
+        """Makes tokens for our own calls, with no more roles than they need."""
+        return service_tokens(self._token_key, self.name, roles, self.clock)
+
+    def channel(self, target: str) -> grpc.aio.Channel:
+        """To another process; closed with the service."""
+        self._channels.append(open_channel(target, self.settings.root_certificate()))
+        return self._channels[-1]
+
+    def projector(self, reader: str, apply: Apply) -> Projector:
+        types = self.domain.events
+        return Projector(reader, self.writer.book, self.engine, self.host.tail(), types, apply)
+
+    def reactions(
+        self,
+        source: str,
+        channel: grpc.aio.Channel,
+        react: React,
+        observe: Observe | None = None,
+    ) -> Follower:
+        """Follows another book. With `observe` from its first event on, at every start.
+
+        Otherwise from our watermark of it: what comes before has been answered.
+        """
+        begin = 0 if observe is not None else self.writer.progress.watermarks.get(source, 0)
+        return Follower(
+            f"{self.name}.reactions",
+            source,
+            self.bus,
+            OwnerSource(channel, self.tokens(f"follow:{source}")),
+            self.identities.frame_key,
+            Reactor(source, self.writer, react, observe),
+            begin,
+        )
+
+    async def serve(
+        self,
+        services: Sequence[tuple[str, Register]],
+        projectors: Sequence[Projector],
+        jobs: Iterable[Job],
+        stop: asyncio.Event,
+    ) -> None:
+        """Answers calls, and runs the jobs while the book is ours and in order."""
+        server = RpcServer(
+            self.settings.listen,
+            TokenVerifier(self.identities, self.clock),
+            [*services, journal_service({self.writer.book: self.writer})],
+        )
+        await server.start()
+        try:
+            own = self.host.jobs(self.bus, projectors)
+            await run_jobs([*own, *jobs] if own else [], stop)
+        finally:
+            await server.stop()
+
+    async def close(self) -> None:
+        for channel in self._channels:
+            await channel.close(None)
+
+
+@asynccontextmanager
+async def open_service(
+    name: str, book: str, settings: Settings, domain: Domain[Any]
+) -> AsyncIterator[BookService[Any]]:
+    """Replays the book, waits for its lease, takes it over."""
+    clock = SystemClock(settings.clock_file)
+    identities = load_identities(settings.identities, settings.operator_vkey)
+    engine = open_engine(settings.database_url)
+    await asyncio.to_thread(check_current, engine, name)
+    serve_metrics(settings.metrics_port)
+
+    def make_writer(journal: PostgresJournal) -> Writer[Any]:
+        signer = FrameSigner(load_private_key(settings.frame_key))
+        origin = f"{settings.log_prefix}/{book}"
+        return Writer(
+            journal, domain, signer, identities.frame_key, clock, origin=origin, verify=verify_act
+        )
+
+    host = BookHost(engine, settings.database_url, book, make_writer)
+    await host.open()
+    bus = await Bus.connect(settings.nats_url, name, wait=False)
+    service = BookService(name, settings, domain, host, bus, clock)
+    try:
+        yield service
+    finally:
+        await service.close()
+        await bus.close()
+        await host.close()
+        engine.dispose()
