@@ -21,12 +21,18 @@ import msgspec
 from kernel.record import KERNEL_EVENTS, Record
 from kernel.values import Act, Actor
 from services.accounts.domain import events as accounts
+from services.inclusive.domain import events as inclusive
 from services.ledger.domain import events as ledger
+from services.market.domain import events as market
+from services.registry.domain import events as registry
 
 PAGE: Final = Path(__file__).resolve().parent / "reference" / "events.md"
 BOOKS: Final[tuple[tuple[str, str, Sequence[type[msgspec.Struct]]], ...]] = (
     ("every book", "The kernel appends these two to every book.", KERNEL_EVENTS),
     ("accounts", "Who holds what. Owner: the accounts service.", accounts.EVENTS),
+    ("registry", "What exists. Owner: the registry service.", registry.EVENTS),
+    ("market", "Orders and trades. Owner: the market service.", market.EVENTS),
+    ("inclusive", "Citizens' trips. Owner: the inclusive service.", inclusive.EVENTS),
     ("ledger", "Keys, halts and overrides. Owner: the ledger service.", ledger.EVENTS),
 )
 ENVELOPE: Final = {
@@ -56,19 +62,18 @@ most 64 KiB. It is made once and never serialised again. The fields around the `
 
 def events_page() -> str:
     """The whole page as text; the same structs, the same text."""
-    parts = [HEAD, _table(Record, ENVELOPE)]
-    shapes: dict[str, type[Any]] = {"Act": Act, "Actor": Actor}
+    parts = [HEAD, _table(Record, ENVELOPE), _shape(Act), _shape(Actor)]
     for book, about, events in BOOKS:
         title = "Every book" if book == "every book" else f"The `{book}` book"
         parts.append(f"## {title}\n\n{about}\n")
+        shapes: dict[str, type[Any]] = {}
         for event in events:
             parts.append(
                 f"### {event.__name__}\n\nBook: {book}.\n{_paragraph(event)}\n{_table(event)}"
             )
             for shape in _shapes_of(event):
                 shapes.setdefault(shape.__name__, shape)
-    parts.append("## Shapes used above\n")
-    parts += [_shape(shapes[name]) for name in sorted(shapes)]
+        parts += [_shape(shapes[name]) for name in sorted(shapes)]
     return "\n".join(parts)
 
 

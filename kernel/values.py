@@ -29,7 +29,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 
 
-class Actor(msgspec.Struct, frozen=True):
+class Actor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who is answerable for a command, as the record names them: token issuer and subject."""
 
     iss: str
@@ -78,6 +78,7 @@ class Envelope(msgspec.Struct, frozen=True):
     id: str  # of the command
     actor: Actor
     on_ms: int
+    cause: tuple[str, int] | None
 
 
 @functools.lru_cache(maxsize=4096)  # a batch has one instant, a day of history few

@@ -139,6 +139,8 @@ class World:
         self.clock = SystemClock(clock_file(self.directory))
         # Commands sent, with the first position of those acknowledged as accepted, None otherwise.
         self.sent: dict[Command, int | None] = {}
+        # Others than this world send commands too: tools, and services to one another.
+        self.has_strangers = set(supervisor.services) != set(CORE)
         self._given_admin_url = admin_url
         self._given_operator_url = operator_url
         self._channels: dict[str, grpc.Channel] = {}

@@ -29,10 +29,19 @@ from kernel.record import (
     encode_record,
 )
 from kernel.values import Act, Actor
-from services.accounts.domain.events import EVENTS
+from services.accounts.domain.events import EVENTS as ACCOUNTS_EVENTS
+from services.inclusive.domain.events import EVENTS as INCLUSIVE_EVENTS
+from services.market.domain.events import EVENTS as MARKET_EVENTS
+from services.registry.domain.events import EVENTS as REGISTRY_EVENTS
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors" / "events"
-OWNERS: dict[str, tuple[type[msgspec.Struct], ...]] = {"kernel": KERNEL_EVENTS, "accounts": EVENTS}
+OWNERS: dict[str, tuple[type[msgspec.Struct], ...]] = {
+    "kernel": KERNEL_EVENTS,
+    "accounts": ACCOUNTS_EVENTS,
+    "registry": REGISTRY_EVENTS,
+    "market": MARKET_EVENTS,
+    "inclusive": INCLUSIVE_EVENTS,
+}
 TYPES = {owner: EventTypes(*events) for owner, events in OWNERS.items()}
 
 vectors = pytest.mark.parametrize(

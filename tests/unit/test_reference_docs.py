@@ -49,7 +49,7 @@ TAKERS: dict[str, tuple[int, str]] = {
     "_refuse": (0, REFUSED),
     "check_once": (1, REFUSED),
     "RefusedRow": (2, ROW_REASON),
-    "_bad": (0, ROW_REASON),
+    "bad_cell": (0, ROW_REASON),
     "_no": (1, ROW_REASON),
 }
 # Besides the takers: functions that give an error the reason another one had.
