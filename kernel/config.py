@@ -86,19 +86,13 @@ class Environment:
 
 def load_settings(service: str, env: Environment) -> Settings:
     """Raises Misconfigured with one line that says what is wrong."""
-    mode = env.text("MODE", "development")
-    if mode not in MODES:  # a typing error must not quietly mean the laxer one
-        raise Misconfigured(f"TANZHANG_MODE: expected {' or '.join(MODES)}, got {mode!r}")
-    production = mode == "production"
-    clock_file = env.optional_path("CLOCK_FILE")
-    if production and (clock_file is not None or env.optional("CRASH")):
-        raise Misconfigured("TANZHANG_CLOCK_FILE and TANZHANG_CRASH are refused in production")
+    production, clock_file = load_mode(env)
     return Settings(
         service=service,
         production=production,
         database_url=env.text("DATABASE_URL"),
         nats_url=env.text("NATS_URL"),
-        listen=_listen(env),
+        listen=load_listen(env),
         metrics_port=env.integer("METRICS_PORT"),
         identities=env.path("IDENTITIES"),
         operator_vkey=env.text("OPERATOR_VKEY"),
@@ -110,7 +104,20 @@ def load_settings(service: str, env: Environment) -> Settings:
     )
 
 
-def _listen(env: Environment) -> Listen:
+def load_mode(env: Environment) -> tuple[bool, Path | None]:
+    """Is this production, and the development clock's file if it is not."""
+    mode = env.text("MODE", "development")
+    if mode not in MODES:  # a typing error must not quietly mean the laxer one
+        raise Misconfigured(f"TANZHANG_MODE: expected {' or '.join(MODES)}, got {mode!r}")
+    production = mode == "production"
+    clock_file = env.optional_path("CLOCK_FILE")
+    if production and (clock_file is not None or env.optional("CRASH")):
+        raise Misconfigured("TANZHANG_CLOCK_FILE and TANZHANG_CRASH are refused in production")
+    return production, clock_file
+
+
+def load_listen(env: Environment) -> Listen:
+    """Where to bind. Raises Misconfigured for anything but loopback without TLS."""
     host, _, port = env.text("LISTEN").rpartition(":")
     certificate, key = env.optional_path("TLS_CERTIFICATE"), env.optional_path("TLS_KEY")
     if not port.isdecimal():

@@ -77,6 +77,7 @@ class Follower:
         self._announced = 0
         self._heard_ms = monotonic_ms()
         self._behind_since_ms: int | None = None
+        self.caught_up = asyncio.Event()  # the owner has been read to its head since the start
         self._queue: asyncio.Queue[bytes] = asyncio.Queue(QUEUED_FRAMES)
         self._early = b""  # a frame from the bus that came before its time
 
@@ -128,6 +129,7 @@ class Follower:
             log.info("follower.owner_away", book=self._book, error=str(error))
             return False
         self._behind_since_ms = None
+        self.caught_up.set()
         return True
 
     async def _take(self, frame: Frame) -> None:

@@ -39,9 +39,17 @@ proven_position = Gauge(
     "tanzhang_ledger_proven_position", "Events under the published checkpoint", ["book"]
 )
 halted = Gauge("tanzhang_ledger_halted", "1 while a log is halted", ["book"])
+market_stopped = Gauge("tanzhang_market_stopped", "1 while a market takes no orders", ["book"])
 disclosures_total = Counter(
     "tanzhang_disclosures_total", "Events handed out to their parties", ["book"]
 )
+http_seconds = Histogram(
+    "tanzhang_http_seconds",
+    "Time to answer a request at the gateway, by route as it is written in the table",
+    ["method", "route", "status"],
+    buckets=_SECONDS,
+)
+http_streams = Gauge("tanzhang_http_streams", "Live views open at the gateway")
 
 
 def serve_metrics(port: int, host: str = "127.0.0.1") -> None:

@@ -7,7 +7,6 @@ journal, the same. Queries that name a min_position wait here until it is projec
 from __future__ import annotations
 
 import asyncio
-import heapq
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
@@ -21,6 +20,7 @@ from kernel.journal.database import Connection, Engine
 from kernel.journal.watermarks import claim_watermark, load_watermark, save_watermark
 from kernel.record import EventTypes, RawRecord, decode_record
 from kernel.tail import Tail
+from kernel.waiting import PositionWaiters
 
 WAIT_S: Final = 5.0
 IDLE_S: Final = 1.0
@@ -49,8 +49,7 @@ class Projector:
         self._types = types
         self._apply = apply
         self.next_position = 0
-        self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
-        self._waiter_count = 0
+        self._waiters = PositionWaiters()
 
     async def run(self) -> None:
         self.next_position = await asyncio.to_thread(
@@ -61,7 +60,7 @@ class Projector:
                 frames = await self._tail.take(self.next_position)
                 self.next_position = await asyncio.to_thread(self._project, frames)
                 metrics.followed_position.labels(self._name, self._book).set(self.next_position)
-            self._wake()
+            self._waiters.wake(self.next_position)
 
     def _project(self, frames: Sequence[Frame]) -> int:
         recorded = [
@@ -85,23 +84,12 @@ class Projector:
     async def reached(self, min_position: int) -> int:
         """Waits (bounded) until min_position is projected; answers the last projected position."""
         if min_position >= self.next_position:
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiter_count += 1
-            heapq.heappush(self._waiters, (min_position, self._waiter_count, waiter))
             try:
                 async with asyncio.timeout(WAIT_S):
-                    await waiter
+                    await self._waiters.wait(min_position + 1)
             except TimeoutError:
-                self._waiters = [one for one in self._waiters if not one[2].done()]
-                heapq.heapify(self._waiters)
                 raise Conflict(
                     "POSITION_NOT_REACHED",
                     f"{self._name}: expected position {min_position}, got {self.next_position - 1}",
                 ) from None
         return self.next_position - 1
-
-    def _wake(self) -> None:
-        while self._waiters and self._waiters[0][0] < self.next_position:
-            waiter = heapq.heappop(self._waiters)[2]
-            if not waiter.done():
-                waiter.set_result(None)

@@ -65,7 +65,7 @@ class Reactor:
             id=derived_id(at_ms, self._writer.book, book_id.hex(), raw.position),
             caller=self._caller,
             command=command,
-            on_ms=at_ms,
+            on_ms=parse_instant(raw.on),  # the business time is that of what it answers
             cause=(self._source, raw.position),
         )
         (result,) = await self._writer.submit([ask], while_halted=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, Generic, TypeVar
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final, Generic, TypeVar
 
 import grpc
 
@@ -33,6 +33,8 @@ from kernel.rpc.client import OwnerSource, open_channel
 from kernel.rpc.journal import journal_service
 from kernel.rpc.server import Register, RpcServer
 from kernel.writer import Domain, Writer
+
+OPENING_S: Final = 3.0  # how long we wait at start to be told of halts
 
 S = TypeVar("S")
 
@@ -60,6 +62,7 @@ class BookService(Generic[S]):
         self.identities = load_identities(settings.identities, settings.operator_vkey)
         self._token_key = load_private_key(settings.token_key)
         self._channels: list[grpc.aio.Channel] = []
+        self._observed: list[Follower] = []
 
     def tokens(self, *roles: str) -> Callable[[], str]:
         """Makes tokens for our own calls, with no more roles than they need."""
@@ -86,7 +89,7 @@ class BookService(Generic[S]):
         Otherwise from our watermark of it: what comes before has been answered.
         """
         begin = 0 if observe is not None else self.writer.progress.watermarks.get(source, 0)
-        return Follower(
+        follower = Follower(
             f"{self.name}.reactions",
             source,
             self.bus,
@@ -95,6 +98,9 @@ class BookService(Generic[S]):
             Reactor(source, self.writer, react, observe),
             begin,
         )
+        if observe is not None:
+            self._observed.append(follower)
+        return follower
 
     async def serve(
         self,
@@ -109,12 +115,26 @@ class BookService(Generic[S]):
             TokenVerifier(self.identities, self.clock),
             [*services, journal_service({self.writer.book: self.writer})],
         )
+        self.writer.opening = bool(self._observed) and self.writer.damaged is None
         await server.start()
         try:
             own = self.host.jobs(self.bus, projectors)
-            await run_jobs([*own, *jobs] if own else [], stop)
+            await run_jobs([*own, self._open_doors, *jobs] if own else [], stop)
         finally:
             await server.stop()
+
+    async def _open_doors(self) -> None:
+        """Takes commands once it is known what stands in the way, or nobody is there to tell.
+
+        A log that halted while we were away refuses them from the first one on. If the ledger is
+        away as well, what we record meanwhile is not proven: it has to wait for the ledger anyway.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(OPENING_S):
+                for follower in self._observed:
+                    await follower.caught_up.wait()
+        self.writer.opening = False
+        await asyncio.Event().wait()
 
     async def close(self) -> None:
         for channel in self._channels:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import heapq
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -38,6 +37,7 @@ from kernel.record import (
     encode_record,
 )
 from kernel.values import Act, Actor, Caller, Context, Envelope, format_instant, parse_instant
+from kernel.waiting import PositionWaiters
 
 MAX_BATCH_ASKS: Final = 8000  # one commit: a few MB, tens of milliseconds to decide
 MAX_QUEUED_ASKS: Final = 64_000  # beyond that callers are told to come back
@@ -153,6 +153,7 @@ class Writer(Generic[S]):
         self.state = domain.new_state()
         self.progress = Progress()
         self.committed_next = 0  # position after the last committed event
+        self.opening = False  # whether our log stands halted is being found out
         self.halted: str | None = None  # why new commands are refused, when the log has halted
         self.damaged: str | None = None  # why nothing is served: the journal is not what was signed
         self.on_commit: list[Callable[[Sequence[Frame]], None]] = []
@@ -171,8 +172,7 @@ class Writer(Generic[S]):
         self._arrived = asyncio.Event()
         self._recent: dict[tuple[str, str], Outcome] = {}
         self._fading: deque[tuple[int, tuple[str, str]]] = deque()
-        self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
-        self._waiter_count = 0
+        self._waiters = PositionWaiters()
         self._stopped = False
         # One thread: commits and lease renewals of a book follow one another on one connection.
         self.thread = ThreadPoolExecutor(1, thread_name_prefix=f"journal-{self.book}")
@@ -209,7 +209,8 @@ class Writer(Generic[S]):
             )
         if self.domain.told is not None:
             on_ms = parse_instant(raw.on)
-            self.domain.told(self.state, Envelope(raw.position, raw.by, raw.actor, on_ms))
+            envelope = Envelope(raw.position, raw.by, raw.actor, on_ms, raw.cause)
+            self.domain.told(self.state, envelope)
         self._evolve(self.domain.events.decode(raw), raw.actor, raw.cause)
         known.last_at_ms = max(known.last_at_ms, parse_instant(raw.at))
 
@@ -257,10 +258,13 @@ class Writer(Generic[S]):
     async def submit(self, asks: Sequence[Ask], *, while_halted: bool = False) -> list[Result]:
         """Results in the order of the asks, once all of them are recorded.
 
-        Raises Refused(BOOK_HALTED) while the log has halted, Conflict when the queue is full.
+        Raises Refused(BOOK_HALTED) while the log has halted, Conflict when the queue is full or we
+        are only just starting.
         Reactions go on while it is halted: they add no value, and one of them is how it resumes.
         """
         self._refuse_damaged()
+        if self.opening and not while_halted:
+            raise Conflict("STARTING", f"{self.book} is only just starting: ask again by id")
         if self.halted is not None and not while_halted:
             raise Refused("BOOK_HALTED", f"{self.book} is halted: {self.halted}", book=self.book)
         if self._queued_asks + len(asks) > MAX_QUEUED_ASKS:
@@ -423,7 +427,7 @@ class Writer(Generic[S]):
             stored.append(StoredEvent(position + i, record, salt, commit(salt, record)))
         for i, event in enumerate(events):
             if self.domain.told is not None:
-                envelope = Envelope(position + i, ask.id, ask.caller.actor, on_ms)
+                envelope = Envelope(position + i, ask.id, ask.caller.actor, on_ms, ask.cause)
                 self.domain.told(self.state, envelope)
             self._evolve(event, ask.caller.actor, ask.cause)
         decided.events.extend(stored)
@@ -451,7 +455,7 @@ class Writer(Generic[S]):
         self._fading.extend(decided.fading)
         for listener in self.on_commit:
             listener(frames)
-        self._wake_waiters()
+        self._waiters.wake(self.committed_next)
         for submission, results in decided.answers:
             if not submission.answer.done():  # the caller may have gone away
                 submission.answer.set_result(results)
@@ -525,26 +529,11 @@ class Writer(Generic[S]):
             return
         if self._stopped:
             raise self._stopped_error()
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiter_count += 1
-        heapq.heappush(self._waiters, (next_position, self._waiter_count, waiter))
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            # Who waits no longer is not kept: the position may be one that never comes.
-            self._waiters = [one for one in self._waiters if not one[2].done()]
-            heapq.heapify(self._waiters)
-            raise
+        await self._waiters.wait(next_position)
 
     async def next_commit(self) -> None:
         """Returns once something more is in the journal."""
         await self.committed(self.committed_next + 1)
-
-    def _wake_waiters(self) -> None:
-        while self._waiters and self._waiters[0][0] <= self.committed_next:
-            waiter = heapq.heappop(self._waiters)[2]
-            if not waiter.done():
-                waiter.set_result(None)
 
     def _abandon(self, submissions: Iterable[_Submission]) -> None:
         """We are stopping: what was not answered may or may not have been recorded."""
@@ -553,9 +542,7 @@ class Writer(Generic[S]):
         for submission in (*submissions, *self._queue):
             if not submission.answer.done():
                 submission.answer.set_exception(error)
-        for _, _, waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_exception(error)
+        self._waiters.fail(error)
 
     def _stopped_error(self) -> Conflict:
         return Conflict("WRITER_STOPPED", f"{self.book}: the writer stopped, ask again by id")
@@ -565,7 +552,7 @@ class Writer(Generic[S]):
     async def run_timers(self, every_s: float = 0.1) -> None:
         """Turns what has fallen due into commands; a repeat of the same id does nothing."""
         while True:
-            if self.halted is None:
+            if self.halted is None and not self.opening:
                 book_id = self.progress.book_id.hex()
                 # The decision must not be earlier than this, or what is due would not be.
                 at_ms = self.progress.last_at_ms = max(

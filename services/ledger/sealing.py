@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import heapq
 import os
 from pathlib import Path
 from typing import Final
@@ -24,6 +23,7 @@ from kernel.tlog.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from kernel.tlog.errors import TlogError
 from kernel.tlog.note import Signer
 from kernel.tlog.tiles import root_at
+from kernel.waiting import PositionWaiters
 from services.ledger.log import BookLog, Halt, Halted
 from services.ledger.projections import store_checkpoint, store_pending
 from services.ledger.queries import TileStore
@@ -95,8 +95,7 @@ class Sealer:
         self._floor: tuple[bytes, Checkpoint] | None = None
         self.note: bytes | None = None  # the published checkpoint
         self.published = Checkpoint(signer.verifier.name, 0, b"")
-        self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
-        self._waiter_count = 0
+        self._waiters = PositionWaiters()
 
     def open(self, size: int) -> None:
         """Compares the stored tree with the last signed checkpoint; raises Halted.
@@ -153,7 +152,9 @@ class Sealer:
             if size < self._floor[1].size:
                 return pending is not None
             await asyncio.to_thread(self._pass_floor, *self._floor)
-            self._wake()  # what was signed before the restart is proven again
+            self._waiters.wake(
+                self.published.size
+            )  # what was signed before the restart is proven again
         if size <= self.published.size:
             return pending is not None
         checkpoint = Checkpoint(self.published.origin, size, root)
@@ -166,7 +167,7 @@ class Sealer:
         )
         self.note, self.published = note, checkpoint
         metrics.proven_position.labels(self._log.book).set(size)
-        self._wake()
+        self._waiters.wake(size)
         return True
 
     async def proven(self, position: int) -> None:
@@ -178,23 +179,12 @@ class Sealer:
             raise Conflict(
                 "BOOK_HALTED", f"{halt.book} is halted at {halt.position} by {halt.rule}"
             )
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiter_count += 1
-        heapq.heappush(self._waiters, (position, self._waiter_count, waiter))
         try:
             async with asyncio.timeout(PROOF_WAIT_S):
-                await waiter
+                await self._waiters.wait(position + 1)
         except TimeoutError:
-            self._waiters = [one for one in self._waiters if not one[2].done()]
-            heapq.heapify(self._waiters)
             raise Conflict(
                 "NOT_PROVEN_YET",
                 f"{self._log.book}: expected position {position} under a checkpoint,"
                 f" the last one covers {self.published.size}",
             ) from None
-
-    def _wake(self) -> None:
-        while self._waiters and self._waiters[0][0] < self.published.size:
-            waiter = heapq.heappop(self._waiters)[2]
-            if not waiter.done():
-                waiter.set_result(None)

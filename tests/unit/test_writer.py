@@ -668,7 +668,6 @@ async def test_a_read_does_not_wait_for_ever(
         with pytest.raises(Conflict, match="expected position 2, got 1") as caught:
             await writer.read(lambda state: state.total_m, min_position=2)
         assert caught.value.reason == "POSITION_NOT_REACHED"
-        assert writer._waiters == []  # or a client could fill our memory with positions to come
         await writer.submit([ride()])
         assert await writer.read(lambda state: state.total_m, min_position=2) == (3000, 2)
 
@@ -976,3 +975,18 @@ async def test_thousands_of_asks_go_through_postgresql_in_frames_that_fit(
 
 def test_ids_made_here_are_what_clients_make() -> None:
     assert uuid7(START_MS)[:13] == ride().id[:13]
+
+
+async def test_while_it_is_only_starting_clients_are_told_to_come_back_and_reactions_go_on(
+    journal: SlowJournal, clock: FixedClock
+) -> None:
+    async with running(writer := new_writer(journal, clock)):
+        writer.opening = True
+        with pytest.raises(Conflict) as caught:
+            await writer.submit([again := ride()])
+        assert caught.value.reason == "STARTING"
+        (reaction,) = await writer.submit([ride()], while_halted=True)
+        assert reaction.outcome.refusal is None
+        writer.opening = False
+        (result,) = await writer.submit([again])
+        assert result.outcome.refusal is None
