@@ -25,8 +25,14 @@ from kernel.projection import Recorded
 from kernel.record import EventTypes, RawRecord, decode_record
 from kernel.tlog.checkpoint import Checkpoint
 from kernel.tlog.policy import parse_policy
-from services.accounts.domain.events import EVENTS
-from services.accounts.projections import project_movements
+from services.accounts import projections as accounts_projections
+from services.accounts.domain import events as accounts_events
+from services.inclusive import projections as inclusive_projections
+from services.inclusive.domain import events as inclusive_events
+from services.market import projections as market_projections
+from services.market.domain import events as market_events
+from services.registry import projections as registry_projections
+from services.registry.domain import events as registry_events
 from tests.support.books import person
 
 if TYPE_CHECKING:
@@ -35,7 +41,6 @@ if TYPE_CHECKING:
 AUDITOR = person("checker of worlds", roles=["auditor"])
 TERMINAL = {"surrendered", "retired", "cancelled", "expired", "carried_over"}
 REACTIONS_S = 30.0
-READ_MODELS = ("movements", "serial_moves")
 
 Place = tuple[str, str, str, str]  # holder, asset, purpose, ref
 Serial = tuple[str, str, int]  # asset, batch, number
@@ -52,7 +57,8 @@ def check_world(world: World) -> None:
         check_commands(world, book, records)
         if book == "accounts":
             check_balances(world, records)
-            check_movements(world, events)
+        if book in READ_MODELS:
+            check_read_models(world, book, events)
 
 
 def await_answers(world: World) -> None:
@@ -286,11 +292,10 @@ def check_balances(world: World, records: Sequence[Raw]) -> None:
         )  # fmt: skip
 
 
-def check_movements(world: World, events: Sequence[StoredEvent]) -> None:
+def check_read_models(world: World, book: str, events: Sequence[StoredEvent]) -> None:
     """The read models, made again from zero in tables of our own, are those of the service."""
-    request = pb.ListMovementsRequest(holder="h-nobody", min_position=len(events) - 1)
-    world.call(world.accounts.ListMovements, request, AUDITOR, patience_s=30.0)
-    types = EventTypes(*EVENTS)
+    types, reader, project, tables = READ_MODELS[book]
+    await_projected(world, book, reader, len(events))
     recorded = [
         Recorded(raw, types.decode(raw))
         for raw in (decode_record(event.record) for event in events)
@@ -298,13 +303,52 @@ def check_movements(world: World, events: Sequence[StoredEvent]) -> None:
     engine = sa.create_engine(world.admin_url)
     try:
         with engine.connect() as connection:
-            for table in READ_MODELS:  # temporary tables come first in the search path
-                connection.exec_driver_sql(f"CREATE TEMP TABLE {table} (LIKE accounts.{table})")
-            project_movements(connection, recorded)
-            for table in READ_MODELS:
-                mine, theirs = f"SELECT * FROM {table}", f"SELECT * FROM accounts.{table}"
+            for table in tables:  # temporary tables come first in the search path
+                connection.exec_driver_sql(
+                    f"CREATE TEMP TABLE {table} (LIKE {book}.{table} INCLUDING ALL)"
+                )
+            project(connection, recorded)
+            for table in tables:
+                mine, theirs = f"SELECT * FROM {table}", f"SELECT * FROM {book}.{table}"
                 for one, other in ((mine, theirs), (theirs, mine)):
                     left = connection.exec_driver_sql(f"{one} EXCEPT ALL {other}").all()
                     assert not left, f"{table}: {left[:3]}"
     finally:
         engine.dispose()
+
+
+def await_projected(world: World, book: str, reader: str, next_position: int) -> None:
+    query = f"SELECT next_position FROM {book}.watermarks WHERE reader = %s AND book = %s"
+    deadline_s = time.monotonic() + REACTIONS_S
+    while (world.sql(query, reader, book) or [(0,)])[0][0] < next_position:
+        assert time.monotonic() < deadline_s, f"{reader} does not reach {next_position}"
+        time.sleep(0.1)
+
+
+# Of each book: its events, the name of its projection, the projection, and the tables it makes.
+READ_MODELS = {
+    "accounts": (
+        EventTypes(*accounts_events.EVENTS),
+        accounts_projections.READER,
+        accounts_projections.project_movements,
+        ("movements", "serial_moves"),
+    ),
+    "registry": (
+        EventTypes(*registry_events.EVENTS),
+        registry_projections.READER,
+        registry_projections.project_retirements,
+        ("retirements", "retired_serials"),
+    ),
+    "market": (
+        EventTypes(*market_events.EVENTS),
+        market_projections.READER,
+        market_projections.project_orders,
+        ("orders", "trades", "releases", "endings"),
+    ),
+    "inclusive": (
+        EventTypes(*inclusive_events.EVENTS),
+        inclusive_projections.READER,
+        inclusive_projections.project_trips,
+        ("trips",),
+    ),
+}
