@@ -17,7 +17,7 @@ import typer
 
 from cli import demo, ledger, verify
 from cli.errors import NO, NOT_TRIED, CliError
-from cli.replay import vrod
+from cli.replay import shenzhen, vrod
 from kernel.errors import Kind, Refused, TanzhangError
 
 INTERRUPTED = 130
@@ -73,6 +73,16 @@ def status(
     raise typer.Exit(show(directory, as_json))
 
 
+@app.command()
+def streams(
+    replicas: Annotated[int, typer.Option(min=1, max=5, help="3 on a cluster of three")] = 1,
+) -> None:
+    """Make the books' streams on the NATS of TANZHANG_NATS_URL, or bring them up to date."""
+    from cli.streams import make_streams  # noqa: PLC0415
+
+    make_streams(replicas)
+
+
 @clock_app.callback()
 def clock() -> None:
     """The development clock."""
@@ -102,6 +112,7 @@ app.add_typer(ledger.app, name="ledger")
 app.add_typer(clock_app, name="clock")
 app.add_typer(replay_app, name="replay")
 replay_app.command("vrod")(vrod.vrod)
+replay_app.command("shenzhen-tong")(shenzhen.shenzhen_tong)
 
 
 def main() -> None:

@@ -11,8 +11,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Generic, TypeVar
 
-import grpc
-
 from kernel.acts import verify_act
 from kernel.auth import TokenVerifier, service_tokens
 from kernel.bus import Bus
@@ -29,7 +27,7 @@ from kernel.metrics import serve_metrics
 from kernel.migrate import check_current
 from kernel.projection import Apply, Projector
 from kernel.reactor import Observe, React, Reactor
-from kernel.rpc.client import OwnerSource, open_channel
+from kernel.rpc.client import Channel, OwnerSource, open_channel
 from kernel.rpc.journal import journal_service
 from kernel.rpc.server import Register, RpcServer
 from kernel.writer import Domain, Writer
@@ -61,14 +59,14 @@ class BookService(Generic[S]):
         self.writer: Writer[S] = host.writer
         self.identities = load_identities(settings.identities, settings.operator_vkey)
         self._token_key = load_private_key(settings.token_key)
-        self._channels: list[grpc.aio.Channel] = []
+        self._channels: list[Channel] = []
         self._observed: list[Follower] = []
 
     def tokens(self, *roles: str) -> Callable[[], str]:
         """Makes tokens for our own calls, with no more roles than they need."""
         return service_tokens(self._token_key, self.name, roles, self.clock)
 
-    def channel(self, target: str) -> grpc.aio.Channel:
+    def channel(self, target: str) -> Channel:
         """To another process; closed with the service."""
         self._channels.append(open_channel(target, self.settings.root_certificate()))
         return self._channels[-1]
@@ -80,7 +78,7 @@ class BookService(Generic[S]):
     def reactions(
         self,
         source: str,
-        channel: grpc.aio.Channel,
+        channel: Channel,
         react: React,
         observe: Observe | None = None,
     ) -> Follower:

@@ -23,5 +23,6 @@ def open_engine(url: str) -> Engine:
         url,
         pool_size=POOL_SIZE,
         max_overflow=POOL_SIZE,
+        hide_parameters=True,  # an error's text goes into a log: never with names or riders in it
         connect_args={"options": f"-c idle_in_transaction_session_timeout={IDLE_MS}"},
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import grpc
 from tanzhang.kernel.v1 import journal_pb2, journal_pb2_grpc
@@ -26,9 +26,10 @@ RETRY_BASE_S: Final = 0.1
 
 T = TypeVar("T")
 Token = Callable[[], str | None]
+Channel: TypeAlias = grpc.aio.Channel
 
 
-def open_channel(target: str, root_certificate: bytes | None = None) -> grpc.aio.Channel:
+def open_channel(target: str, root_certificate: bytes | None = None) -> Channel:
     options = [
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -70,7 +71,7 @@ async def call(
 class OwnerSource:
     """The owner of a book over ReadEvents, for followers (kernel/follower.py)."""
 
-    def __init__(self, channel: grpc.aio.Channel, token: Token) -> None:
+    def __init__(self, channel: Channel, token: Token) -> None:
         self._stub = journal_pb2_grpc.JournalServiceStub(channel)
         self._token = token
 

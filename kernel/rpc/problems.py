@@ -122,5 +122,6 @@ def refused_item(id: str, refusal: Refusal) -> items_pb2.ItemResult:
             reason=refusal.reason,
             message=refusal.message,
             details={name: str(value) for name, value in refusal.details.items()},
+            kind=items_pb2.RefusalKind.Value(f"REFUSAL_KIND_{refusal.kind.name}"),
         ),
     )
