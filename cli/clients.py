@@ -2,14 +2,14 @@
 
 Every batch answers one outcome per item, in order; a refused item is an outcome, not an exception.
 What was refused as a whole, or could not be reached, is raised in its family (kernel/errors.py).
-The only module of the tools that knows gRPC.
+The tools know gRPC only here and in the clients of single services, cli/*_client.py.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar
 
@@ -17,24 +17,90 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 from tanzhang.accounts.v1 import accounts_pb2 as accounts
 from tanzhang.accounts.v1 import accounts_pb2_grpc
+from tanzhang.inclusive.v1 import inclusive_pb2, inclusive_pb2_grpc
 from tanzhang.kernel.v1 import items_pb2, journal_pb2, journal_pb2_grpc
 from tanzhang.ledger.v1 import ledger_pb2 as ledger
 from tanzhang.ledger.v1 import ledger_pb2_grpc
+from tanzhang.market.v1 import market_pb2, market_pb2_grpc
+from tanzhang.registry.v1 import registry_pb2, registry_pb2_grpc
 
 from cli.stack.provision import SERVICES
+from cli.values import (
+    Account,
+    Asset,
+    Balance,
+    BookStatus,
+    Claim,
+    DirectoryKey,
+    Disclosed,
+    Entry,
+    Holder,
+    Leg,
+    Movement,
+    Outcome,
+    Persona,
+    Proofs,
+    Refusal,
+    SerialRange,
+    StandingHalt,
+    Total,
+)
 from kernel.acts import SUITE_ED25519
-from kernel.errors import InvariantBroken
+from kernel.errors import Conflict, InvariantBroken
 from kernel.frames import StoredEvent
-from kernel.rpc.client import OwnerSource, call, open_channel
+from kernel.rpc.client import DEADLINE_S, OwnerSource, call, open_channel
 from kernel.rpc.items import act_message, timestamp_of
-from kernel.values import Act
+
+__all__ = [
+    "MAX_ENTRIES",
+    "MAX_POSITIONS",
+    "NO_PATIENCE_S",
+    "OWNERS",
+    "PROOF_DEADLINE_S",
+    "Account",
+    "Asset",
+    "Balance",
+    "BookStatus",
+    "Books",
+    "Claim",
+    "DirectoryKey",
+    "Disclosed",
+    "Door",
+    "Entry",
+    "Holder",
+    "Leg",
+    "Movement",
+    "Outcome",
+    "Persona",
+    "Proofs",
+    "Refusal",
+    "SerialRange",
+    "StandingHalt",
+    "Total",
+    "answered_in_order",
+    "in_parts",
+    "instant_ms",
+    "outcome_of",
+    "ranges_of",
+    "refusal_of",
+]
 
 MAX_ENTRIES: Final = 1000  # per call: about a megabyte, answered within tens of milliseconds
 MAX_POSITIONS: Final = 500  # per call: proofs and records of 500 events stay below a few megabytes
 PROOF_DEADLINE_S: Final = 30.0  # the ledger itself waits until its log covers the position
 REMINT_AFTER_S: Final = 300.0  # far below the life of a token
+NO_PATIENCE_S: Final = 0.0  # the few attempts of kernel/rpc/client.py, and no more
+RETRY_EVERY_S: Final = 0.2  # between two of those, as long as patience lasts
 # Book: the service that owns it.
 OWNERS: Final = {book: name for name, card in SERVICES.items() for book in card.books}
+# Service: how its owner discloses events. The requests have one shape.
+_DISCLOSE: Final[Mapping[str, tuple[Any, Any]]] = {
+    "accounts": (accounts_pb2_grpc.AccountsServiceStub, accounts.DiscloseEventsRequest),
+    "registry": (registry_pb2_grpc.RegistryServiceStub, registry_pb2.DiscloseEventsRequest),
+    "market": (market_pb2_grpc.MarketServiceStub, market_pb2.DiscloseEventsRequest),
+    "inclusive": (inclusive_pb2_grpc.InclusiveServiceStub, inclusive_pb2.DiscloseEventsRequest),
+    "ledger": (ledger_pb2_grpc.LedgerServiceStub, ledger.DiscloseEventsRequest),
+}
 
 T = TypeVar("T")
 
@@ -51,186 +117,16 @@ class Door(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Persona:
-    """Somebody who calls: a subject, its roles, and the holders it operates for."""
-
-    sub: str
-    roles: tuple[str, ...] = ()
-    holders: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Account:
-    """A ledger account without its asset; `purpose` is the word the events use: available, …"""
-
-    holder: str
-    purpose: str = "available"
-    ref: str = ""
-
-
-@dataclass(frozen=True)
-class SerialRange:
-    """Serials first..last of one batch, both included."""
-
-    batch: str
-    first: int
-    last: int
-
-    @property
-    def amount(self) -> int:
-        return self.last - self.first + 1
-
-
-@dataclass(frozen=True)
-class Leg:
-    """`amount` in the asset's unit leaves `debit` and reaches `credit`."""
-
-    debit: Account
-    credit: Account
-    asset: str
-    amount: int
-    serials: tuple[SerialRange, ...] = ()
-
-
-@dataclass(frozen=True)
-class Claim:
-    beneficiary: str
-    purpose: str
-    details: str = ""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """`on_ms` None: the business time is the recording."""
-
-    id: str
-    legs: tuple[Leg, ...]
-    on_ms: int | None = None
-    claim: Claim | None = None
-    acts: tuple[Act, ...] = ()
-
-
-@dataclass(frozen=True)
-class Holder:
-    """`kind` is the word the events use: enterprise, settlement_bank, venue, programme, foreign."""
-
-    id: str
-    holder: str
-    kind: str
-    name: str
-    uscc: str = ""
-
-
-@dataclass(frozen=True)
-class Asset:
-    """`unit` is t, fen or certificate; `programme` the holder that issues it, empty for money."""
-
-    id: str
-    asset: str
-    unit: str
-    name: str
-    programme: str = ""
-    serialised: bool = False
-    backdating_days: int = 0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one item: a position when it is recorded, a reason when it was refused."""
-
-    id: str
-    position: int | None = None
-    repeated: bool = False
-    reason: str = ""
-    message: str = ""
-    details: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def accepted(self) -> bool:
-        return self.position is not None
-
-
-@dataclass(frozen=True)
-class Balance:
-    account: Account
-    asset: str
-    amount: int
-    serials: tuple[SerialRange, ...]
-
-
-@dataclass(frozen=True)
-class Total:
-    """Sums of one asset over all accounts, in its unit; `sum` must be zero."""
-
-    asset: str
-    sum: int
-    issued: int
-    in_circulation: int
-    retired: int
-    negative_accounts: int
-
-
-@dataclass(frozen=True)
-class Movement:
-    position: int
-    debit: Account
-    credit: Account
-    asset: str
-    amount: int
-    on_ms: int
-
-
-@dataclass(frozen=True)
-class Disclosed:
-    """An event's stored bytes and the salt of its commitment."""
-
-    position: int
-    record: bytes
-    salt: bytes
-
-
-@dataclass(frozen=True)
-class Proofs:
-    """Inclusion proofs by position; when the first checkpoint over all of them was published."""
-
-    by_position: Mapping[int, bytes]
-    proven_at_ms: int
-
-
-@dataclass(frozen=True)
-class DirectoryKey:
-    key_id: str
-    subject: str
-    public_key: bytes
-    revoked: bool
-
-
-@dataclass(frozen=True)
-class StandingHalt:
-    """Where a log stopped, and by which rule: what an override has to name."""
-
-    position: int
-    rule: str
-    expected: str
-    actual: str
-
-
-@dataclass(frozen=True)
-class BookStatus:
-    """`folded` and `proven` count events; `halt` says rule and position, empty when in order."""
-
-    book: str
-    folded: int
-    proven: int
-    halt: str
-
-
 class Books:
-    """Both services behind one door. Use with `async with`; not to be shared between loops."""
+    """All services behind one door. Use with `async with`; not to be shared between loops.
 
-    def __init__(self, door: Door) -> None:
+    With `patience_s` a call is repeated, by the same ids, for as long as a service is away or says
+    "not now"; without it the few attempts of every call have to do.
+    """
+
+    def __init__(self, door: Door, patience_s: float = NO_PATIENCE_S) -> None:
         self._door = door
+        self.patience_s = patience_s
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._tokens: dict[Persona, tuple[float, str]] = {}
 
@@ -248,12 +144,31 @@ class Books:
         for channel in self._channels.values():
             await channel.close(None)
 
-    def _token(self, who: Persona) -> str:
+    def channel(self, service: str) -> grpc.aio.Channel:
+        """The open channel to a service, for clients of one service (cli/*_client.py)."""
+        return self._channels[service]
+
+    def token(self, who: Persona) -> str:
+        """A token of this person, minted anew now and then."""
         minted_s, token = self._tokens.get(who, (0.0, ""))
         if not token or time.monotonic() - minted_s > REMINT_AFTER_S:
             token = self._door.token(who.sub, who.roles, who.holders)
             self._tokens[who] = (time.monotonic(), token)
         return token
+
+    async def call(
+        self, method: Any, request: Any, who: Persona | None = None, deadline_s: float = DEADLINE_S
+    ) -> Any:
+        """One call, in this person's name if there is one; raises as kernel/rpc/client.py does."""
+        give_up_s = time.monotonic() + self.patience_s
+        while True:
+            token = None if who is None else self.token(who)
+            try:
+                return await call(method, request, token, deadline_s=deadline_s)
+            except Conflict:
+                if time.monotonic() >= give_up_s:
+                    raise
+            await asyncio.sleep(RETRY_EVERY_S)
 
     @property
     def _accounts(self) -> Any:
@@ -303,17 +218,14 @@ class Books:
     async def outcomes(self, who: Persona, ids: Sequence[str]) -> list[Outcome]:
         """What became of these ids; those never carried out or refused are left out."""
         request = accounts.GetOutcomesRequest(ids=ids)
-        response = await call(self._accounts.GetOutcomes, request, self._token(who))
-        return [_outcome(one) for one in response.results]
+        response = await self.call(self._accounts.GetOutcomes, request, who)
+        return [outcome_of(one) for one in response.results]
 
     async def _batch(
         self, method: Any, request: Any, who: Persona, items: Sequence[Any]
     ) -> list[Outcome]:
-        response = await call(method, request, self._token(who))
-        answered, asked = [one.id for one in response.results], [one.id for one in items]
-        if answered != asked:
-            raise InvariantBroken(f"expected one result per item in order, got {len(answered)}")
-        return [_outcome(one) for one in response.results]
+        response = await self.call(method, request, who)
+        return answered_in_order(response, items)
 
     # ---- what reads the accounts book -----------------------------------------------------------
 
@@ -321,15 +233,15 @@ class Books:
         self, who: Persona, holder: str, asset: str = "", min_position: int = 0
     ) -> list[Balance]:
         request = accounts.GetBalancesRequest(holder=holder, asset=asset, min_position=min_position)
-        response = await call(self._accounts.GetBalances, request, self._token(who))
+        response = await self.call(self._accounts.GetBalances, request, who)
         return [
-            Balance(_account(one.account), one.asset, one.amount, _ranges(one.serials))
+            Balance(_account(one.account), one.asset, one.amount, ranges_of(one.serials))
             for one in response.balances
         ]
 
     async def totals(self, who: Persona, asset: str = "", min_position: int = 0) -> list[Total]:
         request = accounts.GetTotalsRequest(asset=asset, min_position=min_position)
-        response = await call(self._accounts.GetTotals, request, self._token(who))
+        response = await self.call(self._accounts.GetTotals, request, who)
         return [
             Total(
                 asset=one.asset,
@@ -348,7 +260,7 @@ class Books:
         request = accounts.GetSerialHistoryRequest(
             asset=asset, batch=batch, serial=serial, min_position=min_position
         )
-        response = await call(self._accounts.GetSerialHistory, request, self._token(who))
+        response = await self.call(self._accounts.GetSerialHistory, request, who)
         return [
             Movement(
                 position=one.position,
@@ -356,22 +268,19 @@ class Books:
                 credit=_account(one.credit),
                 asset=one.asset,
                 amount=one.amount,
-                on_ms=_instant_ms(one.on),
+                on_ms=instant_ms(one.on),
             )
             for one in response.movements
         ]
 
     async def disclose(self, who: Persona, book: str, positions: Sequence[int]) -> list[Disclosed]:
         """Record and salt of some events, to a party of them or an auditor; it is logged."""
+        owner = OWNERS[book]
+        make_stub, make_request = _DISCLOSE[owner]
+        method = make_stub(self._channels[owner]).DiscloseEvents
         found: list[Disclosed] = []
         for part in in_parts(positions, MAX_POSITIONS):
-            if OWNERS[book] == "accounts":
-                request: Any = accounts.DiscloseEventsRequest(positions=part)
-                method = self._accounts.DiscloseEvents
-            else:
-                request = ledger.DiscloseEventsRequest(positions=part)
-                method = self._ledger.DiscloseEvents
-            response = await call(method, request, self._token(who))
+            response = await self.call(method, make_request(positions=part), who)
             found += [Disclosed(one.position, one.record, one.salt) for one in response.events]
         return found
 
@@ -381,17 +290,29 @@ class Books:
         self, who: Persona, book: str, from_position: int = 0
     ) -> AsyncIterator[StoredEvent]:
         """Every stored event of a book up to its head at the time of the call, for an auditor."""
-        source = OwnerSource(self._channels[OWNERS[book]], lambda: self._token(who))
-        async for frame in source.frames(book, from_position):
-            for event in frame.events:
-                if event.position >= from_position:
-                    yield event
+        source = OwnerSource(self._channels[OWNERS[book]], lambda: self.token(who))
+        give_up_s = time.monotonic() + self.patience_s
+        while True:
+            begun_at = from_position
+            try:
+                async for frame in source.frames(book, from_position):
+                    for event in frame.events:
+                        if event.position >= from_position:
+                            from_position = event.position + 1
+                            yield event
+                return
+            except Conflict:  # from where we are, once the owner is back
+                if from_position > begun_at:
+                    give_up_s = time.monotonic() + self.patience_s
+                if time.monotonic() >= give_up_s:
+                    raise
+            await asyncio.sleep(RETRY_EVERY_S)
 
     async def next_position(self, who: Persona, book: str) -> int:
         """As many events as the book has."""
         stub: Any = journal_pb2_grpc.JournalServiceStub(self._channels[OWNERS[book]])
         request = journal_pb2.GetHeadRequest(book=book)
-        response = await call(stub.GetHead, request, self._token(who))
+        response = await self.call(stub.GetHead, request, who)
         return int(response.head.next_position)
 
     # ---- the logs: open to everyone -------------------------------------------------------------
@@ -399,24 +320,24 @@ class Books:
     async def checkpoint(self, book: str) -> bytes:
         """The log's last published checkpoint, a signed note."""
         request = ledger.GetCheckpointRequest(book=book)
-        return bytes((await call(self._ledger.GetCheckpoint, request)).checkpoint)
+        return bytes((await self.call(self._ledger.GetCheckpoint, request)).checkpoint)
 
     async def tile(self, book: str, path: str) -> bytes:
         """A tile or entry bundle by its C2SP path."""
         request = ledger.GetTileRequest(book=book, path=path)
-        return bytes((await call(self._ledger.GetTile, request)).data)
+        return bytes((await self.call(self._ledger.GetTile, request)).data)
 
     async def proofs(self, book: str, positions: Sequence[int]) -> Proofs:
         """All under one checkpoint; returns once the log covers the highest of them."""
         request = ledger.GetProofsRequest(book=book, positions=positions)
-        response = await call(self._ledger.GetProofs, request, deadline_s=PROOF_DEADLINE_S)
+        response = await self.call(self._ledger.GetProofs, request, deadline_s=PROOF_DEADLINE_S)
         return Proofs(
             {one.position: one.tlog_proof for one in response.proofs},
-            _instant_ms(response.proven_at),
+            instant_ms(response.proven_at),
         )
 
     async def status(self) -> list[BookStatus]:
-        response = await call(self._ledger.GetStatus, ledger.GetStatusRequest())
+        response = await self.call(self._ledger.GetStatus, ledger.GetStatusRequest())
         return [
             BookStatus(
                 one.book,
@@ -430,7 +351,7 @@ class Books:
     # ---- the key directory ----------------------------------------------------------------------
 
     async def keys(self) -> list[DirectoryKey]:
-        response = await call(self._ledger.ListKeys, ledger.ListKeysRequest())
+        response = await self.call(self._ledger.ListKeys, ledger.ListKeysRequest())
         return [
             DirectoryKey(one.key_id, one.subject, one.public_key, one.revoked)
             for one in response.keys
@@ -441,10 +362,10 @@ class Books:
             subject=subject, suite=SUITE_ED25519, public_key=public_key
         )
         request = ledger.ProposeRequest(id=id, register_key=proposal)
-        return _outcome((await call(self._ledger.Propose, request, self._token(who))).result)
+        return outcome_of((await self.call(self._ledger.Propose, request, who)).result)
 
     async def standing_halt(self, book: str) -> StandingHalt | None:
-        response = await call(self._ledger.GetStatus, ledger.GetStatusRequest())
+        response = await self.call(self._ledger.GetStatus, ledger.GetStatusRequest())
         for one in response.books:
             if one.book == book and one.HasField("halt"):
                 halt = one.halt
@@ -458,11 +379,11 @@ class Books:
             book=book, position=halt.position, rule=halt.rule, justification=justification
         )
         request = ledger.ProposeRequest(id=id, accept_override=override)
-        return _outcome((await call(self._ledger.Propose, request, self._token(who))).result)
+        return outcome_of((await self.call(self._ledger.Propose, request, who)).result)
 
     async def approve(self, who: Persona, id: str, proposal_id: str) -> Outcome:
         request = ledger.ApproveRequest(id=id, proposal_id=proposal_id)
-        return _outcome((await call(self._ledger.Approve, request, self._token(who))).result)
+        return outcome_of((await self.call(self._ledger.Approve, request, who)).result)
 
 
 def in_parts(items: Sequence[T], size: int) -> list[Sequence[T]]:
@@ -508,22 +429,32 @@ def _account(message: accounts.Account) -> Account:
     return Account(message.holder, purpose, message.ref)
 
 
-def _ranges(messages: Iterable[accounts.SerialRange]) -> tuple[SerialRange, ...]:
-    return tuple(SerialRange(one.batch, one.first, one.last) for one in messages)
-
-
-def _outcome(result: items_pb2.ItemResult) -> Outcome:
+def outcome_of(result: items_pb2.ItemResult) -> Outcome:
     if result.HasField("accepted"):
         accepted = result.accepted
         return Outcome(result.id, accepted.first_position, accepted.repeated)
-    refused = result.refused
+    refused = refusal_of(result.refused)
     return Outcome(
-        result.id,
-        reason=refused.reason,
-        message=refused.message,
-        details=dict(refused.details),
+        result.id, reason=refused.reason, message=refused.message, details=refused.details
     )
 
 
-def _instant_ms(timestamp: Timestamp) -> int:
+def refusal_of(message: items_pb2.Refusal) -> Refusal:
+    return Refusal(message.reason, message.message, dict(message.details))
+
+
+def ranges_of(messages: Iterable[Any]) -> tuple[SerialRange, ...]:
+    """Serial ranges as any service writes them."""
+    return tuple(SerialRange(one.batch, one.first, one.last) for one in messages)
+
+
+def answered_in_order(response: Any, items: Sequence[Any]) -> list[Outcome]:
+    """One outcome per item asked for, or the service broke its word."""
+    answered, asked = [one.id for one in response.results], [one.id for one in items]
+    if answered != asked:
+        raise InvariantBroken(f"expected one result per item in order, got {len(answered)}")
+    return [outcome_of(one) for one in response.results]
+
+
+def instant_ms(timestamp: Timestamp) -> int:
     return int(timestamp.seconds) * 1000 + int(timestamp.nanos) // 1_000_000

@@ -23,7 +23,7 @@ def demo(
         Path | None, typer.Option("--json", help="write all figures into this file")
     ] = None,
 ) -> None:
-    """Run the main job end to end, visibly: issue, sell, deliver against payment, prove."""
+    """Run the main job end to end, visibly: issue, sell, pledge, ride, retire, prove."""
     from cli.stage import perform  # noqa: PLC0415 - what costs time is loaded here
     from cli.telling import Teller, Unexpected  # noqa: PLC0415
     from kernel.errors import TanzhangError  # noqa: PLC0415

@@ -1,14 +1,15 @@
 """Keys of institutions into the ledger's directory: one person proposes, another approves.
 
-Idempotent: what the directory lists already is left alone. A key counts in the accounts book once
-that book has heard of it, a moment later; `wait_until_known` finds out by asking for something that
-must be refused either way, so that no id of real work is spent on a refusal that only means "not
-yet" (a refusal is an outcome, and an outcome is for ever).
+Idempotent: what the directory lists already is left alone. A key counts in a book once that book
+has heard of it, a moment later, and a refusal that only means "not yet" would be an outcome for
+ever: so who signs waits first. `await_admitted` reads the books, which an auditor may;
+`wait_until_known` asks the accounts book for something that must be refused either way.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from typing import Final
 
@@ -24,6 +25,8 @@ PROPOSER: Final = Persona("gao.ledger", ("ledger-operator",))
 APPROVER: Final = Persona("ma.ledger", ("ledger-operator",))
 KNOWN_WITHIN_S: Final = 15.0  # an event, two hops and a fold; a service may just be starting
 ASK_EVERY_S: Final = 0.1
+# What a statement that says nothing is refused for, once its key counts.
+KEY_IS_KNOWN: Final = frozenset({"ACT_MISSING", "ACT_MALFORMED"})
 
 
 async def register_keys(
@@ -67,7 +70,7 @@ async def wait_until_known(
     while loop.time() < end_s:
         entry = Entry(uuid7(clock.now_ms()), legs, acts=(act,))
         (outcome,) = await books.post_entries(who, [entry])
-        if outcome.reason == "ACT_MALFORMED":
+        if outcome.reason in KEY_IS_KNOWN:
             return
         if outcome.reason != "ACT_KEY_UNKNOWN":
             accept(outcome)
@@ -77,6 +80,40 @@ async def wait_until_known(
         f"expected the accounts book to know key {act.key_id} within {KNOWN_WITHIN_S:.0f} s,"
         " it does not",
     )
+
+
+async def await_admitted(
+    books: Books, reader: Persona, key: str, since: Mapping[str, int], within_s: float
+) -> None:
+    """Returns once each of these books has admitted a key; Conflict after `within_s`.
+
+    `since`: book to a position from before the key was proposed. Books hear of keys in the order of
+    the directory, so the last key of several stands for all of them. `reader` is an auditor.
+    """
+    loop = asyncio.get_running_loop()
+    end_s = loop.time() + within_s
+    for book, start in since.items():
+        position, admitted = start, False
+        while True:
+            async for event in books.read_events(reader, book, position):
+                position = event.position + 1
+                admitted = admitted or _admits(event.record, key)
+            if admitted:
+                break
+            if loop.time() >= end_s:
+                raise Conflict(
+                    "KEY_NOT_KNOWN_YET",
+                    f"expected the {book} book to admit key {key} within {within_s:.0f} s,"
+                    " it has not",
+                )
+            await asyncio.sleep(ASK_EVERY_S)
+
+
+def _admits(record: bytes, key: str) -> bool:
+    if b'"KeyAdmitted"' not in record:
+        return False
+    said = json.loads(record)
+    return bool(said["type"] == "KeyAdmitted" and said["body"]["key_id"] == key)
 
 
 def accept(outcome: Outcome) -> Outcome:

@@ -81,6 +81,10 @@ class Workspace:
         """The key of a bank, venue or authority, made when first asked for."""
         return provision.institution_key(self.directory, name)
 
+    def venue_key(self) -> Ed25519PrivateKey:
+        """The key that the market of this folder signs its settlements with."""
+        return provision.venue_key(self.directory)
+
     def running(self) -> bool:
         """Whether a supervisor holds the folder, however far it is."""
         return running_note(self.directory) is not None

@@ -16,13 +16,8 @@ from itertools import pairwise
 
 import msgspec
 
-from cli.replay.vrod_rows import (
-    MAX_INTEGER,
-    RETIREMENTS_FILE,
-    IssuanceRow,
-    RefusedRow,
-    RetirementRow,
-)
+from cli.replay.tables import MAX_INTEGER, RefusedRow
+from cli.replay.vrod_rows import RETIREMENTS_FILE, IssuanceRow, RetirementRow
 
 Range = tuple[int, int]
 Triple = tuple[str, int, dt.date]

@@ -11,14 +11,12 @@ import asyncio
 import datetime as dt
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
 from cli.clients import (
     MAX_ENTRIES,
@@ -40,6 +38,7 @@ from cli.clients import (
 from cli.directory import accept, register_keys, wait_until_known
 from cli.own_stack import own_stack
 from cli.receipts import fetch_receipts, write_receipt
+from cli.replay.progress import shown_progress
 from cli.replay.vrod_plan import (
     DATASET,
     DefineAsset,
@@ -99,7 +98,7 @@ def replay(directory: Path, plan: Plan) -> dict[str, Any]:
 
 
 async def _replay(workspace: Workspace, plan: Plan) -> Fed:
-    with _progress() as progress:
+    with shown_progress() as progress:
         async with Books(workspace) as books:
             feed = _Feed(workspace, books, plan, progress)
             await feed.define()
@@ -107,19 +106,6 @@ async def _replay(workspace: Workspace, plan: Plan) -> Fed:
             await feed.look()
             await feed.make_receipts()
             return feed.fed
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    columns = (
-        TextColumn("{task.description:<12}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        yield progress
 
 
 class _Feed:

@@ -17,11 +17,11 @@ from typing import TypeVar
 
 import msgspec
 
+from cli.replay.tables import RefusedRow
 from cli.replay.vrod_batches import Batch, Run, assign_batches
 from cli.replay.vrod_rows import (
     RETIREMENTS_FILE,
     IssuanceRow,
-    RefusedRow,
     RetirementRow,
     read_issuances,
     read_retirements,

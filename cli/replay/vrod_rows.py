@@ -1,34 +1,23 @@
 """Rows of the ACR tables in the Voluntary Registry Offsets Database, read and checked one by one.
 
-Format: CSV (RFC 4180, UTF-8) as Berkeley published it in 2021; dates are m/d/yy, numbers may carry
-thousands separators. A row is either good or refused with a stable reason; none is dropped. `row`
-is the record's number plus one, which is what a spreadsheet shows (the header is row 1) even where
-quoted cells hold newlines. What rows mean together is decided in `vrod_plan`, not here.
+Format: CSV as Berkeley published it in 2021, read by tables.py; dates are m/d/yy, numbers may carry
+thousands separators. A row is either good or refused with a stable reason; none is dropped. What
+rows mean together is decided in `vrod_plan`, not here.
 """
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
-import hashlib
-import json
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
-from kernel.errors import Kind, Refused
+from cli.replay.tables import Cells, RefusedRow, bad_cell, bounded, read_table
 
 ISSUANCES_FILE = "ACR_issuances.csv"
 RETIREMENTS_FILE = "ACR_retirements.csv"
-
-Row = TypeVar("Row")
-
-MAX_INTEGER = 2**53 - 1  # the largest integer an event record may hold
-MAX_TEXT_CHARS = 1_000  # five times the longest text of the source; an event is at most 64 KiB
 
 _ISSUANCE_COLUMNS = (
     "Date Issued",
@@ -62,16 +51,6 @@ _VINTAGE = re.compile(r"(?:19|20)[0-9]{2}")
 _SERIALS = re.compile(
     r"(ACR-[A-Z]{2,3}-([0-9]{1,9})-([0-9]{4})-([0-9]{1,9}))-([0-9]{1,20}) to ([0-9]{1,20})"
 )
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]")
-
-
-class RefusedRow(msgspec.Struct, frozen=True):
-    """A row that goes nowhere, and why. `reason` is stable; `message` says expected and actual."""
-
-    file: str
-    row: int
-    reason: str
-    message: str
 
 
 class IssuanceRow(msgspec.Struct, frozen=True):
@@ -119,52 +98,30 @@ def read_issuances(directory: Path) -> Iterator[IssuanceRow | RefusedRow]:
 
     Raises Refused (FILE_MISSING, HEADER_BROKEN) when there is no telling what the cells mean.
     """
-    yield from _read(directory / ISSUANCES_FILE, _ISSUANCE_COLUMNS, _issuance)
+    yield from read_table(directory / ISSUANCES_FILE, _ISSUANCE_COLUMNS, _Cells, _issuance)
 
 
 def read_retirements(directory: Path) -> Iterator[RetirementRow | RefusedRow]:
     """Yield every row of ACR_retirements.csv in file order; raises as `read_issuances` does."""
-    yield from _read(directory / RETIREMENTS_FILE, _RETIREMENT_COLUMNS, _retirement)
+    path = directory / RETIREMENTS_FILE
+    yield from read_table(path, _RETIREMENT_COLUMNS, _Cells, _retirement)
 
 
-class _Cells(msgspec.Struct, frozen=True):
-    """One record by column name, with what identifies it."""
-
-    row: int
-    digest: str
-    ordinal: int
-    by_column: dict[str, str]
-
-    def text(self, column: str) -> str:
-        """The cell with runs of white space folded to one blank; it may be empty."""
-        text = " ".join(self.by_column[column].split())
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise _bad("TEXT_NOT_UTF8", column, "UTF-8 text", text)
-        if _UNPRINTABLE.search(text):
-            raise _bad("TEXT_UNPRINTABLE", column, "text without control characters", text)
-        if len(text) > MAX_TEXT_CHARS:
-            expected = f"at most {MAX_TEXT_CHARS} characters"
-            raise _bad("TEXT_TOO_LONG", column, expected, f"{len(text)} characters")
-        return text
-
-    def value(self, column: str) -> str:
-        text = self.text(column)
-        if not text:
-            raise _bad("VALUE_MISSING", column, "a value", text)
-        return text
+class _Cells(Cells, frozen=True):
+    """One record of either table."""
 
     def date(self, column: str) -> dt.date:
         text = self.value(column)
         match = _DATE.fullmatch(text)
         if match is None:
-            raise _bad("DATE_UNREADABLE", column, "m/d/yy", text)
+            raise bad_cell("DATE_UNREADABLE", column, "m/d/yy", text)
         month, day, year = (int(group) for group in match.groups())
         if len(match[3]) == 2:  # no registry of this kind existed before 1990
             year += 1900 if year >= 90 else 2000
         try:
             return dt.date(year, month, day)
         except ValueError as error:
-            raise _bad(
+            raise bad_cell(
                 "DATE_UNREADABLE", column, "a day of the calendar as m/d/yy", text
             ) from error
 
@@ -172,28 +129,28 @@ class _Cells(msgspec.Struct, frozen=True):
         """Check the year column, the only witness of the century a two-digit year leaves out."""
         text = self.value(column)
         if text != str(date.year):
-            raise _bad("YEAR_DISAGREES", column, str(date.year), text)
+            raise bad_cell("YEAR_DISAGREES", column, str(date.year), text)
 
     def tonnes(self, column: str) -> int:
         text = self.value(column)
         if _NUMBER.fullmatch(text) is not None:
-            return _bounded(column, text.replace(",", ""))
+            return bounded(column, text.replace(",", ""))
         if _NEGATIVE.fullmatch(text) is not None:
-            raise _bad("NUMBER_NEGATIVE", column, "zero or more tonnes", text)
+            raise bad_cell("NUMBER_NEGATIVE", column, "zero or more tonnes", text)
         if _FRACTION.fullmatch(text) is not None and text != ".":
-            raise _bad("NUMBER_FRACTIONAL", column, "whole tonnes", text)
-        raise _bad("NUMBER_UNREADABLE", column, "a whole number", text)
+            raise bad_cell("NUMBER_FRACTIONAL", column, "whole tonnes", text)
+        raise bad_cell("NUMBER_UNREADABLE", column, "a whole number", text)
 
     def project(self) -> str:
         text = self.value("Project ID")
         if _PROJECT.fullmatch(text) is None:
-            raise _bad("PROJECT_UNREADABLE", "Project ID", "ACR and a number", text)
+            raise bad_cell("PROJECT_UNREADABLE", "Project ID", "ACR and a number", text)
         return text
 
     def vintage(self) -> int:
         text = self.value("Vintage")
         if _VINTAGE.fullmatch(text) is None:
-            raise _bad("VINTAGE_UNREADABLE", "Vintage", "a year", text)
+            raise bad_cell("VINTAGE_UNREADABLE", "Vintage", "a year", text)
         return int(text)
 
 
@@ -204,10 +161,10 @@ def _issuance(cells: _Cells) -> IssuanceRow:
     project_t = cells.tonnes("Credits Issued to Project")
     buffer_t = cells.tonnes("Credits Issued to Buffer Pool")
     if total_t == 0:
-        raise _bad("QUANTITY_ZERO", "Total Credits Issued", "at least 1 t", "0")
+        raise bad_cell("QUANTITY_ZERO", "Total Credits Issued", "at least 1 t", "0")
     if project_t + buffer_t != total_t:
         parts = f"project {project_t} + buffer {buffer_t} = {project_t + buffer_t}"
-        raise _bad("TOTAL_NOT_SUM", "Total Credits Issued", parts, str(total_t))
+        raise bad_cell("TOTAL_NOT_SUM", "Total Credits Issued", parts, str(total_t))
     return IssuanceRow(
         row=cells.row,
         digest=cells.digest,
@@ -230,7 +187,9 @@ def _retirement(cells: _Cells) -> RetirementRow:
     quantity_t = cells.tonnes("Quantity of Offset Credits")
     if quantity_t != last - first + 1:
         expected = f"{last - first + 1}, the size of {first} to {last}"
-        raise _bad("QUANTITY_NOT_RANGE", "Quantity of Offset Credits", expected, str(quantity_t))
+        raise bad_cell(
+            "QUANTITY_NOT_RANGE", "Quantity of Offset Credits", expected, str(quantity_t)
+        )
     return RetirementRow(
         row=cells.row,
         digest=cells.digest,
@@ -257,91 +216,12 @@ def _serials(cells: _Cells, project: str, vintage: int) -> tuple[str, int, int, 
     match = _SERIALS.fullmatch(text)
     if match is None:
         grammar = "ACR-<country>-<project>-<vintage>-<batch>-<first> to <last>"
-        raise _bad("SERIALS_UNREADABLE", column, grammar, text)
+        raise bad_cell("SERIALS_UNREADABLE", column, grammar, text)
     prefix, serial_project, serial_vintage, batch = match.group(1, 2, 3, 4)
     if f"ACR{serial_project}" != project or int(serial_vintage) != vintage:
         expected = f"serials of {project} {vintage}"
-        raise _bad("SERIALS_DISAGREE", column, expected, text)
-    first, last = _bounded(column, match[5]), _bounded(column, match[6])
+        raise bad_cell("SERIALS_DISAGREE", column, expected, text)
+    first, last = bounded(column, match[5]), bounded(column, match[6])
     if not 1 <= first <= last:
-        raise _bad("SERIALS_REVERSED", column, "1 <= first <= last", text)
+        raise bad_cell("SERIALS_REVERSED", column, "1 <= first <= last", text)
     return prefix, int(batch), first, last
-
-
-def _bounded(column: str, digits: str) -> int:
-    # the length goes first: int() of a very long string is slow, and refuses with its own error
-    significant = digits.lstrip("0") or "0"
-    if len(significant) > 16 or int(significant) > MAX_INTEGER:
-        raise _bad("NUMBER_TOO_LARGE", column, f"at most {MAX_INTEGER}", digits)
-    return int(significant)
-
-
-def _bad(reason: str, column: str, expected: str, actual: str) -> Refused:
-    shown = repr(actual)
-    if len(shown) > 80:
-        shown = shown[:77] + "..."
-    return Refused(reason, f"{column.lower()}: expected {expected}, got {shown}", Kind.INVALID)
-
-
-def _read(
-    path: Path, columns: tuple[str, ...], parse: Callable[[_Cells], Row]
-) -> Iterator[Row | RefusedRow]:
-    try:
-        # undecodable bytes become lone surrogates, so that one bad cell refuses one row
-        lines = path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
-    except OSError as error:
-        message = f"{path.name}: expected a readable file, got {error.strerror}"
-        raise Refused("FILE_MISSING", message, Kind.INVALID) from error
-    with lines:
-        yield from _parse(path.name, lines, columns, parse)
-
-
-def _parse(
-    file: str, lines: Iterable[str], columns: tuple[str, ...], parse: Callable[[_Cells], Row]
-) -> Iterator[Row | RefusedRow]:
-    reader = csv.reader(lines, strict=True)  # strict: an open quote must not swallow rows silently
-    header = _header(file, reader, columns)
-    seen: Counter[str] = Counter()
-    row = 1
-    while True:
-        row += 1
-        began = reader.line_num + 1
-        try:
-            record = next(reader, None)
-        except csv.Error as error:
-            message = f"lines {began} to {reader.line_num}: expected quoted csv, got {error}"
-            yield RefusedRow(file, row, "CSV_BROKEN", message)
-            continue
-        if record is None:
-            return
-        if not any(record):
-            yield RefusedRow(file, row, "ROW_BLANK", "expected a row, got only empty cells")
-            continue
-        if len(record) != len(header):
-            message = (
-                f"lines {began} to {reader.line_num}: expected {len(header)} cells,"
-                f" got {len(record)}"
-            )
-            yield RefusedRow(file, row, "CELLS_MISSING_OR_EXTRA", message)
-            continue
-        by_column = dict(zip(header, record, strict=True))
-        digest = hashlib.sha256(json.dumps(by_column, sort_keys=True).encode()).hexdigest()
-        seen[digest] += 1
-        try:
-            yield parse(_Cells(row, digest, seen[digest], by_column))
-        except Refused as refusal:
-            yield RefusedRow(file, row, refusal.reason, refusal.message)
-
-
-def _header(file: str, reader: Iterator[list[str]], columns: tuple[str, ...]) -> list[str]:
-    try:
-        header = [" ".join(name.split()) for name in next(reader, [])]
-    except csv.Error as error:
-        message = f"{file}: expected a csv header, got {error}"
-        raise Refused("HEADER_BROKEN", message, Kind.INVALID) from error
-    missing = [name for name in columns if name not in header]
-    if missing or len(set(header)) != len(header):
-        wanted = ", ".join(missing) if missing else "each name once"
-        message = f"{file}: expected a header with {wanted}, got {len(header)} columns"
-        raise Refused("HEADER_BROKEN", message, Kind.INVALID)
-    return header

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import psycopg
 import sqlalchemy as sa
 
 Engine = sa.Engine
@@ -25,4 +26,11 @@ def open_engine(url: str) -> Engine:
         max_overflow=POOL_SIZE,
         hide_parameters=True,  # an error's text goes into a log: never with names or riders in it
         connect_args={"options": f"-c idle_in_transaction_session_timeout={IDLE_MS}"},
+    )
+
+
+def is_away(error: Exception) -> bool:
+    """Does the database not answer now, so that the same may well succeed in a moment?"""
+    return isinstance(
+        error, sa.exc.OperationalError | sa.exc.TimeoutError | psycopg.OperationalError
     )

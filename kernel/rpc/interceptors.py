@@ -22,6 +22,7 @@ from tanzhang.kernel.v1 import auth_pb2
 from kernel import metrics
 from kernel.auth import TokenVerifier
 from kernel.errors import Conflict, Fault, Kind, Misconfigured, Refused
+from kernel.journal.database import is_away
 from kernel.logs import get_logger
 from kernel.rpc.problems import to_status
 from kernel.values import Actor, Caller
@@ -179,6 +180,9 @@ def _status_of(method: str, error: Exception) -> grpc.Status:
     """What the caller is told; a fault is logged here, and only here."""
     if isinstance(error, TimeoutError):
         error = Conflict("DEADLINE", f"{method}: not done before the deadline, ask again by id")
+    elif is_away(error):
+        log.warning("rpc.database_away", method=method, error=str(error))
+        error = Conflict("DATABASE_AWAY", f"{method}: the database is away, ask again by id")
     if not isinstance(error, Refused | Conflict):
         log.error("rpc.fault", method=method, exc_info=error)
     return rpc_status.to_status(to_status(error))

@@ -4,9 +4,9 @@ Owns      one transparency log per book; the key directory; the `ledger` book
 Commands  Propose* Approve Withdraw (by two persons); by itself: HaltBook PinFirstIdentities
 Events    KeyProposed KeyRevocationProposed OverrideProposed IdentitiesProposed ProposalWithdrawn
           KeyRegistered KeyRevoked OverrideAccepted IdentitiesPinned BookHalted
-Holds     never signs what breaks a book's rules, never a smaller tree, never two roots of one size;
-          whoever approves is not who proposed
+Holds     never signs what breaks a book's rules, or what two books tell differently; never a
+          smaller tree, never two roots of one size; whoever approves is not who proposed
 Trusts    the pinned identities for frame keys; its own directory for institutions' keys; no service
 Speaks    tanzhang.ledger.v1.LedgerService, JournalService; publishes tanzhang.ledger.*,
-          follows tanzhang.accounts.* and tanzhang.ledger.*
+          follows every book it is told to check
 """

@@ -1,29 +1,57 @@
-"""What the ledger process is told besides the common settings."""
+"""What the ledger process is told besides the common settings: whose books it checks."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
 from kernel.config import Environment, Settings, load_settings
+from kernel.errors import Misconfigured
+from services.ledger.books.followed import OWNERS, owner_of
 
 SERVICE = "ledger"
 BOOK = "ledger"
-FOLLOWED = ("accounts", BOOK)
 
 
 class Config(msgspec.Struct, frozen=True):
     settings: Settings
-    accounts: str  # host:port of the accounts service
+    books: tuple[str, ...]  # those it folds and signs; its own is one of them
+    peers: Mapping[str, str]  # host:port of the service that owns them
     log_keys: Path  # a folder with one private note key per log, <book>.skey
     checkpoints: Path  # a folder outside PostgreSQL: the last signed checkpoint of each log
 
 
 def load_config(env: Environment) -> Config:
+    books = _books(env.text("FOLLOWS"))
+    owners = sorted({owner_of(book) for book in books} - {SERVICE})
     return Config(
         load_settings(SERVICE, env),
-        env.text("PEER_ACCOUNTS"),
+        books,
+        {owner: _peer(env, owner) for owner in owners},
         env.path("LOG_KEYS"),
         env.path("CHECKPOINTS"),
     )
+
+
+def _books(text: str) -> tuple[str, ...]:
+    books = tuple(book.strip() for book in text.split(","))
+    for book in books:
+        if owner_of(book) not in OWNERS:
+            raise Misconfigured(
+                f"TANZHANG_FOLLOWS: expected books of {', '.join(OWNERS)}, got {book!r}"
+            )
+    if len(set(books)) != len(books):
+        raise Misconfigured(f"TANZHANG_FOLLOWS: expected every book once, got {text}")
+    if BOOK not in books:  # whose key directory all the others are judged by
+        raise Misconfigured(f"TANZHANG_FOLLOWS: expected {BOOK} among the books, got {text}")
+    return books
+
+
+def _peer(env: Environment, owner: str) -> str:
+    name = f"PEER_{owner.upper()}"
+    target = env.optional(name)
+    if target is None:
+        raise Misconfigured(f"TANZHANG_{name} is not set, and TANZHANG_FOLLOWS has its book")
+    return target

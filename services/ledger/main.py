@@ -6,33 +6,25 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 
-from kernel.acts import verify_act
-from kernel.auth import TokenVerifier, service_tokens
-from kernel.bus import Bus
-from kernel.clock import Clock, SystemClock
+from kernel.clock import Clock
 from kernel.config import Environment
 from kernel.follower import Follower
-from kernel.frames import FrameError, FrameSigner
-from kernel.host import BookHost, run_jobs
+from kernel.frames import FrameError
+from kernel.host import Job, run_jobs
 from kernel.identities import identities_digest, open_identities
 from kernel.ids import derived_id
-from kernel.journal.database import Engine, open_engine
-from kernel.journal.postgres import PostgresJournal
-from kernel.keys import load_private_key, load_secret
-from kernel.metrics import serve_metrics
-from kernel.migrate import check_current
+from kernel.journal.database import Engine
+from kernel.keys import load_secret
 from kernel.record import EventTypes
-from kernel.rpc.client import OwnerSource, open_channel
-from kernel.rpc.journal import JournalSource, journal_service
-from kernel.rpc.server import RpcServer
+from kernel.rpc.client import OwnerSource
+from kernel.rpc.journal import JournalSource
+from kernel.service import open_service
 from kernel.tlog.note import load_signer
 from kernel.tlog.policy import Policy
 from kernel.values import Actor, Caller
 from kernel.writer import Ask, Domain, Writer
-from services.ledger.books.accounts import AccountsBook
-from services.ledger.books.ledger import LedgerBook
-from services.ledger.books.port import Checker
-from services.ledger.config import BOOK, FOLLOWED, SERVICE, Config, load_config
+from services.ledger.books.followed import make_checkers, owner_of
+from services.ledger.config import BOOK, SERVICE, Config, load_config
 from services.ledger.domain.commands import HaltBook, PinFirstIdentities
 from services.ledger.domain.decide import decide, due
 from services.ledger.domain.events import EVENTS
@@ -53,79 +45,51 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
     """Runs until told to stop, or until something breaks."""
     config = load_config(env)
     settings = config.settings
-    clock = SystemClock(settings.clock_file)
+    # One reading for both: frames are believed by the very bytes whose digest is pinned.
     identities_file = settings.identities.read_bytes()
     identities = open_identities(identities_file, settings.operator_vkey)
     digest = identities_digest(identities_file)
-    engine = open_engine(settings.database_url)
-    await asyncio.to_thread(check_current, engine, SERVICE)
-    serve_metrics(settings.metrics_port)
-
-    def make_writer(journal: PostgresJournal) -> Writer[State]:
-        signer = FrameSigner(load_private_key(settings.frame_key))
-        origin = f"{settings.log_prefix}/{BOOK}"
-        return Writer(
-            journal, DOMAIN, signer, identities.frame_key, clock, origin=origin, verify=verify_act
+    async with open_service(SERVICE, BOOK, settings, DOMAIN) as service:
+        writer = service.writer
+        policy = Policy()
+        logs = await asyncio.to_thread(
+            _open_logs, config, service.engine, writer, service.clock, policy
         )
+        channels = {owner: service.channel(target) for owner, target in config.peers.items()}
+        token = service.tokens(*(f"follow:{book}" for book in config.books))
 
-    host = BookHost(engine, settings.database_url, BOOK, make_writer)
-    await host.open()
-    writer = host.writer
-    bus = await Bus.connect(settings.nats_url, SERVICE, wait=False)
-
-    policy = Policy()
-    logs = await asyncio.to_thread(_open_logs, config, engine, writer, clock, policy)
-    channel = open_channel(config.accounts, settings.root_certificate())
-    token_key = load_private_key(settings.token_key)
-    token = service_tokens(token_key, SERVICE, [f"follow:{book}" for book in FOLLOWED], clock)
-
-    def follow(book: str) -> Callable[[], Awaitable[None]]:
-        source = JournalSource(writer) if book == BOOK else OwnerSource(channel, token)
-
-        def follower() -> Follower:
-            served = logs[book]
-            return Follower(
-                "ledger.log",
-                book,
-                bus,
-                source,
-                identities.frame_key,
-                served.reader,
-                served.log.next_position,
+        def follow(book: str) -> Callable[[], Awaitable[None]]:
+            source = (
+                JournalSource(writer)
+                if book == BOOK
+                else OwnerSource(channels[owner_of(book)], token)
             )
 
-        return functools.partial(_keep_log, logs[book], writer, digest, follower)
+            def follower() -> Follower:
+                served = logs[book]
+                return Follower(
+                    "ledger.log",
+                    book,
+                    service.bus,
+                    source,
+                    identities.frame_key,
+                    served.reader,
+                    served.log.next_position,
+                )
 
-    ledger_rpc = LedgerRpc(writer, logs, engine, policy.encode().decode(), digest)
-    server = RpcServer(
-        settings.listen,
-        TokenVerifier(identities, clock),
-        [
-            (LEDGER_SERVICE, register(ledger_rpc)),
-            journal_service({BOOK: writer}),
-        ],
-    )
-    await server.start()
-    try:
-        jobs = host.jobs(bus)
-        if jobs:
-            pin = functools.partial(_pin_first_identities, writer, digest)
-            jobs.extend((pin, *(follow(book) for book in FOLLOWED)))
-        await run_jobs(jobs, stop)
-    finally:
-        await server.stop()
-        await channel.close(None)
-        await bus.close()
-        await host.close()
-        engine.dispose()
+            return functools.partial(_keep_log, logs[book], writer, digest, follower)
+
+        rpc = LedgerRpc(writer, logs, service.engine, policy.encode().decode(), digest)
+        pin = functools.partial(_pin_first_identities, writer, digest)
+        jobs: list[Job] = [pin, *(follow(book) for book in config.books)]
+        await service.serve([(LEDGER_SERVICE, register(rpc))], [], jobs, stop)
 
 
 def _open_logs(
     config: Config, engine: Engine, writer: Writer[State], clock: Clock, policy: Policy
 ) -> dict[str, ServedLog]:
     """Every followed book's checker, tree and sealer; and their keys into the policy."""
-    ledger_book = LedgerBook()
-    checkers: dict[str, Checker] = {BOOK: ledger_book, "accounts": AccountsBook(ledger_book)}
+    checkers = make_checkers(config.books)
     logs: dict[str, BookLog] = {}
     served: dict[str, ServedLog] = {}
 
@@ -136,7 +100,7 @@ def _open_logs(
         standing = (why for where, at, why in writer.state.halts if (where, at) == (book, position))
         return next(standing, None)
 
-    for book in FOLLOWED:
+    for book in config.books:
         signer = load_signer(load_secret(config.log_keys / f"{book}.skey").decode().strip())
         policy.add_log(signer.verifier.vkey)
         tiles = TileStore(engine, book)

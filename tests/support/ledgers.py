@@ -48,6 +48,7 @@ from services.accounts.domain.events import HolderKind, Unit
 from services.accounts.domain.state import State as AccountsState
 from services.accounts.main import DOMAIN as ACCOUNTS
 from services.ledger.books.accounts import AccountsBook
+from services.ledger.books.followed import make_checkers
 from services.ledger.books.ledger import LedgerBook
 from services.ledger.books.port import Checker
 from services.ledger.domain.commands import (
@@ -402,14 +403,25 @@ def tell_story() -> Story:
 
 
 class Books:
-    """Both independent books, folded without a log."""
+    """Independent books of one ledger, folded without a log: both of the core, or more."""
 
-    def __init__(self) -> None:
-        self.ledger = LedgerBook()
-        self.accounts = AccountsBook(self.ledger)
+    def __init__(self, books: Sequence[str] = ("accounts", "ledger")) -> None:
+        self.checkers = make_checkers(books)
+
+    @property
+    def ledger(self) -> LedgerBook:
+        checker = self.of("ledger")
+        assert isinstance(checker, LedgerBook)
+        return checker
+
+    @property
+    def accounts(self) -> AccountsBook:
+        checker = self.of("accounts")
+        assert isinstance(checker, AccountsBook)
+        return checker
 
     def of(self, book: str) -> Checker:
-        return self.ledger if book == "ledger" else self.accounts
+        return self.checkers[book]
 
     def fold(self, book: str, events: Sequence[StoredEvent | bytes]) -> None:
         """Checks and applies; kernel events are the log's to check."""
@@ -427,8 +439,8 @@ class Books:
             checker.apply(raw, body)
 
     def picture(self) -> bytes:
-        """Everything both books know: equal bytes, nothing changed."""
-        return pickle.dumps((self.ledger.__dict__, self.accounts.__dict__))
+        """Everything the books know: equal bytes, nothing changed."""
+        return pickle.dumps([checker.__dict__ for checker in self.checkers.values()])
 
 
 def folded_up_to(story: Story, book: str, position: int) -> Books:

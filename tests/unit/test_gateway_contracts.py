@@ -35,7 +35,7 @@ NOT_ROUTED = {"ledger.Propose", "ledger.Approve", "ledger.Withdraw"}
 REST = ROOT / "docs" / "reference" / "rest.md"
 
 
-def by_method(rows: list[Any]) -> Any:
+def by_method(rows: list[Any]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("row", rows, ids=lambda row: row.path)
 
 

@@ -129,7 +129,7 @@ def test_a_call_has_many_items_or_is_one() -> None:
 def problem(error: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
     response = problem_response(error)
     assert response.media_type == "application/problem+json"
-    return response.status_code, json.loads(response.body), dict(response.headers)
+    return response.status_code, json.loads(bytes(response.body)), dict(response.headers)
 
 
 @pytest.mark.parametrize(

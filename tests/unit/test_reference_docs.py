@@ -45,6 +45,7 @@ TAKERS: dict[str, tuple[int, str]] = {
     "RuleBroken": (0, BOOK_RULE),
     "Halt": (2, BOOK_RULE),
     "require": (0, BOOK_RULE),
+    "require_holds": (0, BOOK_RULE),
     "require_text": (0, BOOK_RULE),
     "_refuse": (0, REFUSED),
     "check_once": (1, REFUSED),

@@ -1,4 +1,4 @@
-"""Programmes, projects and verified reductions: steps in order, terms of the day, one claim a site."""
+"""Programmes, projects, verified reductions: steps in order, terms of the day, one claim a site."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from kernel.acts import key_id, public_bytes
 from kernel.errors import Kind
 from kernel.keyring import AdmitKey, WithdrawKey
 from kernel.values import DAY_MS
@@ -16,7 +17,6 @@ from services.registry.domain.events import Parts, ProjectAdvanced, Step, Terms,
 from services.registry.domain.rules import terms_at
 from tests.support.books import MORNING_MS
 from tests.support.forest import (
-    AUTHORITY_KEY,
     CITY_GROUP_KEY,
     MAKER,
     QIN,
@@ -39,8 +39,14 @@ from tests.support.forest import (
     verified_by,
     verify,
 )
-from tests.support.lanzhou import CITY_GROUP, PROGRAMME, QINWANGCHUAN, STRANGER, SYSTEM, key_id
-from tests.support.lanzhou import public_bytes as public_bytes_of
+from tests.support.lanzhou import (
+    AUTHORITY_KEY,
+    CITY_GROUP,
+    PROGRAMME,
+    QINWANGCHUAN,
+    STRANGER,
+    SYSTEM,
+)
 
 OTHER_PROGRAMME = CITY_GROUP  # any holder may turn out to be a programme: the shape is the same
 
@@ -116,7 +122,7 @@ def test_terms_set_in_another_order_still_count_by_their_days() -> None:
         book.when(change, REGISTRAR, on_ms=morning("2020-12-01"))
     programme = book.state.programmes[PROGRAMME]
     in_force = [
-        terms_at(programme, morning(f"{year}-07-01")).max_ltv_bp for year in range(2020, 25)
+        terms_at(programme, morning(f"{year}-07-01")).max_ltv_bp for year in range(2020, 2025)
     ]
     assert in_force == [None, 9000, 9000, 7000, 7000]
 
@@ -321,7 +327,8 @@ def test_without_the_verifiers_signature_nothing_is_verified() -> None:
 @pytest.mark.parametrize("field", ["document", "period_first", "project", "verification"])
 def test_the_verifier_must_have_signed_what_is_asked(field: str) -> None:
     command = verification()
-    act = verified_by(command, **{field: "something else"})
+    changed: dict[str, Any] = {field: "something else"}
+    act = verified_by(command, **changed)
     refused = stepped().refusal(command, MAKER, acts=[act])
     assert (refused.reason, refused.details["field"]) == ("ACT_DIFFERS", field)
 
@@ -388,7 +395,7 @@ def test_two_sites_may_be_claimed_for_the_same_period() -> None:
 
 def test_a_withdrawn_key_verifies_nothing_any_more() -> None:
     book, command = stepped(), verification()
-    book.when(WithdrawKey(key_id(public_bytes_of(VERIFIER_KEY))), SYSTEM)
+    book.when(WithdrawKey(key_id(public_bytes(VERIFIER_KEY))), SYSTEM)
     refused = book.refusal(command, MAKER, acts=[verified_by(command)])
     assert refused.reason == "ACT_KEY_UNKNOWN"
     check_registry(book)

@@ -195,6 +195,14 @@ def test_an_unknown_station_has_no_way(metro: Network) -> None:
             lambda lines: lines["Line1"]["center_gps"][0].update({"3": [116.4, 39.9]}),
             "neighbours at most 10000 m apart",
         ),
+        (
+            lambda lines: lines["Line1"]["center_gps"][0].update({"3": ["nan", 22.5]}),
+            "stations with their center_gps, got .*nan, 22.5 is no place",
+        ),
+        (
+            lambda lines: lines["Line1"]["center_gps"][0].update({"3": [22.5, 114.1]}),
+            "22.5, 114.1 is no place",
+        ),
     ],
 )
 def test_a_network_with_a_broken_line_is_refused(tmp_path: Path, change: Any, says: str) -> None:
@@ -207,7 +215,7 @@ def test_a_network_with_a_broken_line_is_refused(tmp_path: Path, change: Any, sa
     assert caught.value.reason == "NETWORK_UNREADABLE"
 
 
-@pytest.mark.parametrize("content", [b"no JSON", b"[]", b'{"Line1": []}'])
+@pytest.mark.parametrize("content", [b"no JSON", b"[]", b'{"Line1": []}', b"[" * 100_000])
 def test_what_is_no_network_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "metro.json"
     file.write_bytes(content)

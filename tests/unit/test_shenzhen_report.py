@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from cli.inclusive_client import Sum, TripOutcome
+from cli.inclusive_client import Sum, Sums, TripOutcome
 from cli.replay.shenzhen_feed import FACTORS_MG_PER_KM, METHODOLOGY, Fed
 from cli.replay.shenzhen_plan import Plan, PlannedTrip, plan_files
 from cli.replay.shenzhen_report import agrees, make_report, show
 from tests.support.checkout import ROOT
 
+LAST = 1_000  # beyond every position here
 SAMPLE = ROOT / "tests" / "vectors" / "shenzhen"
 
 
@@ -31,7 +32,14 @@ def honest(plan: Plan) -> Fed:
     metres, mg = (
         sum(getattr(one, name) for one in credited) for name in ("distance_m", "reduction_mg")
     )
-    fed.sums = [Sum(METHODOLOGY, "1-metro", len(credited), metres, mg, 0, 0)]
+    fed.after = Sums((Sum(METHODOLOGY, "1-metro", len(credited), metres, mg, 0, 0),), LAST)
+    return fed
+
+
+def repeated(plan: Plan) -> Fed:
+    """The same answers once more: nothing is new."""
+    fed = honest(plan)
+    fed.before = fed.after
     return fed
 
 
@@ -69,6 +77,29 @@ def test_answers_by_the_rules_agree(plan: Plan) -> None:
     assert report["trips"]["not_saleable_because"] == {"COUNTERFACTUAL": 12}
     assert report["fares"]["below"] == {"pairs": 1, "median_m": 1_716, "most_m": 1_716}
     assert report["fares"]["above"] == {"pairs": 1, "median_m": 14_338, "most_m": 14_338}
+
+
+def test_a_second_run_reports_the_same_and_nothing_new(plan: Plan) -> None:
+    first, second = report_of(plan, honest(plan)), report_of(plan, repeated(plan))
+    assert agrees(second)
+    assert first | {"run": None} == second | {"run": None}
+    assert first["run"]["trips_newly_recorded"] == 19
+    assert second["run"]["trips_newly_recorded"] == 0
+    assert second["run"]["trips_already_recorded"] == 19
+
+
+def test_what_another_file_has_brought_before_is_not_counted_again(plan: Plan) -> None:
+    fed = honest(plan)
+    (total,) = fed.after.methodologies
+    fed.before = Sums((Sum(METHODOLOGY, "1-metro", 2, 300, 14_040, 0, 0),), -1)
+    more = replace(
+        total,
+        trips=total.trips + 2,
+        distance_m=total.distance_m + 300,
+        reduction_mg=total.reduction_mg + 14_040,
+    )
+    fed.after = Sums((more,), LAST)
+    assert agrees(report_of(plan, fed))
 
 
 Wrong = Callable[[TripOutcome], TripOutcome]
@@ -112,7 +143,8 @@ def test_a_trip_without_an_answer_is_named(plan: Plan) -> None:
 
 def test_sums_of_the_service_that_are_not_those_of_its_answers_do_not_agree(plan: Plan) -> None:
     fed = honest(plan)
-    fed.sums[0] = replace(fed.sums[0], reduction_mg=fed.sums[0].reduction_mg + 1)
+    (total,) = fed.after.methodologies
+    fed.after = Sums((replace(total, reduction_mg=total.reduction_mg + 1),), LAST)
     report = report_of(plan, fed)
     assert not report["sums"]["agree"]
     assert not agrees(report)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -29,7 +30,7 @@ from kernel.journal.port import Batch, Fenced, Journal, Outcome
 from kernel.journal.postgres import PostgresJournal
 from kernel.lease import PostgresLease
 from kernel.record import EventTypes, decode_record
-from kernel.values import Actor, Caller, Context, format_instant, parse_instant
+from kernel.values import Actor, Caller, Context, Envelope, format_instant, parse_instant
 from kernel.writer import (
     MAX_BATCH_ASKS,
     MAX_ID_AHEAD_MS,
@@ -283,6 +284,30 @@ async def test_a_restart_goes_on_where_the_journal_ends(
     assert [type(event).__name__ for event in recorded(journal)] == [
         *("BookOpened", "WriterStarted", "RideRecorded", "RideRecorded", "BadgeEarned"),
         "WriterStarted",
+    ]
+
+
+async def test_a_state_is_told_of_envelopes_live_and_at_replay_alike(
+    journal: SlowJournal, clock: FixedClock
+) -> None:
+    def listening(heard: list[Envelope]) -> Writer[Rides]:
+        domain = dataclasses.replace(DOMAIN, told=lambda state, envelope: heard.append(envelope))
+        return Writer(journal, domain, SIGNER, frame_keys, clock, origin="x", verify=verify_act)
+
+    live: list[Envelope] = []
+    replayed: list[Envelope] = []
+    first, second = listening(live), listening(replayed)
+    journal.epoch = 1
+    first.start(1)
+    ask = ride(LONG_RIDE_M, on_ms=START_MS - 5, cause=("ledger", 7))
+    async with running(first):
+        await first.submit([ask, ride(0)])
+    second.catch_up()
+    second.close()
+    assert replayed == live
+    assert live[2:] == [
+        Envelope(position, ask.id, COMMUTER.actor, START_MS - 5, ("ledger", 7))
+        for position in (2, 3)
     ]
 
 

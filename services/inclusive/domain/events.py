@@ -30,11 +30,10 @@ class MethodologyStatus(StrEnum):
 class MethodologyProposed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A factor with its passport. `has_metro` None: it makes no difference.
 
-    `by` proposed it: another person has to approve it.
+    `proposed_by` is who proposed it: another person has to approve it.
     """
 
     baseline_mg_per_km: int
-    by: Actor
     counterfactual: bool
     factor_mg_per_km: int
     gas: str
@@ -42,6 +41,7 @@ class MethodologyProposed(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     methodology: str
     mode: Mode
     project_mg_per_km: int
+    proposed_by: Actor
     region: str
     source: str
     status: MethodologyStatus

@@ -1,12 +1,12 @@
 """Checks the accounts book: conservation, sufficiency, terminal states, serials in one place, what
 each purpose may be debited for, holds, and the institutions' own signatures.
 
-The fields of the events are declared here again, in this service's own words.
+Units under a lien are in liens.py; what other books have asked for is in asking.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,95 +14,40 @@ import msgspec
 
 from kernel.record import EventTypes, RawRecord
 from kernel.values import MAX_INTEGER
-from services.ledger.books.directory import Directory
+from services.ledger.books.accounts_events import (
+    Account,
+    AssetDefined,
+    EntryPosted,
+    HolderRegistered,
+    HoldExpired,
+    HoldPlaced,
+    HoldPosted,
+    HoldReleased,
+    Leg,
+    moves,
+    places,
+)
+from services.ledger.books.asking import Desk
+from services.ledger.books.crossings import Crossings, Place, delivery_and_payment
+from services.ledger.books.keys import (
+    KEY_EVENTS,
+    AdmittedKeys,
+    KeyAdmitted,
+    KeyWithdrawn,
+    require_no_acts,
+)
 from services.ledger.books.ledger import LedgerBook
-from services.ledger.books.port import Checker, RuleBroken, Step, instant_ms, require, require_text
-from services.ledger.books.serials import BatchMap
-
-
-class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
-    holder: str
-    purpose: str
-    ref: str
-
-
-class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
-    batch: str
-    first: int
-    last: int
-
-
-class Leg(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    amount: int
-    asset: str
-    credit: Account
-    debit: Account
-    serials: list[Range]
-
-
-class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    beneficiary: str
-    details: str
-    purpose: str
-
-
-class HolderRegistered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    holder: str
-    kind: str
-    name: str
-    uscc: str
-
-
-class AssetDefined(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    asset: str
-    backdating_days: int
-    name: str
-    programme: str
-    serialised: bool
-    unit: str
-
-
-class EntryPosted(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
-):
-    bank_line: str | None = None
-    claim: Claim | None = None
-    legs: list[Leg]
-    trades: list[str] = []
-
-
-class HoldPlaced(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    expires_at_ms: int | None
-    hold: str
-    legs: list[Leg]
-    to: Account
-
-
-class HoldPosted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    hold: str
-    legs: list[Leg]
-
-
-class HoldReleased(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    hold: str
-    legs: list[Leg]
-
-
-class HoldExpired(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    hold: str
-    legs: list[Leg]
-
-
-class KeyAdmitted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    key_id: str
-    public_key: str
-    subject: str
-    suite: str
-
-
-class KeyWithdrawn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    key_id: str
-
+from services.ledger.books.liens import Liens
+from services.ledger.books.port import (
+    Checker,
+    RuleBroken,
+    Step,
+    instant_ms,
+    require,
+    require_text,
+)
+from services.ledger.books.serials import BatchMap, Range, count, require_ranges
+from services.ledger.books.statements import integer, rows_of, trades_of
 
 TERMINAL: Final = frozenset({"surrendered", "retired", "cancelled", "expired", "carried_over"})
 PURPOSES: Final = TERMINAL | {
@@ -118,12 +63,7 @@ PURPOSES: Final = TERMINAL | {
     "clearing",
     "fees",
 }
-MONEY: Final = "CNY"
 DAY_MS: Final = 86_400_000
-# How long after a key was ended a book may still record its acts: two hops, and clocks apart.
-REVOCATION_GRACE_MS: Final = 60_000
-
-Place = tuple[str, str, str, str]  # holder, asset, purpose, ref
 
 
 @dataclass(slots=True)
@@ -144,21 +84,20 @@ class AccountsBook(Checker):
         HoldPosted,
         HoldReleased,
         HoldExpired,
-        KeyAdmitted,
-        KeyWithdrawn,
+        *KEY_EVENTS,
     )
 
-    def __init__(self, ledger: LedgerBook) -> None:
-        self._ledger = ledger
-        # Keys as this book has admitted them: an act is judged by the keys of its own moment.
-        self._keys = Directory()
-        self._admitted: set[str] = set()
+    def __init__(self, ledger: LedgerBook, crossings: Crossings | None = None) -> None:
+        self._keys = AdmittedKeys(ledger)
         self._holders: dict[str, str] = {}
         self._usccs: set[str] = set()
         self._assets: dict[str, AssetDefined] = {}
         self.balances: dict[Place, int] = {}
         self._batches: dict[tuple[str, str], BatchMap[Place]] = {}
         self._holds: dict[str, LiveHold] = {}
+        self._liens = Liens(self._keys)
+        self.crossings = crossings or Crossings()
+        self._desk = Desk(self.crossings)
         self._done: set[tuple[str, str, str]] = set()  # (what, institution, its number)
 
     # ---- checking -------------------------------------------------------------------------------
@@ -171,6 +110,10 @@ class AccountsBook(Checker):
         if legs:
             groups.append(lambda: self._check_business_time(raw, legs))
             groups.append(lambda: self._check_sufficient(legs))
+        if isinstance(event, EntryPosted):
+            groups.append(lambda: self._desk.check(raw, event))
+        elif raw.cause is not None and not isinstance(event, KEY_EVENTS):
+            groups.append(lambda: require("CAUSE_NONE", None, raw.cause))
         return groups
 
     def _check_holder(self, raw: RawRecord, event: HolderRegistered) -> None:
@@ -199,8 +142,11 @@ class AccountsBook(Checker):
             raise RuleBroken("CITED", f"no bank line in a debit of {purpose}", event.bank_line)
         if event.trades and purpose != "trading":
             raise RuleBroken("CITED", f"no trades in a debit of {purpose}", event.trades)
-        if event.claim is not None and all(leg.credit.purpose != "retired" for leg in event.legs):
+        credits = {leg.credit.purpose for leg in event.legs}
+        if event.claim is not None and "retired" not in credits:
             raise RuleBroken("CITED", "no claim without a retirement", event.claim.beneficiary)
+        if event.pledge is not None and "pledged" not in (purpose, *credits):
+            raise RuleBroken("CITED", "no lien without units pledged", event.pledge.lien)
 
     def _check_legs(self, legs: list[Leg]) -> None:
         if not legs:
@@ -220,13 +166,8 @@ class AccountsBook(Checker):
                 raise RuleBroken("TERMINAL", "units that may move", f"{leg.debit.purpose} units")
             if leg.debit == leg.credit:
                 raise RuleBroken("SAME_ACCOUNT", "two different accounts", leg.debit)
-            for block in leg.serials:  # one that runs backwards would count as less than nothing
-                if not 1 <= block.first <= block.last <= MAX_INTEGER:
-                    raise RuleBroken(
-                        "SERIALS_RANGE", f"1..{MAX_INTEGER}", f"{block.first}..{block.last}"
-                    )
-            moved = sum(block.last - block.first + 1 for block in leg.serials)
-            require("SERIALS_COUNT", leg.amount if asset.serialised else 0, moved)
+            require_ranges(leg.serials)
+            require("SERIALS_COUNT", leg.amount if asset.serialised else 0, count(leg.serials))
 
     def _check_business_time(self, raw: RawRecord, legs: list[Leg]) -> None:
         at_ms, on_ms = instant_ms(raw.at), instant_ms(raw.on)
@@ -243,7 +184,7 @@ class AccountsBook(Checker):
         balances: dict[Place, int] = {}
         moved: list[tuple[str, Range, Place]] = []
         for leg in legs:
-            source, target = _places(leg)
+            source, target = places(leg)
             before = balances.get(source, self.balances.get(source, 0))
             if leg.debit.purpose not in ("issued", "external") and before < leg.amount:
                 raise RuleBroken(
@@ -296,7 +237,10 @@ class AccountsBook(Checker):
     # ---- what each purpose may be debited for ---------------------------------------------------
 
     def _from_available(self, raw: RawRecord, event: EntryPosted) -> None:
-        _require_no_acts(raw)
+        if any(leg.credit.purpose == "pledged" for leg in event.legs):
+            self._liens.check_pledged(raw, event, self._assets[event.legs[0].asset])
+            return
+        require_no_acts(raw)
         for leg in event.legs:
             own = leg.credit.holder == leg.debit.holder
             kind = leg.credit.purpose
@@ -317,14 +261,14 @@ class AccountsBook(Checker):
             for leg in event.legs:
                 own = Account(leg.debit.holder, "available", "")
                 require("RELEASE", own, leg.credit)
-            _require_no_acts(raw)
+            require_no_acts(raw)
             return
-        statement = self._statement(raw, f"venue:{venues[0]}", "settlement")
+        statement = self._keys.statement(raw, [f"venue:{venues[0]}"], "settlement")
         require("SETTLEMENT_VENUE", statement.get("venue"), venues[0])
-        expected = _settlement_legs(statement, venues[0])
-        actual = _sums((*_places(leg), leg.amount) for leg in event.legs)
-        require("SETTLEMENT_LEGS", expected, actual)
-        names = [trade.get("trade") for trade in _rows(statement, "trades")]
+        trades = trades_of(statement)
+        expected = delivery_and_payment(trades, venues[0])
+        require("SETTLEMENT_LEGS", expected, moves(event.legs))
+        names = [trade["trade"] for trade in trades]
         require("SETTLEMENT_TRADES", names, event.trades)
         for i, name in enumerate(names):
             if name in names[:i]:
@@ -337,7 +281,7 @@ class AccountsBook(Checker):
         bank = leg.debit.ref
         require("BANK", "settlement_bank", self._holders.get(bank))
         require("MONEY", "fen", self._assets[leg.asset].unit)
-        statement = self._statement(raw, f"bank:{bank}", "bank-advice")
+        statement = self._keys.statement(raw, [f"bank:{bank}"], "bank-advice")
         expected = {
             "amount_fen": leg.amount,
             "asset": leg.asset,
@@ -353,13 +297,16 @@ class AccountsBook(Checker):
 
     def _from_issued(self, raw: RawRecord, event: EntryPosted) -> None:
         asset = self._assets[event.legs[0].asset]
-        statement = self._statement(raw, f"authority:{asset.programme}", "issuance-approval")
+        authority = f"authority:{asset.programme}"
+        statement = self._keys.statement(raw, [authority], "issuance-approval")
         require("APPROVAL_ASSET", statement.get("asset"), asset.asset)
         require("APPROVAL_PROGRAMME", statement.get("programme"), asset.programme)
         require("ISSUED_SERIALISED", True, asset.serialised)  # or nothing would tell it was issued
         if statement.get("checker") == raw.actor.sub:
             raise RuleBroken("TWO_PERSONS", f"a checker other than {raw.actor.sub}", raw.actor.sub)
-        owners = [(row.get("holder"), row.get("quantity_t")) for row in _rows(statement, "owners")]
+        owners = [
+            (row.get("holder"), row.get("quantity_t")) for row in rows_of(statement, "owners")
+        ]
         require("APPROVAL_OWNERS", owners, [(g.credit.holder, g.amount) for g in event.legs])
         next_serial = statement.get("first")
         for leg in event.legs:
@@ -370,21 +317,12 @@ class AccountsBook(Checker):
                 require("APPROVAL_BATCH", statement.get("batch"), block.batch)
                 require("APPROVAL_SERIALS", next_serial, block.first)
                 next_serial = block.last + 1
-        require("APPROVAL_LAST", statement.get("last"), _integer(next_serial) - 1)
+        require("APPROVAL_LAST", statement.get("last"), integer(next_serial) - 1)
         batch = (asset.asset, str(statement.get("batch")))
         require("BATCH_NEW", False, batch in self._batches)
 
-    def _statement(self, raw: RawRecord, subject: str, kind: str) -> dict[str, object]:
-        """As `Directory.statement`, and not by a key that the ledger's book ended before.
-
-        A service that keeps back the withdrawal of a key gains a moment, not the key.
-        """
-        statement = self._keys.statement(raw, subject, kind)
-        for act in raw.acts if isinstance(raw.acts, list) else ():
-            ended_ms = self._ledger.revoked_at_ms.get(act.key_id)
-            if ended_ms is not None and instant_ms(raw.at) > ended_ms + REVOCATION_GRACE_MS:
-                raise RuleBroken("ACT_KEY_ENDED", f"a live key of {subject}", act.key_id)
-        return statement
+    def _from_pledged(self, raw: RawRecord, event: EntryPosted) -> None:
+        self._liens.check_released(raw, event)
 
     def _require_once(self, what: str, institution: str, number: str) -> None:
         if (what, institution, number) in self._done:
@@ -436,23 +374,8 @@ class AccountsBook(Checker):
             require("HOLD_BACK", hold.leg.debit, leg.credit)
         require("HOLD_WHOLE", hold.leg.amount, sum(leg.amount for leg in legs))
 
-    # ---- keys -----------------------------------------------------------------------------------
-
-    def _check_key_admitted(self, raw: RawRecord, event: KeyAdmitted) -> None:
-        known = self._ledger.registered.get(event.key_id)
-        if known is None:
-            raise RuleBroken("KEY_REGISTERED", "a key of the directory", event.key_id)
-        require(
-            "KEY_AS_REGISTERED",
-            (known.public_key, known.subject, known.suite),
-            (event.public_key, event.subject, event.suite),
-        )
-        # The directory registers a key once: one that comes back here has been revoked there.
-        require("KEY_ONCE", False, event.key_id in self._admitted)
-
-    def _check_key_withdrawn(self, raw: RawRecord, event: KeyWithdrawn) -> None:
-        if event.key_id in self._ledger.directory.keys:
-            raise RuleBroken("KEY_REVOKED", "a key the directory has ended", event.key_id)
+    def _check_key(self, raw: RawRecord, event: KeyAdmitted | KeyWithdrawn) -> None:
+        self._keys.check(event)
 
     # ---- applying -------------------------------------------------------------------------------
 
@@ -464,6 +387,9 @@ class AccountsBook(Checker):
                 self._done.update(("trade", ref, trade) for ref in refs for trade in event.trades)
                 if event.bank_line is not None:
                     self._done.update(("line", ref, event.bank_line) for ref in refs)
+                if event.pledge is not None:
+                    self._liens.follow(event.pledge)
+                self._desk.take(raw, event)
             case HoldPlaced():
                 self._move_all(event.legs)
                 if event.legs:  # none only where two persons have accepted that
@@ -476,17 +402,14 @@ class AccountsBook(Checker):
                 self._usccs.add(event.uscc)
             case AssetDefined():
                 self._assets[event.asset] = event
-            case KeyAdmitted():
-                self._admitted.add(event.key_id)
-                self._keys.add(event.key_id, event.subject, event.public_key)
-            case KeyWithdrawn():
-                self._keys.remove(event.key_id)
+            case KeyAdmitted() | KeyWithdrawn():
+                self._keys.apply(event)
             case _:
                 raise TypeError(f"not an event of the accounts book: {event!r}")
 
     def _move_all(self, legs: list[Leg]) -> None:
         for leg in legs:
-            source, target = _places(leg)
+            source, target = places(leg)
             self._add(source, -leg.amount)
             self._add(target, leg.amount)
             for block in leg.serials:
@@ -506,61 +429,6 @@ class AccountsBook(Checker):
             self.balances.pop(place, None)
 
 
-def _places(leg: Leg) -> tuple[Place, Place]:
-    debit, credit = leg.debit, leg.credit
-    return (
-        (debit.holder, leg.asset, debit.purpose, debit.ref),
-        (credit.holder, leg.asset, credit.purpose, credit.ref),
-    )
-
-
-def _require_no_acts(raw: RawRecord) -> None:
-    """A signature that no rule looks at would pass, in the log, for one that holds."""
-    if isinstance(raw.acts, list):
-        raise RuleBroken("ACT_UNEXPECTED", "no signed statement", f"{len(raw.acts)} acts")
-
-
-def _rows(statement: dict[str, Any], name: str) -> list[dict[str, Any]]:
-    rows = statement.get(name)
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise RuleBroken("STATEMENT", f"a list of {name}", rows)
-    return rows
-
-
-def _integer(value: object) -> int:
-    if type(value) is not int:
-        raise RuleBroken("STATEMENT", "a whole number", value)
-    return value
-
-
-def _settlement_legs(statement: dict[str, Any], venue: str) -> list[tuple[Place, Place, int]]:
-    """Delivery and payment of every trade in the venue's statement."""
-    legs: list[tuple[Place, Place, int]] = []
-    for row in _rows(statement, "trades"):
-        quantity, price = _integer(row.get("quantity_t")), _integer(row.get("price_fen_per_t"))
-        seller, buyer, asset = row.get("seller"), row.get("buyer"), row.get("asset")
-        for source, target, what, amount in (
-            (seller, buyer, asset, quantity),
-            (buyer, seller, MONEY, quantity * price),
-        ):
-            legs.append(
-                (
-                    (str(source), str(what), "trading", venue),
-                    (str(target), str(what), "trading", venue),
-                    amount,
-                )
-            )
-    return _sums(legs)
-
-
-def _sums(legs: Iterable[tuple[Place, Place, int]]) -> list[tuple[Place, Place, int]]:
-    """Per pair of accounts: many small ranges may take several legs of one delivery."""
-    sums: dict[tuple[Place, Place], int] = {}
-    for source, target, amount in legs:
-        sums[source, target] = sums.get((source, target), 0) + amount
-    return sorted((source, target, amount) for (source, target), amount in sums.items())
-
-
 _CHECKS: dict[type[msgspec.Struct], Callable[[AccountsBook, RawRecord, Any], None]] = {
     HolderRegistered: AccountsBook._check_holder,
     AssetDefined: AccountsBook._check_asset,
@@ -569,8 +437,8 @@ _CHECKS: dict[type[msgspec.Struct], Callable[[AccountsBook, RawRecord, Any], Non
     HoldPosted: AccountsBook._check_hold_posted,
     HoldReleased: AccountsBook._check_hold_released,
     HoldExpired: AccountsBook._check_hold_expired,
-    KeyAdmitted: AccountsBook._check_key_admitted,
-    KeyWithdrawn: AccountsBook._check_key_withdrawn,
+    KeyAdmitted: AccountsBook._check_key,
+    KeyWithdrawn: AccountsBook._check_key,
 }
 
 _BASIS: dict[str, Callable[[AccountsBook, RawRecord, EntryPosted], None]] = {
@@ -578,4 +446,5 @@ _BASIS: dict[str, Callable[[AccountsBook, RawRecord, EntryPosted], None]] = {
     "trading": AccountsBook._from_trading,
     "external": AccountsBook._from_external,
     "issued": AccountsBook._from_issued,
+    "pledged": AccountsBook._from_pledged,
 }

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from kernel.acts import verify_act
 from kernel.record import RawRecord
+from kernel.values import Act
 from services.ledger.books.port import RuleBroken
 
 
@@ -31,31 +33,48 @@ class Directory:
     def remove(self, key_id: str) -> None:
         self.keys.pop(key_id, None)
 
-    def statement(self, raw: RawRecord, subject: str, kind: str) -> dict[str, object]:
-        """The one signed statement on a record, if this subject's key signed it.
+    def statement(self, raw: RawRecord, subjects: Sequence[str], kind: str) -> dict[str, object]:
+        """The one statement on a record that each subject's key has signed, one act each.
 
-        Raises RuleBroken: ACT_MISSING, ACT_KEY, ACT_SIGNATURE, ACT_CANONICAL, ACT_KIND.
+        Raises RuleBroken: ACT_MISSING, ACT_KEY, ACT_SIGNATURE, ACT_DIFFERS, ACT_CANONICAL,
+        ACT_KIND.
         """
         acts = raw.acts if isinstance(raw.acts, list) else []
-        if len(acts) != 1:
-            raise RuleBroken("ACT_MISSING", f"one signed {kind} of {subject}", f"{len(acts)} acts")
-        act = acts[0]
-        entry = self.keys.get(act.key_id)
+        if len(acts) != len(subjects):
+            wanted = f"one signed {kind} of {' and of '.join(subjects)}"
+            raise RuleBroken("ACT_MISSING", wanted, f"{len(acts)} acts")
+        known = [self.keys.get(act.key_id) for act in acts]
+        signers = [None if key is None else key.subject for key in known]
+        others = [i for i, signer in enumerate(signers) if signer not in subjects]
+        for i, subject in enumerate(subjects):
+            # Without one of its own, what is shown is the act of somebody who has no part in this.
+            place = signers.index(subject) if subject in signers else (others or [i])[0]
+            self._require_signed(acts[place], known[place], subject)
+        for act in acts[1:]:
+            if act.statement != acts[0].statement:
+                raise RuleBroken("ACT_DIFFERS", acts[0].statement[:200], act.statement[:200])
+        return _read(acts[0], kind)
+
+    @staticmethod
+    def _require_signed(act: Act, entry: Entry | None, subject: str) -> None:
         if entry is None or entry.subject != subject:
             found = "an unknown key" if entry is None else f"a key of {entry.subject}"
             raise RuleBroken("ACT_KEY", f"a key of {subject}", found)
         if not verify_act(entry.public_key, act):
             raise RuleBroken("ACT_SIGNATURE", f"a signature by {subject}", "another signature")
-        try:
-            statement = msgspec.json.decode(act.statement)
-            again = msgspec.json.encode(statement, order="sorted").decode()
-        except (msgspec.MsgspecError, RecursionError) as error:
-            raise RuleBroken("ACT_KIND", f"a {kind} in JSON", str(error)) from error
-        if again != act.statement:  # one spelling only: nobody may read it otherwise than we do
-            raise RuleBroken("ACT_CANONICAL", again[:200], act.statement[:200])
-        if not isinstance(statement, dict) or statement.get("kind") != kind:
-            raise RuleBroken("ACT_KIND", kind, act.statement[:200])
-        return statement
+
+
+def _read(act: Act, kind: str) -> dict[str, object]:
+    try:
+        statement = msgspec.json.decode(act.statement)
+        again = msgspec.json.encode(statement, order="sorted").decode()
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise RuleBroken("ACT_KIND", f"a {kind} in JSON", str(error)) from error
+    if again != act.statement:  # one spelling only: nobody may read it otherwise than we do
+        raise RuleBroken("ACT_CANONICAL", again[:200], act.statement[:200])
+    if not isinstance(statement, dict) or statement.get("kind") != kind:
+        raise RuleBroken("ACT_KIND", kind, act.statement[:200])
+    return statement
 
 
 def key_id_of(public_key: str) -> str:

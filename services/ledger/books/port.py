@@ -58,6 +58,12 @@ def require(rule: str, expected: object, actual: object) -> None:
         raise RuleBroken(rule, expected, actual)
 
 
+def require_holds(rule: str, holds: bool, expected: object, actual: object) -> None:
+    """What is not a matter of two equal things."""
+    if not holds:
+        raise RuleBroken(rule, expected, actual)
+
+
 def require_text(rule: str, texts: Sequence[str]) -> None:
     for text in texts:
         if not text:

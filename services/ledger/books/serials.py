@@ -7,9 +7,45 @@ is in exactly one place" holds by construction and a wrong move has nowhere to h
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from typing import Generic, TypeVar
 
+import msgspec
+
+from kernel.values import MAX_INTEGER
+from services.ledger.books.port import RuleBroken
+
 A = TypeVar("A")
+
+
+class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """Serials first..last of one batch, both included."""
+
+    batch: str
+    first: int
+    last: int
+
+
+def merged(ranges: Iterable[Range]) -> list[Range]:
+    """The same serials in as few ranges as can name them, sorted; overlaps stay visible."""
+    whole: list[Range] = []
+    for one in sorted(ranges, key=lambda block: (block.batch, block.first, block.last)):
+        if whole and (whole[-1].batch, whole[-1].last + 1) == (one.batch, one.first):
+            whole[-1] = Range(one.batch, whole[-1].first, one.last)
+        else:
+            whole.append(one)
+    return whole
+
+
+def count(ranges: Iterable[Range]) -> int:
+    return sum(block.last - block.first + 1 for block in ranges)
+
+
+def require_ranges(ranges: Iterable[Range]) -> None:
+    """One that runs backwards would count as less than nothing."""
+    for block in ranges:
+        if not 1 <= block.first <= block.last <= MAX_INTEGER:
+            raise RuleBroken("SERIALS_RANGE", f"1..{MAX_INTEGER}", f"{block.first}..{block.last}")
 
 
 class BatchMap(Generic[A]):

@@ -1,7 +1,7 @@
 """What happened at the market. Facts, never changed; types only grow.
 
-Fields stand in sorted order, so that a plain encoder writes canonical JSON. `day` is the trading day
-in Asia/Shanghai, `2026-11-20`; prices are fen per tonne, money is fen of CNY.
+Fields stand in sorted order, so that a plain encoder writes canonical JSON. `day` is the trading
+day in Asia/Shanghai, `2026-11-20`; prices are fen per tonne, money is fen of CNY.
 """
 
 from __future__ import annotations

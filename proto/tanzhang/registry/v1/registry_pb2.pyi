@@ -1222,7 +1222,9 @@ class GetIssuancesRequest(_message.Message):
     settled: _builtins.bool
     """Waits, at most five seconds, until none of them is on its way."""
     @_builtins.property
-    def issuances(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def issuances(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """At most 1,000. Empty: those that wait for their checker or are on their way, oldest first."""
+
     def __init__(
         self,
         *,
@@ -1358,7 +1360,7 @@ class GetPledgesRequest(_message.Message):
     settled: _builtins.bool
     @_builtins.property
     def liens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Named liens; none: all of `holder`."""
+        """Named liens, at most 1,000; none: all of `holder`."""
 
     def __init__(
         self,

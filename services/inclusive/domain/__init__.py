@@ -1,0 +1,1 @@
+"""The citizens' book as plain values and plain functions: decide, evolve, due."""

@@ -1,0 +1,1 @@
+"""The schema history of the inclusive service; only ever added to."""

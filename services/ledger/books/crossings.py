@@ -1,0 +1,110 @@
+"""What the books ask of one another, and what answered it (design section 3, "Between books").
+
+An event of the registry or of a market asks for an entry of the accounts book; the entry names it
+as its cause; the event that tells of the outcome names the entry. Allocations and retirements go
+the other way. Everything here is open: it is taken out when it is answered. Nothing is checked
+here; each book checks its own events against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from services.ledger.books.port import RuleBroken, require
+from services.ledger.books.serials import Range
+
+ACCOUNTS: Final = "accounts"
+REGISTRY: Final = "registry"
+MONEY: Final = "CNY"
+
+Place: TypeAlias = tuple[str, str, str, str]  # holder, asset, purpose, ref
+Move: TypeAlias = tuple[Place, Place, int]
+At: TypeAlias = tuple[str, int]  # book and position
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """An entry as the event that asks for it describes it."""
+
+    moves: list[Move]  # one row per pair of accounts, sorted
+    statements: list[str]  # what institutions have signed about it; none where none is needed
+    serials: list[Range] | None = None  # None: whichever lie there
+    trades: list[str] = []
+    lien: tuple[str, str, str | None] | None = None  # lien, pledgee, release
+
+
+class Done(msgspec.Struct, frozen=True):
+    """An entry that carried out what was asked at `asked_at`, and not yet told of there."""
+
+    asked_at: At
+    serials: list[Range]
+
+
+class Retirement(msgspec.Struct, frozen=True):
+    """An entry with a claim: by holder and asset, what was retired and not yet made public."""
+
+    claim: tuple[str, str, str]  # beneficiary, details, purpose
+    lots: dict[tuple[str, str], tuple[int, list[Range]]]
+
+
+class Crossings:
+    """`followed`: the books this ledger folds; of others nothing is kept, nothing asked."""
+
+    def __init__(self, followed: Collection[str] = ()) -> None:
+        self.followed = frozenset(followed)
+        self.asked: dict[At, Asked] = {}
+        self.done: dict[int, Done] = {}  # by the entry's position
+        # In the accounts book's order, in which they have to be answered.
+        self.retirements: dict[int, Retirement] = {}
+        self.allocations: dict[str, dict[int, list[tuple[str, str, int]]]] = {}  # by market
+
+    def carried_out(self, asked_at: At, cause: At | None) -> Done:
+        """The entry that an event names as the one that did what was asked; or RuleBroken."""
+        if cause is None or cause[0] != ACCOUNTS:
+            raise RuleBroken("OUTCOME_ENTRY", "an entry of the accounts book as cause", cause)
+        done = self.done.get(cause[1])
+        if done is None:
+            raise RuleBroken("OUTCOME_ENTRY", f"an entry for {asked_at}, not told of yet", cause)
+        require("OUTCOME_ENTRY", asked_at, done.asked_at)
+        return done
+
+    def check_refused(self, asked_at: At) -> None:
+        """What was carried out was not refused."""
+        if asked_at not in self.asked:
+            raise RuleBroken("OUTCOME_REFUSED", f"no entry for {asked_at}", "one that did it")
+
+    def end(self, asked_at: At, cause: At | None) -> None:
+        """Told of: nothing may be done for it any more."""
+        self.asked.pop(asked_at, None)
+        if cause is not None and cause[0] == ACCOUNTS:
+            self.done.pop(cause[1], None)
+
+
+def sums(moves: Iterable[Move]) -> list[Move]:
+    """Per pair of accounts: many small ranges may take several legs of one delivery."""
+    found: dict[tuple[Place, Place], int] = {}
+    for source, target, amount in moves:
+        found[source, target] = found.get((source, target), 0) + amount
+    return sorted((source, target, amount) for (source, target), amount in found.items())
+
+
+def delivery_and_payment(rows: Iterable[dict[str, Any]], venue: str) -> list[Move]:
+    """Both legs of every trade, within the accounts of one venue. Numbers must be checked."""
+    moves: list[Move] = []
+    for row in rows:
+        seller, buyer, asset = str(row["seller"]), str(row["buyer"]), str(row["asset"])
+        quantity, price = row["quantity_t"], row["price_fen_per_t"]
+        for source, target, what, amount in (
+            (seller, buyer, asset, quantity),
+            (buyer, seller, MONEY, quantity * price),
+        ):
+            places = ((source, what, "trading", venue), (target, what, "trading", venue))
+            moves.append((*places, amount))
+    return sums(moves)
+
+
+def canonical(statement: object) -> str:
+    """The one spelling of a statement."""
+    return msgspec.json.encode(statement, order="sorted").decode()

@@ -1,0 +1,1 @@
+"""The market book as plain values and plain functions: decide, evolve, due, told."""

@@ -1,0 +1,48 @@
+"""What the accounts book means for ours: what its entries bring into trading here can be traded.
+
+Fields of its events are declared here in our own words; we read no more of them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+
+from kernel.record import RawRecord
+from services.market.config import BOOK
+from services.market.domain.commands import ReceiveAllocations
+from services.market.domain.events import Allocation
+
+
+class Account(msgspec.Struct, frozen=True):
+    holder: str
+    purpose: str
+    ref: str
+
+
+class Leg(msgspec.Struct, frozen=True):
+    amount: int
+    asset: str
+    credit: Account
+    debit: Account
+
+
+class EntryPosted(msgspec.Struct, frozen=True):
+    legs: list[Leg]
+
+
+def react_to_accounts(raw: RawRecord) -> ReceiveAllocations | None:
+    """Allocations out of holders' own available accounts; settlements and releases are our own."""
+    if raw.type != "EntryPosted":
+        return None
+    received: Counter[tuple[str, str]] = Counter()
+    for leg in msgspec.json.decode(raw.body, type=EntryPosted).legs:
+        into_ours = leg.credit.purpose == "trading" and leg.credit.ref == BOOK
+        if into_ours and leg.debit.purpose != "trading":
+            received[leg.credit.holder, leg.asset] += leg.amount
+    if not received:
+        return None
+    return ReceiveAllocations(
+        [Allocation(amount, asset, holder) for (holder, asset), amount in sorted(received.items())]
+    )

@@ -1,0 +1,587 @@
+"""Protobuf to command and back, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+from tanzhang.kernel.v1 import items_pb2
+from tanzhang.market.v1 import market_pb2 as pb
+from tanzhang.market.v1 import market_pb2_grpc
+
+from kernel import metrics
+from kernel.clock import Clock
+from kernel.errors import Conflict, Kind, Refused
+from kernel.follower import Follower
+from kernel.ids import check_uuid7
+from kernel.journal.database import Engine
+from kernel.journal.port import Refusal
+from kernel.projection import Projector
+from kernel.record import decode_record
+from kernel.rpc.interceptors import current_caller
+from kernel.rpc.items import disclosed_messages, instant_of, timestamp_of
+from kernel.rpc.problems import refused_item, to_item_result
+from kernel.values import (
+    MAX_INTEGER,
+    Caller,
+    check_day,
+    check_text,
+    format_instant,
+    parse_instant,
+    shanghai_day,
+)
+from kernel.writer import Ask, Result, Writer
+from services.market import queries
+from services.market.domain import commands, events
+from services.market.domain.matching import Order
+from services.market.domain.state import State
+from services.market.stops import TradingStops
+
+SERVICE: Final = "tanzhang.market.v1.MarketService"
+MAX_ITEMS: Final = 8000  # one batch of the writer
+MAX_ASKED: Final = 1000  # positions or releases of one call
+MAX_WORD_CHARS: Final = 80  # no holder, asset or instrument has a longer name
+SETTLED_WAIT_S: Final = 5.0
+ACCOUNTS_POLL_S: Final = 0.02  # a follower wakes nobody
+ACCOUNTS_POLLS: Final = 250  # five seconds
+
+_SIDES: Final = {pb.Side.Value(f"SIDE_{side.name}"): side for side in events.Side}
+_SIDE_NUMBERS: Final = {side: number for number, side in _SIDES.items()}
+_MODES: Final = {
+    pb.MatchingMode.Value(f"MATCHING_MODE_{mode.name}"): mode for mode in events.MatchingMode
+}
+_MODE_NUMBERS: Final = {mode: number for number, mode in _MODES.items()}
+_ENDED: Final = {"cancelled": pb.ORDER_STATE_CANCELLED, "expired": pb.ORDER_STATE_EXPIRED}
+_PUBLIC: Final = frozenset({"BookOpened", "WriterStarted", "InstrumentDefined", "TermsSet"})
+
+
+class MarketRpc(market_pb2_grpc.MarketServiceServicer):
+    def __init__(
+        self,
+        writer: Writer[State],
+        engine: Engine,
+        orders: Projector,
+        clock: Clock,
+        stops: TradingStops,
+        accounts: Follower,
+    ) -> None:
+        self._writer = writer
+        self._engine = engine
+        self._orders = orders
+        self._clock = clock
+        self._stops = stops
+        self._accounts = accounts
+
+    # ---- commands --------------------------------------------------------------------------------
+
+    async def DefineInstruments(self, request: pb.DefineInstrumentsRequest, context: object) -> Any:
+        items = request.instruments
+        results = await self._carry_out("DefineInstruments", items, define_instrument)
+        return pb.DefineInstrumentsResponse(results=results)
+
+    async def SetTerms(self, request: pb.SetTermsRequest, context: object) -> Any:
+        results = await self._carry_out("SetTerms", request.changes, set_terms)
+        return pb.SetTermsResponse(results=results)
+
+    async def PlaceOrders(self, request: pb.PlaceOrdersRequest, context: object) -> Any:
+        self._stops.check()
+        results = await self._carry_out("PlaceOrders", request.orders, place_order)
+        return pb.PlaceOrdersResponse(results=results)
+
+    async def PickOrders(self, request: pb.PickOrdersRequest, context: object) -> Any:
+        self._stops.check()
+        results = await self._carry_out("PickOrders", request.picks, pick_orders)
+        return pb.PickOrdersResponse(results=results)
+
+    async def CancelOrders(self, request: pb.CancelOrdersRequest, context: object) -> Any:
+        """Also while our log is halted: a cancelled order binds nobody to anything."""
+        items = request.cancellations
+        results = await self._carry_out("CancelOrders", items, cancel_order, while_halted=True)
+        return pb.CancelOrdersResponse(results=results)
+
+    async def RequestReleases(self, request: pb.RequestReleasesRequest, context: object) -> Any:
+        results = await self._carry_out("RequestReleases", request.releases, request_release)
+        return pb.RequestReleasesResponse(results=results)
+
+    async def _carry_out(
+        self,
+        method: str,
+        items: Sequence[Any],
+        to_command: Callable[[Any], msgspec.Struct],
+        *,
+        while_halted: bool = False,
+    ) -> list[items_pb2.ItemResult]:
+        """One result per item, in order: a malformed item is refused and the rest goes in."""
+        _check_count(len(items))
+        caller = current_caller()
+        results: list[items_pb2.ItemResult | None] = [None] * len(items)
+        asks: list[Ask] = []
+        places: list[int] = []
+        for i, item in enumerate(items):
+            try:
+                asks.append(_ask(item, caller, to_command))
+                places.append(i)
+            except Refused as refused:
+                results[i] = refused_item(item.id, Refusal.of(refused))
+        submitted = await self._writer.submit(asks, while_halted=while_halted)
+        for i, result in zip(places, submitted, strict=True):
+            results[i] = to_item_result(result)
+        done = [result for result in results if result is not None]
+        accepted = sum(result.HasField("accepted") for result in done)
+        metrics.items_total.labels(method, "accepted").inc(accepted)
+        metrics.items_total.labels(method, "refused").inc(len(done) - accepted)
+        return done
+
+    # ---- what everybody may see ------------------------------------------------------------------
+
+    async def GetInstruments(self, request: pb.GetInstrumentsRequest, context: object) -> Any:
+        at_ms = self._clock.now_ms()
+        rows, position = await self._writer.read(
+            lambda state: queries.instruments(state, request.instrument, at_ms),
+            request.min_position,
+        )
+        found = [_instrument_message(row) for row in rows]
+        return pb.GetInstrumentsResponse(instruments=found, as_of_position=position)
+
+    async def GetBook(self, request: pb.GetBookRequest, context: object) -> Any:
+        count = _bounded(request.levels, queries.DEFAULT_LEVELS, queries.MAX_LEVELS, "levels")
+        day = shanghai_day(self._clock.now_ms())
+        (bids, asks), position = await self._writer.read(
+            lambda state: queries.book(state, request.instrument, count, day),
+            request.min_position,
+        )
+        return pb.GetBookResponse(
+            bids=[_level_message(level) for level in bids],
+            asks=[_level_message(level) for level in asks],
+            as_of_position=position,
+        )
+
+    async def GetQuotes(self, request: pb.GetQuotesRequest, context: object) -> Any:
+        at_ms = self._clock.now_ms()
+        row, position = await self._writer.read(
+            lambda state: queries.quote(state, request.instrument, shanghai_day(at_ms), at_ms),
+            request.min_position,
+        )
+        return pb.GetQuotesResponse(
+            instrument=request.instrument,
+            last_fen_per_t=row.last_fen_per_t,
+            previous_close_fen_per_t=row.previous_close_fen_per_t,
+            day=_bar_message(row.today),
+            lowest_fen_per_t=row.lowest_fen_per_t,
+            highest_fen_per_t=row.highest_fen_per_t,
+            as_of_position=position,
+        )
+
+    async def ListBars(self, request: pb.ListBarsRequest, context: object) -> Any:
+        limit = _page_size(request.page_size)
+        after = check_day(request.page_token, "page_token") if request.page_token else ""
+        rows, position = await self._writer.read(
+            lambda state: queries.bars(state, request.instrument, after, limit),
+            request.min_position,
+        )
+        return pb.ListBarsResponse(
+            bars=[_bar_message(row) for row in rows],
+            next_page_token=rows[-1].day if len(rows) == limit else "",
+            as_of_position=position,
+        )
+
+    async def GetMarketState(self, request: pb.GetMarketStateRequest, context: object) -> Any:
+        reasons = self._stops.reasons()
+        return pb.GetMarketStateResponse(accepts_orders=not reasons, reasons=reasons)
+
+    # ---- what a holder's operators may see -------------------------------------------------------
+
+    async def GetPositions(self, request: pb.GetPositionsRequest, context: object) -> Any:
+        _may_see(current_caller(), request.holder)
+        await self._heard_accounts(request.min_accounts_position)
+        rows, position = await self._writer.read(
+            lambda state: queries.positions(state, request.holder), request.min_position
+        )
+        found = [
+            pb.Position(
+                asset=asset, free=one.free, reserved=one.reserved, on_the_way=one.on_the_way
+            )
+            for asset, one in rows
+        ]
+        return pb.GetPositionsResponse(positions=found, as_of_position=position)
+
+    async def _heard_accounts(self, min_position: int) -> None:
+        """Waits (bounded) until what accounts recorded there has become ours."""
+        for _ in range(ACCOUNTS_POLLS):
+            if not min_position or self._accounts.next_position > min_position:
+                return
+            await asyncio.sleep(ACCOUNTS_POLL_S)
+        raise Conflict(
+            "POSITION_NOT_REACHED",
+            f"accounts: expected position {min_position}, got {self._accounts.next_position - 1}",
+        )
+
+    async def ListOrders(self, request: pb.ListOrdersRequest, context: object) -> Any:
+        _may_see(current_caller(), request.holder)
+        check_text(request.holder, "holder", MAX_WORD_CHARS)
+        after, _ = queries.decode_page_token(request.page_token)
+        limit = _page_size(request.page_size)
+        position = await self._orders.reached(request.min_position)
+        rows = await asyncio.to_thread(
+            queries.list_orders, self._engine, request.holder, after, limit
+        )
+        token = queries.encode_page_token(rows[-1].position) if len(rows) == limit else ""
+        return pb.ListOrdersResponse(
+            orders=[_order_status(row) for row in rows],
+            next_page_token=token,
+            as_of_position=position,
+        )
+
+    async def ListTrades(self, request: pb.ListTradesRequest, context: object) -> Any:
+        _may_see(current_caller(), request.holder)
+        check_text(request.holder, "holder", MAX_WORD_CHARS)
+        after = queries.decode_page_token(request.page_token)
+        limit = _page_size(request.page_size)
+        reached = request.min_position
+        if request.settled:
+            holder = request.holder
+            reached = await self._ended(reached, lambda state: queries.is_settling(state, holder))
+        position = await self._orders.reached(reached)
+        rows = await asyncio.to_thread(
+            queries.list_trades, self._engine, request.holder, after, limit
+        )
+        token = (
+            queries.encode_page_token(rows[-1].position, rows[-1].number)
+            if len(rows) == limit
+            else ""
+        )
+        return pb.ListTradesResponse(
+            trades=[_trade_message(row) for row in rows],
+            next_page_token=token,
+            as_of_position=position,
+        )
+
+    async def GetReleases(self, request: pb.GetReleasesRequest, context: object) -> Any:
+        """In the order they were asked for; whose they are decides who sees them."""
+        _check_asked(len(request.releases))
+        for name in request.releases:
+            check_uuid7(name, "releases")
+        reached, names = request.min_position, list(request.releases)
+        if request.settled:
+            reached = await self._ended(reached, lambda state: queries.are_open(state, names))
+        position = await self._orders.reached(reached)
+        rows = await asyncio.to_thread(queries.find_releases, self._engine, names)
+        caller = current_caller()
+        for row in rows:
+            _may_see(caller, row.holder)
+        return pb.GetReleasesResponse(
+            releases=[_release_status(row) for row in rows], as_of_position=position
+        )
+
+    async def _ended(self, min_position: int, is_open: Callable[[State], bool]) -> int:
+        """Waits (bounded) while something is open; the position to show, whatever it is then."""
+        still_open, position = await self._writer.read(is_open, min_position)
+        try:
+            async with asyncio.timeout(SETTLED_WAIT_S):
+                while still_open:
+                    await self._writer.committed(position + 2)
+                    still_open, position = await self._writer.read(is_open)
+        except TimeoutError:
+            pass  # it is answered as it stands: requested
+        return int(position)
+
+    # ---- outcomes and events ---------------------------------------------------------------------
+
+    async def GetOutcomes(self, request: pb.GetOutcomesRequest, context: object) -> Any:
+        _check_count(len(request.ids))
+        for id in request.ids:
+            check_uuid7(id)
+        found = await self._writer.find_outcomes(current_caller().principal, request.ids)
+        return pb.GetOutcomesResponse(
+            results=[to_item_result(Result(outcome, repeated=True)) for outcome in found]
+        )
+
+    async def DiscloseEvents(self, request: pb.DiscloseEventsRequest, context: object) -> Any:
+        """Record and salt, to a party of the event; whoever else asks is refused."""
+        _check_asked(len(request.positions))
+        caller = current_caller()
+        stored = await asyncio.to_thread(self._writer.journal.read_events, list(request.positions))
+        known = {event.position for event in stored}
+        for position in request.positions:
+            if position not in known:
+                raise Refused(
+                    "UNKNOWN_POSITION", f"no event at {position}", Kind.UNKNOWN, position=position
+                )
+        for event in stored:
+            if not await asyncio.to_thread(self._is_party, caller, event.record):
+                raise Refused(
+                    "NOT_A_PARTY",
+                    f"{caller.actor.sub} is no party of the event at {event.position}",
+                    Kind.FORBIDDEN,
+                    position=event.position,
+                )
+        at = format_instant(self._clock.now_ms())
+        await asyncio.to_thread(
+            queries.log_disclosures, self._engine, at, caller.principal, sorted(known)
+        )
+        metrics.disclosures_total.labels(self._writer.book).inc(len(stored))
+        return pb.DiscloseEventsResponse(events=disclosed_messages(stored))
+
+    def _is_party(self, caller: Caller, record: bytes) -> bool:
+        """The holders in the event or of what it ends, whoever asked for it, and auditors."""
+        raw = decode_record(record)
+        if "auditor" in caller.roles or raw.type in _PUBLIC or raw.actor == caller.actor:
+            return True
+        body = msgspec.json.decode(raw.body)
+        parties = {body.get("holder")}
+        parties |= {one["holder"] for one in body.get("allocations", ())}
+        for trade in body.get("trades", ()):
+            parties |= {trade["buyer"], trade["seller"]}
+        for name in {"order", "release", "settlement"} & body.keys():
+            parties |= queries.parties_of(self._engine, body[name])
+        return bool(parties & caller.holders)
+
+
+def _may_see(caller: Caller, holder: str) -> None:
+    if holder not in caller.holders and "auditor" not in caller.roles:
+        raise Refused(
+            "NOT_YOUR_ACCOUNT",
+            f"{caller.actor.sub} does not operate for {holder[:40]}",
+            Kind.FORBIDDEN,
+            holder=holder[:40],
+        )
+
+
+def _check_count(count: int) -> None:
+    if count > MAX_ITEMS:
+        raise Refused("TOO_MANY_ITEMS", f"expected at most {MAX_ITEMS}, got {count}", Kind.INVALID)
+
+
+def _check_asked(count: int) -> None:
+    if not 1 <= count <= MAX_ASKED:
+        raise Refused("POSITIONS_COUNT", f"expected 1 to {MAX_ASKED}, got {count}", Kind.INVALID)
+
+
+def _page_size(asked: int) -> int:
+    limit = min(asked or queries.DEFAULT_PAGE, queries.MAX_PAGE)
+    if limit < 1:
+        raise Refused("PAGE_SIZE", f"expected 1..{queries.MAX_PAGE}, got {limit}", Kind.INVALID)
+    return limit
+
+
+def _bounded(asked: int, default: int, most: int, what: str) -> int:
+    count = asked or default
+    if not 1 <= count <= most:
+        raise Refused("PAGE_SIZE", f"{what}: expected 1..{most}, got {count}", Kind.INVALID)
+    return count
+
+
+def _ask(item: Any, caller: Caller, to_command: Callable[[Any], msgspec.Struct]) -> Ask:
+    check_uuid7(item.id)
+    timed = "on" in item.DESCRIPTOR.fields_by_name and item.HasField("on")
+    return Ask(
+        id=item.id,
+        caller=caller,
+        command=to_command(item),
+        on_ms=instant_of(item.on, "on") if timed else None,
+    )
+
+
+# ---- protobuf to command -------------------------------------------------------------------------
+
+
+def define_instrument(item: pb.Instrument) -> commands.DefineInstrument:
+    return commands.DefineInstrument(
+        item.asset,
+        item.instrument,
+        item.name,
+        item.reference_price_fen_per_t,
+        _terms(item.terms),
+    )
+
+
+def set_terms(item: pb.TermsChange) -> commands.SetTerms:
+    dated = item.HasField("effective_from")
+    from_ms = instant_of(item.effective_from, "effective_from") if dated else None
+    return commands.SetTerms(item.instrument, from_ms, _terms(item.terms))
+
+
+def _terms(terms: pb.Terms) -> events.Terms:
+    return events.Terms(
+        terms.band_bp,
+        terms.day_turn,
+        terms.lot_t,
+        _enum(_MODES, terms.matching_mode, "matching_mode"),
+        terms.max_quantity_t,
+        [
+            events.Session(one.first_minute, one.last_minute, sorted(set(one.weekdays)))
+            for one in terms.sessions
+        ],
+        terms.tick_fen,
+    )
+
+
+def place_order(item: pb.Order) -> commands.PlaceOrder:
+    return commands.PlaceOrder(
+        item.instrument,
+        item.holder,
+        _enum(_SIDES, item.side, "side"),
+        item.price_fen_per_t,
+        item.quantity_t,
+    )
+
+
+def pick_orders(item: pb.Pick) -> commands.PickOrders:
+    return commands.PickOrders(
+        item.instrument,
+        item.holder,
+        _enum(_SIDES, item.side, "side"),
+        item.quantity_t,
+        item.limit_fen_per_t,
+        list(item.orders),
+    )
+
+
+def cancel_order(item: pb.Cancellation) -> commands.CancelOrder:
+    return commands.CancelOrder(item.order)
+
+
+def request_release(item: pb.Release) -> commands.RequestRelease:
+    return commands.RequestRelease(item.holder, item.asset, item.amount)
+
+
+def _enum(known: dict[Any, Any], number: int, field: str) -> Any:
+    value = known.get(number)
+    if value is None:
+        raise Refused(
+            "UNKNOWN_VALUE",
+            f"{field}: expected one of 1..{max(known)}, got {number}",
+            Kind.INVALID,
+            field=field,
+            actual=number,
+        )
+    return value
+
+
+# ---- and back ------------------------------------------------------------------------------------
+
+
+def _instrument_message(row: queries.InstrumentRow) -> pb.Instrument:
+    defined, terms = row.instrument.defined, row.terms
+    return pb.Instrument(
+        instrument=defined.instrument,
+        asset=defined.asset,
+        name=defined.name,
+        reference_price_fen_per_t=defined.reference_price_fen_per_t,
+        terms=pb.Terms(
+            matching_mode=_MODE_NUMBERS[terms.matching_mode],
+            tick_fen=terms.tick_fen,
+            lot_t=terms.lot_t,
+            band_bp=terms.band_bp,
+            max_quantity_t=terms.max_quantity_t,
+            sessions=[
+                pb.Session(
+                    weekdays=one.weekdays,
+                    first_minute=one.first_minute,
+                    last_minute=one.last_minute,
+                )
+                for one in terms.sessions
+            ],
+            day_turn=terms.day_turn,
+        ),
+    )
+
+
+def _level_message(level: queries.LevelRow) -> pb.Level:
+    return pb.Level(
+        price_fen_per_t=level.price_fen_per_t,
+        open_t=sum(order.open_t for order in level.orders),
+        orders=[_book_order(order) for order in level.orders],
+    )
+
+
+def _book_order(order: Order) -> pb.BookOrder:
+    placed_at = timestamp_of(order.placed_at_ms)
+    return pb.BookOrder(order=order.order, open_t=order.open_t, placed_at=placed_at)
+
+
+def _bar_message(row: queries.BarRow) -> pb.Bar:
+    bar = row.bar
+    if bar is None:
+        return pb.Bar(day=row.day, close_fen_per_t=row.close_fen_per_t)
+    return pb.Bar(
+        day=row.day,
+        open_fen_per_t=bar.open_fen_per_t,
+        high_fen_per_t=bar.high_fen_per_t,
+        low_fen_per_t=bar.low_fen_per_t,
+        close_fen_per_t=row.close_fen_per_t,
+        volume_t=bar.volume_t,
+        turnover_fen=min(bar.turnover_fen, MAX_INTEGER),
+        trades=bar.trades,
+    )
+
+
+def _order_status(row: queries.Row) -> pb.OrderStatus:
+    return pb.OrderStatus(
+        order=pb.Order(
+            id=row.order,
+            instrument=row.instrument,
+            holder=row.holder,
+            side=_SIDE_NUMBERS[events.Side(row.side)],
+            price_fen_per_t=row.price_fen_per_t,
+            quantity_t=row.quantity_t,
+        ),
+        state=_order_state(row),
+        open_t=row.open_t,
+        placed_at=timestamp_of(parse_instant(row.at)),
+        position=row.position,
+    )
+
+
+def _order_state(row: queries.Row) -> pb.OrderState.ValueType:
+    if row.ended:
+        return _ENDED[row.ended]
+    if row.open_t == row.quantity_t:
+        return pb.ORDER_STATE_NEW
+    return pb.ORDER_STATE_PARTLY_FILLED if row.open_t else pb.ORDER_STATE_FILLED
+
+
+def _trade_message(row: queries.Row) -> pb.Trade:
+    return pb.Trade(
+        trade=row.trade,
+        settlement=row.settlement,
+        instrument=row.instrument,
+        asset=row.asset,
+        buyer=row.buyer,
+        seller=row.seller,
+        price_fen_per_t=row.price_fen_per_t,
+        quantity_t=row.quantity_t,
+        at=timestamp_of(parse_instant(row.at)),
+        state=_process_state(row),
+        refusal=_refusal(row),
+        position=row.position,
+        entry_position=row.entry_position or 0,
+    )
+
+
+def _release_status(row: queries.Row) -> pb.ReleaseStatus:
+    return pb.ReleaseStatus(
+        release=pb.Release(id=row.release, holder=row.holder, asset=row.asset, amount=row.amount),
+        state=_process_state(row),
+        refusal=_refusal(row),
+        position=row.position,
+        entry_position=row.entry_position or 0,
+    )
+
+
+def _process_state(row: queries.Row) -> pb.ProcessState.ValueType:
+    if row.entry_position is not None:
+        return pb.PROCESS_STATE_COMPLETED
+    return pb.PROCESS_STATE_REFUSED if row.reason else pb.PROCESS_STATE_REQUESTED
+
+
+def _refusal(row: queries.Row) -> items_pb2.Refusal | None:
+    if not row.reason:
+        return None
+    return items_pb2.Refusal(reason=row.reason, message=row.message, details=row.details)
+
+
+def register(servicer: MarketRpc) -> Callable[[Any], None]:
+    return lambda server: market_pb2_grpc.add_MarketServiceServicer_to_server(servicer, server)

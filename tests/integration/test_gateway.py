@@ -1,0 +1,433 @@
+"""The gateway over real services: what a desk or a phone asks, and what the books then say.
+
+The application runs in this process, over ASGI; accounts and ledger are processes of a world. What
+is written through it is noted like every command of a world, so its journals are held to it too.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from cli.stack.ports import free_port
+from cli.stack.provision import identities_file, policy_file
+from gateway.app import make_app
+from gateway.clients import Services, answer_model
+from gateway.config import PEERS
+from gateway.sse import Streams
+from kernel.auth import TokenVerifier
+from kernel.identities import load_identities
+from kernel.ids import derived_holder_id
+from kernel.tlog.checkpoint import open_checkpoint
+from kernel.tlog.policy import parse_policy
+from kernel.tlog.receipt import verify_receipt
+from kernel.tlog.tiles import decode_bundle, root_at, tile_path
+from kernel.values import Caller
+from tests.support.books import person
+from tests.support.lanzhou import (
+    BANK,
+    BUYER,
+    CASHIER,
+    CITY_GROUP,
+    CNY,
+    FARMER,
+    PROGRAMME,
+    QINWANGCHUAN,
+    REGISTRAR,
+    STRANGER,
+    TICKET,
+    VENUE,
+    advice,
+)
+from tests.support.world import AUDITOR, FUNDS_FEN, Command, World
+
+COMMUTER = person("a Shenzhen commuter", holders=[STRANGER])
+RETIREMENT = {
+    "holder": CITY_GROUP,
+    "asset": TICKET,
+    "beneficiary": "兰州新区城投",
+    "purpose": "2026 annual meeting",
+    "details": "carbon-neutral event",
+}
+
+
+class Desk:
+    """Somebody at a screen: asks the gateway as a person of the world."""
+
+    def __init__(self, world: World, client: httpx.AsyncClient) -> None:
+        self.world = world
+        self.client = client
+
+    async def write(
+        self, path: str, body: dict[str, Any], caller: Caller, key: str | None = None
+    ) -> httpx.Response:
+        """A write to accounts, noted before it is sent and after it is answered."""
+        key = key or self.world.new_id()
+        command = Command("accounts", caller.actor.sub, key)
+        self.world._note_sent([command])
+        answer = await self.client.post(
+            path, json=body, headers={**self.bearer(caller), "Idempotency-Key": key}
+        )
+        if answer.status_code in (200, 201):
+            self.world.sent[command] = answer.json()["position"]
+        return answer
+
+    async def read(
+        self, path: str, caller: Caller | None = None, **query: str | int
+    ) -> httpx.Response:
+        headers = {} if caller is None else self.bearer(caller)
+        return await self.client.get(path, params=query, headers=headers)
+
+    def bearer(self, caller: Caller) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.world.token(caller)}"}
+
+
+@pytest.fixture(scope="module")
+def batch(world: World) -> int:
+    """A hundred tonnes of the forest farm, sold to the city group by hand."""
+    return world.issue("LZXQ-2021", {QINWANGCHUAN: 100, CITY_GROUP: 100})
+
+
+@pytest.fixture
+async def desk(world: World) -> AsyncIterator[Desk]:
+    services = Services(peers_of(world))
+    verifier = TokenVerifier(
+        load_identities(identities_file(world.directory), operator_vkey(world)), world.clock
+    )
+    app = make_app(services, verifier, Streams(), world.clock)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+        yield Desk(world, client)
+    await services.close()
+
+
+def peers_of(world: World) -> dict[str, str]:
+    """Services this world runs, and addresses where nobody is for those it leaves out."""
+    here = world.supervisor.services
+    return {
+        name: world.supervisor.target(name) if name in here else f"127.0.0.1:{free_port()}"
+        for name in PEERS
+    }
+
+
+def operator_vkey(world: World) -> str:
+    return world.service("accounts").environment["TANZHANG_OPERATOR_VKEY"]
+
+
+def problem(answer: httpx.Response, status: int, reason: str) -> dict[str, Any]:
+    body: dict[str, Any] = answer.json()
+    assert (answer.status_code, body["reason"]) == (status, reason), body
+    return body
+
+
+def shown(answer: httpx.Response, method: str) -> dict[str, Any]:
+    """An answer that is as the document says."""
+    body: dict[str, Any] = answer.json()
+    assert answer.status_code == 200, body
+    answer_model(method).model_validate(body, strict=True, extra="forbid")
+    return body
+
+
+def amount_of(balances: dict[str, Any], asset: str, purpose: str) -> int:
+    return sum(
+        one["amount"]
+        for one in balances["balances"]
+        if (one["asset"], one["account"]["purpose"]) == (asset, purpose)
+    )
+
+
+# ---- writing -------------------------------------------------------------------------------------
+
+
+async def test_a_retirement_is_recorded_shown_at_its_position_and_proven(
+    desk: Desk, batch: int
+) -> None:
+    answer = await desk.write("/v1/retirements", {**RETIREMENT, "amount": 3}, BUYER)
+    recorded = answer.json()
+    assert answer.status_code == 201, recorded
+    assert (recorded["book"], recorded["events"], recorded["repeated"]) == ("accounts", 1, False)
+    path = f"/v1/holders/{CITY_GROUP}/balances"
+    found = await desk.read(path, BUYER, min_position=recorded["position"])
+    balances = shown(found, "accounts.GetBalances")
+    assert balances["as_of_position"] >= recorded["position"]
+    (retired,) = [one for one in balances["balances"] if one["account"]["purpose"] == "retired"]
+    assert retired["amount"] == 3
+    assert retired["serials"] == [{"batch": "LZXQ-2021", "first": 101, "last": 103}]
+    proofs = await desk.read("/v1/logs/accounts/proofs", positions=recorded["position"])
+    (proof,) = shown(proofs, "ledger.GetProofs")["proofs"]
+    assert base64.b64decode(proof["tlog_proof"]).startswith(b"c2sp.org/tlog-proof@v1\n")
+
+
+async def test_the_same_key_is_carried_out_once(desk: Desk, batch: int) -> None:
+    key, body = desk.world.new_id(), {**RETIREMENT, "amount": 1}
+    first = await desk.write("/v1/retirements", body, BUYER, key)
+    again = await desk.write("/v1/retirements", body, BUYER, key)
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert again.json() == {**first.json(), "repeated": True}
+    other = await desk.write("/v1/retirements", {**body, "amount": 2}, BUYER, key)
+    problem(other, 422, "ID_REUSED")
+
+
+async def test_a_refusal_says_needed_and_available_and_says_it_again(
+    desk: Desk, batch: int
+) -> None:
+    key, body = desk.world.new_id(), {**RETIREMENT, "amount": 100_000}
+    first = await desk.write("/v1/retirements", body, BUYER, key)
+    details = problem(first, 422, "INSUFFICIENT_BALANCE")["details"]
+    assert details["needed"] == 100_000
+    assert details["available"] < 100
+    again = await desk.write("/v1/retirements", body, BUYER, key)
+    assert again.json() == first.json()
+
+
+async def test_cannot_retire_what_belongs_to_somebody_else(desk: Desk, batch: int) -> None:
+    body = {**RETIREMENT, "holder": QINWANGCHUAN, "amount": 1}
+    problem(await desk.write("/v1/retirements", body, BUYER), 403, "NOT_YOUR_ACCOUNT")
+
+
+async def test_an_item_that_names_something_unknown_is_no_missing_address(desk: Desk) -> None:
+    body = {**RETIREMENT, "asset": "TICKET-NOWHERE-1", "amount": 1}
+    problem(await desk.write("/v1/retirements", body, BUYER), 422, "UNKNOWN_ASSET")
+
+
+async def test_units_and_money_are_allocated_transferred_and_paid_in(
+    desk: Desk, batch: int
+) -> None:
+    line = {
+        "bank": BANK,
+        "holder": CITY_GROUP,
+        "amount_fen": 41_940,
+        "act": act_of(advice(CITY_GROUP, 41_940, "line of the gateway")),
+    }
+    paid_in = await desk.write("/v1/deposits", line, CASHIER)
+    assert paid_in.status_code == 201, paid_in.text
+    allocation = {"holder": CITY_GROUP, "asset": CNY, "amount": 4_194, "venue": VENUE}
+    allocated = await desk.write("/v1/allocations", allocation, BUYER)
+    assert allocated.status_code == 201, allocated.text
+    named = [{"batch": "LZXQ-2021", "first": 7, "last": 8}]
+    sale = {"holder": QINWANGCHUAN, "to": CITY_GROUP, "asset": TICKET, "amount": 2}
+    sold = await desk.write("/v1/transfers", {**sale, "serials": named}, FARMER)
+    assert sold.status_code == 201, sold.text
+    balances = shown(
+        await desk.read(
+            f"/v1/holders/{CITY_GROUP}/balances", BUYER, min_position=sold.json()["position"]
+        ),
+        "accounts.GetBalances",
+    )
+    assert amount_of(balances, CNY, "trading") == 4_194
+    assert amount_of(balances, CNY, "available") == FUNDS_FEN + 41_940 - 4_194
+    history = await desk.read(
+        f"/v1/serials/{TICKET}/LZXQ-2021/7/movements", BUYER, min_position=sold.json()["position"]
+    )
+    moves = shown(history, "accounts.GetSerialHistory")["movements"]
+    assert [one["credit"]["holder"] for one in moves] == [QINWANGCHUAN, CITY_GROUP]
+
+
+async def test_a_bank_advice_that_somebody_else_signed_is_refused(desk: Desk) -> None:
+    forged = advice(CITY_GROUP, 5, "line forged", key=Ed25519PrivateKey.generate())
+    line = {
+        "bank": BANK,
+        "holder": CITY_GROUP,
+        "amount_fen": 5,
+        "act": act_of(forged),
+    }
+    problem(await desk.write("/v1/deposits", line, CASHIER), 422, "ACT_KEY_UNKNOWN")
+
+
+async def test_a_hold_is_placed_posted_in_part_and_let_go(desk: Desk, batch: int) -> None:
+    reserve = {"holder": CITY_GROUP, "asset": CNY, "amount": 500, "to": QINWANGCHUAN}
+    key = desk.world.new_id()
+    placed = await desk.write(
+        "/v1/holds", {**reserve, "expires_at": "2030-01-01T00:00:00Z"}, BUYER, key
+    )
+    assert placed.status_code == 201, placed.text
+    taken = await desk.write("/v1/hold-posts", {"hold": key, "amount": 200}, FARMER)
+    assert taken.status_code == 201, taken.text
+    other = desk.world.new_id()
+    assert (await desk.write("/v1/holds", reserve, BUYER, other)).status_code == 201
+    let_go = await desk.write("/v1/hold-releases", {"hold": other}, FARMER)
+    assert let_go.status_code == 201, let_go.text
+    problem(await desk.write("/v1/hold-releases", {"hold": other}, FARMER), 422, "UNKNOWN_HOLD")
+
+
+async def test_a_registrar_registers_and_a_buyer_may_not(desk: Desk) -> None:
+    holder = {
+        "holder": derived_holder_id("lanzhou", "皋兰 forest farm"),
+        "kind": "foreign",
+        "name": "皋兰林场",
+    }
+    asset = {
+        "asset": "TICKET-LZXQ-9",
+        "unit": "t",
+        "programme": PROGRAMME,
+        "serialised": True,
+        "name": "丝路碳票 9",
+    }
+    assert (await desk.write("/v1/holders", holder, REGISTRAR)).status_code == 201
+    assert (await desk.write("/v1/assets", asset, REGISTRAR)).status_code == 201
+    problem(await desk.write("/v1/assets", asset, BUYER), 403, "ROLE_MISSING")
+    problem(await desk.write("/v1/assets", asset, REGISTRAR), 422, "ASSET_EXISTS")
+
+
+async def test_a_lost_answer_can_be_asked_for_by_its_key(desk: Desk, batch: int) -> None:
+    key = desk.world.new_id()
+    recorded = (await desk.write("/v1/retirements", {**RETIREMENT, "amount": 1}, BUYER, key)).json()
+    never = desk.world.new_id()
+    answer = await desk.client.post(
+        "/v1/accounts-outcomes", json={"ids": [key, never]}, headers=desk.bearer(BUYER)
+    )
+    (result,) = shown(answer, "accounts.GetOutcomes")["results"]
+    assert result["accepted"]["first_position"] == recorded["position"]
+    assert (result["id"], result["refused"]) == (key, None)
+
+
+# ---- reading -------------------------------------------------------------------------------------
+
+
+async def test_cannot_see_what_somebody_else_has(desk: Desk) -> None:
+    for what in ("balances", "movements", "events"):
+        answer = await desk.read(f"/v1/holders/{CITY_GROUP}/{what}", COMMUTER)
+        problem(answer, 403, "NOT_YOUR_ACCOUNT")
+
+
+async def test_movements_come_in_pages_that_join_without_gap_or_overlap(
+    desk: Desk, batch: int
+) -> None:
+    for _ in range(5):
+        desk.world.pay(1)
+    last = desk.world.pay(1)
+    path = f"/v1/holders/{CITY_GROUP}/movements"
+    whole = shown(
+        await desk.read(path, BUYER, min_position=last, page_size=1000), "accounts.ListMovements"
+    )
+    pages: list[Any] = []
+    token = ""
+    while True:
+        answer = await desk.read(path, BUYER, page_size=4, page_token=token)
+        page = shown(answer, "accounts.ListMovements")
+        pages += page["movements"]
+        token = page["next_page_token"]
+        if not token:
+            break
+    assert pages == whole["movements"]
+    assert len(pages) > 4
+
+
+async def test_a_position_that_is_far_away_is_waited_for_and_then_said_to_be_away(
+    desk: Desk,
+) -> None:
+    answer = await desk.read(f"/v1/holders/{CITY_GROUP}/balances", BUYER, min_position=10**9)
+    problem(answer, 409, "POSITION_NOT_REACHED")
+    assert int(answer.headers["retry-after"]) >= 1
+
+
+async def test_totals_are_for_auditors_and_add_up(desk: Desk, batch: int) -> None:
+    problem(await desk.read("/v1/totals", BUYER), 403, "ROLE_MISSING")
+    totals = shown(await desk.read("/v1/totals", AUDITOR), "accounts.GetTotals")["totals"]
+    assert {one["sum"] for one in totals} == {0}
+    assert {one["asset"] for one in totals} >= {TICKET, CNY}
+
+
+async def test_a_service_that_is_away_leaves_the_others_served(desk: Desk) -> None:
+    problem(await desk.read("/v1/market-state"), 503, "UNAVAILABLE")
+    ready = await desk.read("/readyz")
+    assert ready.status_code == 200
+    assert ready.json()["services"]["accounts"] == "serving"
+    assert ready.json()["services"]["market"] == "away"
+
+
+async def test_everyone_sees_how_far_the_logs_are_and_whose_keys_count(desk: Desk) -> None:
+    status = shown(await desk.read("/v1/logs/status"), "ledger.GetStatus")
+    assert {one["book"] for one in status["books"]} >= {"accounts", "ledger"}
+    assert all(one["halt"] is None for one in status["books"])
+    keys = shown(await desk.read("/v1/keys"), "ledger.ListKeys")["keys"]
+    assert f"authority:{PROGRAMME}" in {one["subject"] for one in keys}
+
+
+# ---- the logs ------------------------------------------------------------------------------------
+
+
+async def test_a_stranger_rebuilds_the_root_from_tiles_and_entries(desk: Desk, batch: int) -> None:
+    answer = await desk.read("/log/accounts/checkpoint")
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert answer.headers["cache-control"] == "no-cache"
+    assert answer.headers["access-control-allow-origin"] == "*"
+    (log,) = [
+        one
+        for one in parse_policy(policy_file(desk.world.directory).read_bytes()).logs
+        if one.key.name.endswith("/accounts")
+    ]
+    checkpoint = open_checkpoint(answer.content, log.key).checkpoint
+    size = checkpoint.size
+    hashes = await desk.read(f"/log/accounts/{tile_path(0, 0, size)}")
+    assert hashes.headers["content-type"] == "application/octet-stream"
+    assert "immutable" in hashes.headers["cache-control"]
+    assert "content-encoding" not in hashes.headers
+    assert root_at(size, lambda level, n, width: hashes.content) == checkpoint.root
+    entries = await desk.read(f"/log/accounts/tile/entries/000.p/{size}")
+    assert len(decode_bundle(entries.content, size)) == size
+
+
+async def test_bundles_are_packed_for_who_takes_it_and_tags_tell_them_apart(
+    desk: Desk, batch: int
+) -> None:
+    path = "/log/accounts/tile/entries/000.p/20"
+    answers = {
+        how: await desk.client.get(path, headers={"Accept-Encoding": how})
+        for how in ("gzip", "identity", "gzip;q=0")
+    }
+    packed, plain = answers["gzip"], answers["identity"]
+    assert packed.headers["content-encoding"] == "gzip"
+    assert packed.headers["vary"] == plain.headers["vary"] == "Accept-Encoding"
+    assert int(packed.headers["content-length"]) < int(plain.headers["content-length"])
+    assert packed.content == plain.content == answers["gzip;q=0"].content
+    assert "content-encoding" not in answers["gzip;q=0"].headers
+    assert packed.headers["etag"] != plain.headers["etag"]
+    assert len(gzip.compress(plain.content)) < len(plain.content)
+
+
+async def test_who_has_a_tile_is_told_so_and_head_has_no_body(desk: Desk, batch: int) -> None:
+    path = "/log/accounts/tile/0/000.p/20"
+    whole = await desk.read(path)
+    known = await desk.client.get(path, headers={"If-None-Match": whole.headers["etag"]})
+    assert (known.status_code, known.content) == (304, b"")
+    assert known.headers["etag"] == whole.headers["etag"]
+    other = await desk.client.get(path, headers={"If-None-Match": '"another"'})
+    assert other.content == whole.content
+    head = await desk.client.head(path)
+    assert head.headers["content-length"] == str(20 * 32)
+    assert head.headers["etag"] == whole.headers["etag"]
+
+
+async def test_what_no_checkpoint_covers_is_not_there(desk: Desk) -> None:
+    problem(await desk.read("/log/accounts/tile/0/999"), 404, "TILE_NOT_COVERED")
+    problem(await desk.read("/log/nothing/checkpoint"), 404, "UNKNOWN_BOOK")
+    problem(await desk.read("/log/accounts/tile/0/1"), 400, "TILE_PATH_MALFORMED")
+
+
+async def test_a_party_gets_a_receipt_that_verifies_offline_and_a_stranger_gets_none(
+    desk: Desk, batch: int, tmp_path: Path
+) -> None:
+    position = desk.world.pay(7)
+    answer = await desk.read(f"/v1/logs/accounts/receipts/{position}", BUYER)
+    assert answer.status_code == 200, answer.text
+    assert f"accounts-{position}.receipt" in answer.headers["content-disposition"]
+    policy = parse_policy(policy_file(desk.world.directory).read_bytes())
+    verified = verify_receipt(answer.content, policy)
+    assert (verified.book, verified.position) == ("accounts", position)
+    assert CITY_GROUP in verified.record.decode()
+    refused = await desk.read(f"/v1/logs/accounts/receipts/{position}", COMMUTER)
+    problem(refused, 403, "NOT_A_PARTY")
+    nowhere = await desk.read(f"/v1/logs/nothing/receipts/{position}", BUYER)
+    problem(nowhere, 404, "UNKNOWN_BOOK")
+
+
+def act_of(act: Any) -> dict[str, str]:
+    return {"key_id": act.key_id, "signature": act.signature, "statement": act.statement}
