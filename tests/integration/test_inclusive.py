@@ -382,6 +382,27 @@ def test_a_batch_sent_again_is_answered_the_same_and_happens_once(city: City) ->
     assert city.head("inclusive") == head
 
 
+def test_a_batch_whose_trips_were_lost_in_a_crash_brings_them_when_it_is_sent_again(
+    city: City,
+) -> None:
+    city.enrolled(rider("cao"), "card-cao")
+    request = city.batch([city.ride("card-cao", f"CAO-{n}", 600 - 40 * n) for n in range(3)])
+    city.start_armed("inclusive", "answer.lost")
+    city.supervisor.await_serving("inclusive")
+    with pytest.raises(Conflict):
+        city.call(city.inclusive.ReportTrips, request, METRO_CLERK)
+    city.await_death("inclusive")
+    city.bring_back("inclusive")
+    recorded = city.records("inclusive")
+    assert recorded[-1].type == "WriterStarted"
+    assert recorded[-2].type == "TripBatchReceived"
+    answer = city.send_batch(request)
+    assert answer.result.accepted.repeated
+    assert [one.credit.points for one in answer.trips] == [468] * 3
+    assert city.citizen(rider("cao")).trips == 3
+    assert list(city.send_batch(request).trips) == list(answer.trips)
+
+
 def test_another_batch_with_the_same_order_earns_nothing(city: City) -> None:
     city.enrolled(rider("luo"), "card-luo")
     trip = city.ride("card-luo", "LUO-1", 60)

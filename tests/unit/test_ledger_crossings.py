@@ -485,13 +485,6 @@ MARKET_PLANTS = [
     Plant("QUANTITY", "first farm lists", put("body.quantity_t", 0), "1 or more", "0"),
     Plant("PRICE", "first farm lists", put("body.price_fen_per_t", 0), "1 or more", "0"),
     Plant(
-        "VALUE",
-        "group bids for a day",
-        put("body.price_fen_per_t", MAX_INTEGER),
-        f"at most {MAX_INTEGER}",
-        str(10 * MAX_INTEGER),
-    ),
-    Plant(
         "FREE", "first farm lists", put("body.quantity_t", 3001), f"at most 3000 {TICKET}", "3001"
     ),
     Plant("FREE", "group crosses", put("body.quantity_t", 9_999), "CNY", str(9_999 * 4195)),
@@ -1060,6 +1053,13 @@ def test_an_issuance_without_a_cause_stands_on_the_authoritys_own_approval() -> 
     assert books.accounts.balances[PROGRAMME, TICKET, "issued", ""] == -10_900
 
 
+def test_an_offer_at_any_price_is_no_reason_to_halt() -> None:
+    """The market takes it, and nobody ever will: it needs units, and has them."""
+    books = folded_before("second farm lists")
+    dear = planted(WHOLE.event("second farm lists"), put("body.price_fen_per_t", MAX_INTEGER))
+    books.fold("market", [dear])
+
+
 # ---- what two persons have accepted --------------------------------------------------------------
 
 
@@ -1083,6 +1083,31 @@ def test_whatever_was_accepted_can_be_applied_and_the_books_go_on(plant: Plant) 
             except RuleBroken:
                 continue
         checker.apply(raw, body)
+
+
+def test_what_was_passed_over_once_stops_nothing_for_ever() -> None:
+    """Two persons accept that the registry told of a later retirement first."""
+    books = folded_before("retired: told")
+    registry = books.of("registry")
+    first, second = "both farms retired: told", "both farms retired: told, then"
+    raw, body = registry.types.decode_canonical(WHOLE.event(first).record)
+    with pytest.raises(RuleBroken, match="RETIREMENT_ORDER"):
+        registry.check(raw, body)
+    registry.apply(raw, body)
+    books.fold("registry", [WHOLE.event(second)])
+    assert not books.accounts.crossings.retirements
+    with pytest.raises(RuleBroken, match="RETIREMENT_ORDER"):
+        books.check("registry", WHOLE.event("retired: told"))
+
+
+def test_what_was_brought_and_passed_over_stops_no_later_allocation() -> None:
+    books = folded_before("money brought: told")
+    market = books.of("market")
+    raw, body = market.types.decode_canonical(WHOLE.event("more money brought: told").record)
+    with pytest.raises(RuleBroken, match="ALLOCATION_ORDER"):
+        market.check(raw, body)
+    market.apply(raw, body)
+    assert not books.accounts.crossings.allocations["market"]
 
 
 # ---- in logs, each at its own pace ---------------------------------------------------------------

@@ -145,6 +145,14 @@ def test_the_largest_listed_order_is_smaller_than_a_block() -> None:
     assert place(book, QINWANGCHUAN, SELL, 99_999)
 
 
+def test_cannot_ask_for_more_money_than_can_be_booked() -> None:
+    book = the_market(terms(band_bp=0, max_quantity_t=0))
+    book.given(allocated(QINWANGCHUAN, TICKET, 2**50))
+    refused = book.refusal(order(QINWANGCHUAN, SELL, 2**50, 8), operator(QINWANGCHUAN))
+    assert refused.reason == "AMOUNT_OUT_OF_RANGE"
+    assert place(book, QINWANGCHUAN, SELL, 2**50, 7)
+
+
 def test_a_refused_price_names_the_band_and_the_close_it_is_measured_by() -> None:
     refused = the_market().refusal(order(TRADER, BUY, 1, 4700), operator(TRADER))
     said = dict(refused.details)

@@ -144,3 +144,4 @@ def test_the_book_shows_the_best_levels_first_and_nothing_of_yesterday() -> None
     assert [level.price_fen_per_t for level in bids] == [4110, 4105]
     assert [level.price_fen_per_t for level in asks] == [4200, 4205]
     assert [order.open_t for order in asks[0].orders] == [10, 7]
+    assert asks[0].open_t == 17
