@@ -36,6 +36,7 @@ async def check_all(scene: Scene) -> None:
     scene.say("in each: positions without a gap, every leaf made again, one root both ways")
     await _check_halts(scene)
     await _check_sums(scene)
+    await _check_group(scene)
     await _follow_a_serial(scene)
 
 
@@ -98,6 +99,9 @@ async def _check_sums(scene: Scene) -> None:
         f"{len(scene.figures.totals)} assets: every sum over all accounts is zero,"
         " none is below zero that may not be"
     )
+
+
+async def _check_group(scene: Scene) -> None:
     found = {
         purpose: await scene.amount("group", scene.ticket, purpose)
         for purpose in ("available", "pledged", "retired")

@@ -10,7 +10,7 @@ from kernel.errors import Kind, Refused
 from kernel.values import MAX_INTEGER
 from services.accounts.domain.events import Purpose, SerialRange
 from services.accounts.domain.state import MAY_BE_NEGATIVE, AccountKey, State
-from services.accounts.tables import disclosures, movements, serial_moves
+from services.accounts.tables import movements, serial_moves
 
 DEFAULT_PAGE: Final = 100
 MAX_PAGE: Final = 1000
@@ -133,14 +133,6 @@ def ranges_of(
             block = SerialRange(row.batch, row.first, row.last)
             found.setdefault((row.position, row.leg), []).append(block)
     return found
-
-
-def log_disclosures(engine: sa.Engine, at: str, principal: str, positions: list[int]) -> None:
-    with engine.begin() as connection:
-        connection.execute(
-            sa.insert(disclosures),
-            [{"at": at, "principal": principal, "position": p} for p in positions],
-        )
 
 
 def encode_page_token(position: int, leg: int) -> str:

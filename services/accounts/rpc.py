@@ -9,29 +9,23 @@ from typing import Any, Final
 import msgspec
 from tanzhang.accounts.v1 import accounts_pb2 as pb
 from tanzhang.accounts.v1 import accounts_pb2_grpc
-from tanzhang.kernel.v1 import items_pb2
 
-from kernel import metrics
 from kernel.clock import Clock
 from kernel.errors import Kind, Refused
-from kernel.ids import check_uuid7
 from kernel.journal.database import Engine
-from kernel.journal.port import Refusal
 from kernel.projection import Projector
 from kernel.record import decode_record
+from kernel.rpc.batch import carry_out, disclose, find_outcomes
 from kernel.rpc.interceptors import current_caller
-from kernel.rpc.items import act_of, cause_of, disclosed_messages, instant_of, timestamp_of
-from kernel.rpc.problems import refused_item, to_item_result
-from kernel.values import Caller, check_text, format_instant, parse_instant
-from kernel.writer import Ask, Result, Writer
+from kernel.rpc.items import instant_of, timestamp_of
+from kernel.values import Caller, check_text, parse_instant
+from kernel.writer import Writer
 from services.accounts import queries
 from services.accounts.domain import commands, events
 from services.accounts.domain.rules import TERMINAL
 from services.accounts.domain.state import State
 
 SERVICE: Final = "tanzhang.accounts.v1.AccountsService"
-MAX_ITEMS: Final = 8000  # one batch of the writer
-MAX_DISCLOSED: Final = 1000
 MAX_WORD_CHARS: Final = 80  # no holder, asset or batch has a longer name
 
 _PURPOSES: Final = {
@@ -54,54 +48,28 @@ class AccountsRpc(accounts_pb2_grpc.AccountsServiceServicer):
         self._clock = clock
 
     async def RegisterHolders(self, request: pb.RegisterHoldersRequest, context: object) -> Any:
-        results = await self._carry_out("RegisterHolders", request.holders, register_holder)
+        results = await carry_out(self._writer, "RegisterHolders", request.holders, register_holder)
         return pb.RegisterHoldersResponse(results=results)
 
     async def DefineAssets(self, request: pb.DefineAssetsRequest, context: object) -> Any:
-        results = await self._carry_out("DefineAssets", request.assets, define_asset)
+        results = await carry_out(self._writer, "DefineAssets", request.assets, define_asset)
         return pb.DefineAssetsResponse(results=results)
 
     async def PostEntries(self, request: pb.PostEntriesRequest, context: object) -> Any:
-        results = await self._carry_out("PostEntries", request.entries, post_entry)
+        results = await carry_out(self._writer, "PostEntries", request.entries, post_entry)
         return pb.PostEntriesResponse(results=results)
 
     async def PlaceHolds(self, request: pb.PlaceHoldsRequest, context: object) -> Any:
-        results = await self._carry_out("PlaceHolds", request.holds, place_hold)
+        results = await carry_out(self._writer, "PlaceHolds", request.holds, place_hold)
         return pb.PlaceHoldsResponse(results=results)
 
     async def PostHolds(self, request: pb.PostHoldsRequest, context: object) -> Any:
-        results = await self._carry_out("PostHolds", request.posts, post_hold)
+        results = await carry_out(self._writer, "PostHolds", request.posts, post_hold)
         return pb.PostHoldsResponse(results=results)
 
     async def ReleaseHolds(self, request: pb.ReleaseHoldsRequest, context: object) -> Any:
-        results = await self._carry_out("ReleaseHolds", request.releases, release_hold)
+        results = await carry_out(self._writer, "ReleaseHolds", request.releases, release_hold)
         return pb.ReleaseHoldsResponse(results=results)
-
-    async def _carry_out(
-        self, method: str, items: Sequence[Any], to_command: Callable[[Any], msgspec.Struct]
-    ) -> list[items_pb2.ItemResult]:
-        """One result per item, in order: a malformed item is refused and the rest goes in."""
-        if len(items) > MAX_ITEMS:
-            raise Refused(
-                "TOO_MANY_ITEMS", f"expected at most {MAX_ITEMS}, got {len(items)}", Kind.INVALID
-            )
-        caller = current_caller()
-        results: list[items_pb2.ItemResult | None] = [None] * len(items)
-        asks: list[Ask] = []
-        places: list[int] = []
-        for i, item in enumerate(items):
-            try:
-                asks.append(_ask(item, caller, to_command))
-                places.append(i)
-            except Refused as refused:
-                results[i] = refused_item(item.id, Refusal.of(refused))
-        for i, result in zip(places, await self._writer.submit(asks), strict=True):
-            results[i] = to_item_result(result)
-        done = [result for result in results if result is not None]
-        accepted = sum(result.HasField("accepted") for result in done)
-        metrics.items_total.labels(method, "accepted").inc(accepted)
-        metrics.items_total.labels(method, "refused").inc(len(done) - accepted)
-        return done
 
     async def GetBalances(self, request: pb.GetBalancesRequest, context: object) -> Any:
         _may_see(current_caller(), request.holder)
@@ -190,45 +158,16 @@ class AccountsRpc(accounts_pb2_grpc.AccountsServiceServicer):
         ]
 
     async def GetOutcomes(self, request: pb.GetOutcomesRequest, context: object) -> Any:
-        if len(request.ids) > MAX_ITEMS:
-            raise Refused("TOO_MANY_ITEMS", f"expected at most {MAX_ITEMS} ids", Kind.INVALID)
-        for id in request.ids:
-            check_uuid7(id)
-        found = await self._writer.find_outcomes(current_caller().principal, request.ids)
-        return pb.GetOutcomesResponse(
-            results=[to_item_result(Result(outcome, repeated=True)) for outcome in found]
-        )
+        principal = current_caller().principal
+        found = await find_outcomes(self._writer, principal, request.ids)
+        return pb.GetOutcomesResponse(results=found)
 
     async def DiscloseEvents(self, request: pb.DiscloseEventsRequest, context: object) -> Any:
         """Record and salt, to a party of the event; whoever else asks is refused."""
-        if not 1 <= len(request.positions) <= MAX_DISCLOSED:
-            raise Refused(
-                "POSITIONS_COUNT",
-                f"expected 1 to {MAX_DISCLOSED} positions, got {len(request.positions)}",
-                Kind.INVALID,
-            )
-        caller = current_caller()
-        stored = await asyncio.to_thread(self._writer.journal.read_events, list(request.positions))
-        known = {event.position for event in stored}
-        for position in request.positions:
-            if position not in known:
-                raise Refused(
-                    "UNKNOWN_POSITION", f"no event at {position}", Kind.UNKNOWN, position=position
-                )
-        for event in stored:
-            if not _is_party(caller, event.record):
-                raise Refused(
-                    "NOT_A_PARTY",
-                    f"{caller.actor.sub} is no party of the event at {event.position}",
-                    Kind.FORBIDDEN,
-                    position=event.position,
-                )
-        at = format_instant(self._clock.now_ms())
-        await asyncio.to_thread(
-            queries.log_disclosures, self._engine, at, caller.principal, sorted(known)
+        found = await disclose(
+            self._writer, self._engine, self._clock, request.positions, _is_party
         )
-        metrics.disclosures_total.labels(self._writer.book).inc(len(stored))
-        return pb.DiscloseEventsResponse(events=disclosed_messages(stored))
+        return pb.DiscloseEventsResponse(events=found)
 
 
 def _may_see(caller: Caller, holder: str) -> None:
@@ -258,7 +197,7 @@ def _may_see_move(caller: Caller, row: queries.MovementRow) -> bool:
     )
 
 
-def _is_party(caller: Caller, record: bytes) -> bool:
+async def _is_party(caller: Caller, record: bytes) -> bool:
     """The holders in the event, whoever asked for it, the venue it names, and auditors."""
     if "auditor" in caller.roles:
         return True
@@ -276,20 +215,6 @@ def _is_party(caller: Caller, record: bytes) -> bool:
         parties.add(body["pledge"]["pledgee"])
     venues = {f"venue:{one['ref']}" for one in accounts if one["purpose"] == "trading"}
     return bool(parties & caller.holders or venues & caller.roles)
-
-
-def _ask(item: Any, caller: Caller, to_command: Callable[[Any], msgspec.Struct]) -> Ask:
-    check_uuid7(item.id)
-    fields = item.DESCRIPTOR.fields_by_name
-    cause = cause_of(item.cause, caller) if "cause" in fields and item.HasField("cause") else None
-    return Ask(
-        id=item.id,
-        caller=caller,
-        command=to_command(item),
-        on_ms=instant_of(item.on, "on") if item.HasField("on") else None,
-        acts=tuple(act_of(act) for act in item.acts) if "acts" in fields else (),
-        cause=cause,
-    )
 
 
 def register_holder(item: pb.Holder) -> commands.RegisterHolder:

@@ -84,19 +84,23 @@ class Citizens:
             for i in places
         ]
         # A crash here, or before the event: nobody is enrolled, and a repeat finds these links.
-        citizens = await self._vault.link(wishes) if wishes else []
-        asked: list[tuple[int, str]] = []
-        for i, citizen in zip(places, citizens, strict=True):
+        linked = await self._vault.link(wishes) if wishes else []
+        asked: list[tuple[int, str, Sequence[Rider]]] = []
+        for i, (citizen, added) in zip(places, linked, strict=True):
             if citizen is not None:
-                asked.append((i, citizen))
+                asked.append((i, citizen, added))
             elif wanted[i].id in before:  # carried out, and forgotten since
                 answers[i] = Enrolled(Result(before[wanted[i].id], repeated=True), "")
             else:
                 answers[i] = Enrolled(Refusal.of(_taken()), "")
-        asks = [self._ask(caller, wanted[i], citizen) for i, citizen in asked]
-        for (i, citizen), result in zip(asked, await self._writer.submit(asks), strict=True):
-            answers[i] = Enrolled(result, "" if result.outcome.refusal else citizen)
-        await self._unlink_unknown({citizen for _, citizen in asked})
+        asks = [self._ask(caller, wanted[i], citizen) for i, citizen, _ in asked]
+        refused: list[Rider] = []
+        results = await self._writer.submit(asks)
+        for (i, citizen, added), result in zip(asked, results, strict=True):
+            no = result.outcome.refusal is not None
+            answers[i] = Enrolled(result, "" if no else citizen)
+            refused += added if no else ()
+        await self._unlink(refused, {citizen for _, citizen, _ in asked})
         return [answers[i] for i in range(len(wanted))]
 
     def _flaw(self, one: Enrolment, person: tuple[str, str] | None) -> Refusal | None:
@@ -133,8 +137,10 @@ class Citizens:
             return {}
         return {one.id: one for one in await self._writer.find_outcomes(acting.principal, ids)}
 
-    async def _unlink_unknown(self, citizens: Collection[str]) -> None:
-        """Of whom nothing was recorded nothing is kept."""
+    async def _unlink(self, riders: Sequence[Rider], citizens: Collection[str]) -> None:
+        """What was refused adds no rider, and of whom nothing was recorded nothing is kept."""
+        if riders:
+            await self._vault.unlink(riders)
         left = [name for name in citizens if name not in self._writer.state.citizens]
         if left:
             await self._vault.destroy(left)

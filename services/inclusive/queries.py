@@ -105,6 +105,13 @@ class Wish(NamedTuple):
     links: bool  # False: only look, this was carried out before
 
 
+class Linked(NamedTuple):
+    """Whose the wish is (None: a rider of it is somebody else's), and which riders it added."""
+
+    citizen: str | None
+    added: Sequence[Rider]
+
+
 def find_person(engine: sa.Engine, person: Person) -> str | None:
     """The pseudonym of a person."""
     query = sa.select(vault_persons.c.citizen).where(
@@ -144,28 +151,28 @@ class _Links:
         self.new_persons: dict[Person, str] = {}
         self.new_riders: dict[Rider, str] = {}
 
-    def link(self, wish: Wish) -> str | None:
+    def link(self, wish: Wish) -> Linked:
         citizen = self._persons.get(wish.person) if wish.person else None
         owners = {self._riders[rider] for rider in wish.riders if rider in self._riders}
         if wish.person is None and len(owners) == 1:
-            return owners.pop()
+            return Linked(owners.pop(), ())
         if owners - {citizen}:
-            return None
+            return Linked(None, ())
         if not wish.links:
-            return citizen
+            return Linked(citizen, ())
         if citizen is None:
             citizen = wish.fresh.citizen
             self.new_keys.append(wish.fresh)
         if wish.person and wish.person not in self._persons:
             self.new_persons[wish.person] = self._persons[wish.person] = citizen
-        for rider in wish.riders:
-            if rider not in self._riders:
-                self.new_riders[rider] = self._riders[rider] = citizen
-        return citizen
+        added = [rider for rider in dict.fromkeys(wish.riders) if rider not in self._riders]
+        for rider in added:
+            self.new_riders[rider] = self._riders[rider] = citizen
+        return Linked(citizen, added)
 
 
-def link_citizens(engine: sa.Engine, wishes: Sequence[Wish]) -> list[str | None]:
-    """The pseudonym of each wish, known or new, in one transaction; None: a rider is another's.
+def link_citizens(engine: sa.Engine, wishes: Sequence[Wish]) -> list[Linked]:
+    """The pseudonym of each wish, known or new, all in one transaction.
 
     Nobody's rider is taken over by another person. Staff adds nothing to a known citizen.
     """
@@ -175,9 +182,9 @@ def link_citizens(engine: sa.Engine, wishes: Sequence[Wish]) -> list[str | None]
                 _persons(connection, [one.person for one in wishes if one.person]),
                 _riders(connection, [rider for one in wishes for rider in one.riders]),
             )
-            citizens = [links.link(one) for one in wishes]
+            linked = [links.link(one) for one in wishes]
             _insert(connection, links)
-            return citizens
+            return linked
     except IntegrityError as error:  # another process of ours, in the middle of a takeover
         raise Conflict("VAULT_BUSY", "somebody enrols the same person or rider") from error
 
@@ -227,6 +234,13 @@ def _insert(connection: sa.Connection, links: _Links) -> None:
     for table, values in rows:
         if values:
             connection.execute(sa.insert(table), values)
+
+
+def unlink_riders(engine: sa.Engine, riders: Sequence[Rider]) -> None:
+    """Riders of an enrolment that came to nothing."""
+    place = sa.tuple_(vault_riders.c.operator, vault_riders.c.rider_ref)
+    with engine.begin() as connection:
+        connection.execute(sa.delete(vault_riders).where(place.in_(riders)))
 
 
 def destroy_citizens(engine: sa.Engine, citizens: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from kernel.ids import Entropy
 from kernel.journal.database import Engine
 from services.inclusive import queries
-from services.inclusive.queries import Known, Person, Wish
+from services.inclusive.queries import Known, Linked, Person, Rider, Wish
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
@@ -83,8 +83,11 @@ class Vault:
     async def keys(self, citizens: Sequence[str]) -> dict[str, bytes]:
         return await asyncio.to_thread(queries.find_keys, self._engine, citizens)
 
-    async def link(self, wishes: Sequence[Wish]) -> list[str | None]:
+    async def link(self, wishes: Sequence[Wish]) -> list[Linked]:
         return await asyncio.to_thread(queries.link_citizens, self._engine, wishes)
+
+    async def unlink(self, riders: Sequence[Rider]) -> None:
+        await asyncio.to_thread(queries.unlink_riders, self._engine, riders)
 
     async def destroy(self, citizens: Sequence[str]) -> None:
         """After the event that says so; a crash in between is made good at the next start."""

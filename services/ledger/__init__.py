@@ -1,7 +1,8 @@
 """The signed ledger: a second pair of eyes on every book, and the only holder of the log keys.
 
 Owns      one transparency log per book; the key directory; the `ledger` book
-Commands  Propose* Approve Withdraw (by two persons); by itself: HaltBook PinFirstIdentities
+Commands  ProposeKey ProposeKeyRevocation ProposeOverride ProposeIdentities Approve Withdraw
+          (by two persons); by itself: HaltBook PinFirstIdentities
 Events    KeyProposed KeyRevocationProposed OverrideProposed IdentitiesProposed ProposalWithdrawn
           KeyRegistered KeyRevoked OverrideAccepted IdentitiesPinned BookHalted
 Holds     never signs what breaks a book's rules, or what two books tell differently; never a

@@ -19,12 +19,13 @@ from services.market.domain.matching import Order
 from services.market.domain.prices import Bar, band_of
 from services.market.domain.rules import known_instrument
 from services.market.domain.state import Instrument, Position, State
-from services.market.tables import disclosures, endings, orders, releases, trades
+from services.market.tables import endings, orders, releases, trades
 
 DEFAULT_PAGE: Final = 100
 MAX_PAGE: Final = 1000
 DEFAULT_LEVELS: Final = 5
 MAX_LEVELS: Final = 100
+MAX_LEVEL_ORDERS: Final = 500  # shown of a level: 100 levels of them fit into a message
 
 Row: TypeAlias = "sa.Row[Any]"
 
@@ -40,18 +41,26 @@ def instruments(state: State, name: str, at_ms: int) -> list[InstrumentRow]:
 
 
 class LevelRow(NamedTuple):
+    """`orders` are the earliest ones, and copies: the book goes on while the answer is made."""
+
     price_fen_per_t: int
-    orders: list[Order]  # copies: the book goes on while the answer is made
+    open_t: int
+    orders: list[Order]
 
 
 def book(state: State, name: str, count: int, day: str) -> tuple[list[LevelRow], list[LevelRow]]:
     """Bids and asks, best first, without what is left of another day."""
     both = known_instrument(state, name).book
     bids, asks = (
-        [LevelRow(price, [replace(order) for order in live]) for price, live in islice(rows, count)]
-        for rows in (both.bids.best(day), both.asks.best(day))
+        [_level(price, live) for price, live in islice(half.best(day), count)]
+        for half in (both.bids, both.asks)
     )
     return bids, asks
+
+
+def _level(price: int, live: list[Order]) -> LevelRow:
+    shown = [replace(order) for order in live[:MAX_LEVEL_ORDERS]]
+    return LevelRow(price, sum(order.open_t for order in live), shown)
 
 
 class BarRow(NamedTuple):
@@ -170,14 +179,6 @@ def parties_of(engine: sa.Engine, name: str) -> set[str]:
     )
     with engine.connect() as connection:
         return set(connection.execute(query).scalars())
-
-
-def log_disclosures(engine: sa.Engine, at: str, principal: str, positions: list[int]) -> None:
-    with engine.begin() as connection:
-        connection.execute(
-            sa.insert(disclosures),
-            [{"at": at, "principal": principal, "position": p} for p in positions],
-        )
 
 
 def encode_page_token(position: int, number: int = 0) -> str:

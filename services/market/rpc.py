@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -11,28 +11,25 @@ from tanzhang.kernel.v1 import items_pb2
 from tanzhang.market.v1 import market_pb2 as pb
 from tanzhang.market.v1 import market_pb2_grpc
 
-from kernel import metrics
 from kernel.clock import Clock
 from kernel.errors import Conflict, Kind, Refused
 from kernel.follower import Follower
 from kernel.ids import check_uuid7
 from kernel.journal.database import Engine
-from kernel.journal.port import Refusal
 from kernel.projection import Projector
 from kernel.record import decode_record
+from kernel.rpc.batch import carry_out, disclose, find_outcomes
 from kernel.rpc.interceptors import current_caller
-from kernel.rpc.items import disclosed_messages, instant_of, timestamp_of
-from kernel.rpc.problems import refused_item, to_item_result
+from kernel.rpc.items import instant_of, timestamp_of
 from kernel.values import (
     MAX_INTEGER,
     Caller,
     check_day,
     check_text,
-    format_instant,
     parse_instant,
     shanghai_day,
 )
-from kernel.writer import Ask, Result, Writer
+from kernel.writer import Writer
 from services.market import queries
 from services.market.domain import commands, events
 from services.market.domain.matching import Order
@@ -40,8 +37,7 @@ from services.market.domain.state import State
 from services.market.stops import TradingStops
 
 SERVICE: Final = "tanzhang.market.v1.MarketService"
-MAX_ITEMS: Final = 8000  # one batch of the writer
-MAX_ASKED: Final = 1000  # positions or releases of one call
+MAX_ASKED: Final = 1000  # releases of one call
 MAX_WORD_CHARS: Final = 80  # no holder, asset or instrument has a longer name
 SETTLED_WAIT_S: Final = 5.0
 ACCOUNTS_POLL_S: Final = 0.02  # a follower wakes nobody
@@ -78,61 +74,36 @@ class MarketRpc(market_pb2_grpc.MarketServiceServicer):
 
     async def DefineInstruments(self, request: pb.DefineInstrumentsRequest, context: object) -> Any:
         items = request.instruments
-        results = await self._carry_out("DefineInstruments", items, define_instrument)
+        results = await carry_out(self._writer, "DefineInstruments", items, define_instrument)
         return pb.DefineInstrumentsResponse(results=results)
 
     async def SetTerms(self, request: pb.SetTermsRequest, context: object) -> Any:
-        results = await self._carry_out("SetTerms", request.changes, set_terms)
+        results = await carry_out(self._writer, "SetTerms", request.changes, set_terms)
         return pb.SetTermsResponse(results=results)
 
     async def PlaceOrders(self, request: pb.PlaceOrdersRequest, context: object) -> Any:
         self._stops.check()
-        results = await self._carry_out("PlaceOrders", request.orders, place_order)
+        results = await carry_out(self._writer, "PlaceOrders", request.orders, place_order)
         return pb.PlaceOrdersResponse(results=results)
 
     async def PickOrders(self, request: pb.PickOrdersRequest, context: object) -> Any:
         self._stops.check()
-        results = await self._carry_out("PickOrders", request.picks, pick_orders)
+        results = await carry_out(self._writer, "PickOrders", request.picks, pick_orders)
         return pb.PickOrdersResponse(results=results)
 
     async def CancelOrders(self, request: pb.CancelOrdersRequest, context: object) -> Any:
         """Also while our log is halted: a cancelled order binds nobody to anything."""
         items = request.cancellations
-        results = await self._carry_out("CancelOrders", items, cancel_order, while_halted=True)
+        results = await carry_out(
+            self._writer, "CancelOrders", items, cancel_order, while_halted=True
+        )
         return pb.CancelOrdersResponse(results=results)
 
     async def RequestReleases(self, request: pb.RequestReleasesRequest, context: object) -> Any:
-        results = await self._carry_out("RequestReleases", request.releases, request_release)
+        results = await carry_out(
+            self._writer, "RequestReleases", request.releases, request_release
+        )
         return pb.RequestReleasesResponse(results=results)
-
-    async def _carry_out(
-        self,
-        method: str,
-        items: Sequence[Any],
-        to_command: Callable[[Any], msgspec.Struct],
-        *,
-        while_halted: bool = False,
-    ) -> list[items_pb2.ItemResult]:
-        """One result per item, in order: a malformed item is refused and the rest goes in."""
-        _check_count(len(items))
-        caller = current_caller()
-        results: list[items_pb2.ItemResult | None] = [None] * len(items)
-        asks: list[Ask] = []
-        places: list[int] = []
-        for i, item in enumerate(items):
-            try:
-                asks.append(_ask(item, caller, to_command))
-                places.append(i)
-            except Refused as refused:
-                results[i] = refused_item(item.id, Refusal.of(refused))
-        submitted = await self._writer.submit(asks, while_halted=while_halted)
-        for i, result in zip(places, submitted, strict=True):
-            results[i] = to_item_result(result)
-        done = [result for result in results if result is not None]
-        accepted = sum(result.HasField("accepted") for result in done)
-        metrics.items_total.labels(method, "accepted").inc(accepted)
-        metrics.items_total.labels(method, "refused").inc(len(done) - accepted)
-        return done
 
     # ---- what everybody may see ------------------------------------------------------------------
 
@@ -290,39 +261,19 @@ class MarketRpc(market_pb2_grpc.MarketServiceServicer):
     # ---- outcomes and events ---------------------------------------------------------------------
 
     async def GetOutcomes(self, request: pb.GetOutcomesRequest, context: object) -> Any:
-        _check_count(len(request.ids))
-        for id in request.ids:
-            check_uuid7(id)
-        found = await self._writer.find_outcomes(current_caller().principal, request.ids)
-        return pb.GetOutcomesResponse(
-            results=[to_item_result(Result(outcome, repeated=True)) for outcome in found]
-        )
+        principal = current_caller().principal
+        found = await find_outcomes(self._writer, principal, request.ids)
+        return pb.GetOutcomesResponse(results=found)
 
     async def DiscloseEvents(self, request: pb.DiscloseEventsRequest, context: object) -> Any:
         """Record and salt, to a party of the event; whoever else asks is refused."""
-        _check_asked(len(request.positions))
-        caller = current_caller()
-        stored = await asyncio.to_thread(self._writer.journal.read_events, list(request.positions))
-        known = {event.position for event in stored}
-        for position in request.positions:
-            if position not in known:
-                raise Refused(
-                    "UNKNOWN_POSITION", f"no event at {position}", Kind.UNKNOWN, position=position
-                )
-        for event in stored:
-            if not await asyncio.to_thread(self._is_party, caller, event.record):
-                raise Refused(
-                    "NOT_A_PARTY",
-                    f"{caller.actor.sub} is no party of the event at {event.position}",
-                    Kind.FORBIDDEN,
-                    position=event.position,
-                )
-        at = format_instant(self._clock.now_ms())
-        await asyncio.to_thread(
-            queries.log_disclosures, self._engine, at, caller.principal, sorted(known)
+        found = await disclose(
+            self._writer, self._engine, self._clock, request.positions, self._may_see_event
         )
-        metrics.disclosures_total.labels(self._writer.book).inc(len(stored))
-        return pb.DiscloseEventsResponse(events=disclosed_messages(stored))
+        return pb.DiscloseEventsResponse(events=found)
+
+    async def _may_see_event(self, caller: Caller, record: bytes) -> bool:
+        return await asyncio.to_thread(self._is_party, caller, record)
 
     def _is_party(self, caller: Caller, record: bytes) -> bool:
         """The holders in the event or of what it ends, whoever asked for it, and auditors."""
@@ -349,11 +300,6 @@ def _may_see(caller: Caller, holder: str) -> None:
         )
 
 
-def _check_count(count: int) -> None:
-    if count > MAX_ITEMS:
-        raise Refused("TOO_MANY_ITEMS", f"expected at most {MAX_ITEMS}, got {count}", Kind.INVALID)
-
-
 def _check_asked(count: int) -> None:
     if not 1 <= count <= MAX_ASKED:
         raise Refused("POSITIONS_COUNT", f"expected 1 to {MAX_ASKED}, got {count}", Kind.INVALID)
@@ -371,17 +317,6 @@ def _bounded(asked: int, default: int, most: int, what: str) -> int:
     if not 1 <= count <= most:
         raise Refused("PAGE_SIZE", f"{what}: expected 1..{most}, got {count}", Kind.INVALID)
     return count
-
-
-def _ask(item: Any, caller: Caller, to_command: Callable[[Any], msgspec.Struct]) -> Ask:
-    check_uuid7(item.id)
-    timed = "on" in item.DESCRIPTOR.fields_by_name and item.HasField("on")
-    return Ask(
-        id=item.id,
-        caller=caller,
-        command=to_command(item),
-        on_ms=instant_of(item.on, "on") if timed else None,
-    )
 
 
 # ---- protobuf to command -------------------------------------------------------------------------
@@ -492,7 +427,7 @@ def _instrument_message(row: queries.InstrumentRow) -> pb.Instrument:
 def _level_message(level: queries.LevelRow) -> pb.Level:
     return pb.Level(
         price_fen_per_t=level.price_fen_per_t,
-        open_t=sum(order.open_t for order in level.orders),
+        open_t=level.open_t,
         orders=[_book_order(order) for order in level.orders],
     )
 

@@ -25,7 +25,7 @@ from services.registry.domain.state import (
     Stage,
     State,
 )
-from services.registry.tables import disclosures, retired_serials, retirements
+from services.registry.tables import retired_serials, retirements
 
 DEFAULT_PAGE: Final = 100
 MAX_PAGE: Final = 1000
@@ -168,14 +168,6 @@ def serials_of(engine: sa.Engine, positions: Sequence[int]) -> dict[int, list[Se
             block = SerialRange(row.batch, row.first, row.last)
             found.setdefault(row.position, []).append(block)
     return found
-
-
-def log_disclosures(engine: sa.Engine, at: str, principal: str, positions: Sequence[int]) -> None:
-    with engine.begin() as connection:
-        connection.execute(
-            sa.insert(disclosures),
-            [{"at": at, "principal": principal, "position": p} for p in positions],
-        )
 
 
 def page_limit(page_size: int) -> int:

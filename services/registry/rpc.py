@@ -14,25 +14,20 @@ from tanzhang.kernel.v1 import items_pb2
 from tanzhang.registry.v1 import registry_pb2 as pb
 from tanzhang.registry.v1 import registry_pb2_grpc
 
-from kernel import metrics
 from kernel.clock import Clock
 from kernel.errors import Conflict, Kind, Refused
-from kernel.ids import check_uuid7
 from kernel.journal.database import Engine
-from kernel.journal.port import Refusal
 from kernel.projection import Projector
 from kernel.record import decode_record
+from kernel.rpc.batch import carry_out, disclose, find_outcomes
 from kernel.rpc.interceptors import current_caller
-from kernel.rpc.items import act_of, disclosed_messages, instant_of, timestamp_of
-from kernel.rpc.problems import refused_item, to_item_result
-from kernel.values import Caller, Envelope, check_text, format_instant, parse_instant
-from kernel.writer import Ask, Result, Writer
+from kernel.rpc.items import instant_of, timestamp_of
+from kernel.values import Caller, Envelope, check_text, parse_instant
+from kernel.writer import Writer
 from services.registry import queries
 from services.registry.domain import commands, events, rules, state
 
 SERVICE: Final = "tanzhang.registry.v1.RegistryService"
-MAX_ITEMS: Final = 1000  # pledges and verifications carry acts: some kB each
-MAX_DISCLOSED: Final = 1000
 MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024  # half of what a message may hold
 SETTLED_WAIT_S: Final = 5.0
 ACCOUNTS_WAIT_S: Final = 5.0
@@ -84,63 +79,48 @@ class RegistryRpc(registry_pb2_grpc.RegistryServiceServicer):
     # ---- commands -------------------------------------------------------------------------------
 
     async def OpenProgrammes(self, request: pb.OpenProgrammesRequest, context: object) -> Any:
-        results = await self._carry_out("OpenProgrammes", request.programmes, open_programme)
+        results = await carry_out(
+            self._writer, "OpenProgrammes", request.programmes, open_programme
+        )
         return pb.OpenProgrammesResponse(results=results)
 
     async def SetTerms(self, request: pb.SetTermsRequest, context: object) -> Any:
-        results = await self._carry_out("SetTerms", request.changes, set_terms)
+        results = await carry_out(self._writer, "SetTerms", request.changes, set_terms)
         return pb.SetTermsResponse(results=results)
 
     async def FileProjects(self, request: pb.FileProjectsRequest, context: object) -> Any:
-        results = await self._carry_out("FileProjects", request.projects, file_project)
+        results = await carry_out(self._writer, "FileProjects", request.projects, file_project)
         return pb.FileProjectsResponse(results=results)
 
     async def AdvanceProjects(self, request: pb.AdvanceProjectsRequest, context: object) -> Any:
-        results = await self._carry_out("AdvanceProjects", request.steps, advance_project)
+        results = await carry_out(self._writer, "AdvanceProjects", request.steps, advance_project)
         return pb.AdvanceProjectsResponse(results=results)
 
     async def VerifyReductions(self, request: pb.VerifyReductionsRequest, context: object) -> Any:
-        results = await self._carry_out("VerifyReductions", request.verifications, verify_reduction)
+        results = await carry_out(
+            self._writer, "VerifyReductions", request.verifications, verify_reduction
+        )
         return pb.VerifyReductionsResponse(results=results)
 
     async def ProposeIssuances(self, request: pb.ProposeIssuancesRequest, context: object) -> Any:
-        results = await self._carry_out("ProposeIssuances", request.proposals, propose_issuance)
+        results = await carry_out(
+            self._writer, "ProposeIssuances", request.proposals, propose_issuance
+        )
         return pb.ProposeIssuancesResponse(results=results)
 
     async def ApproveIssuances(self, request: pb.ApproveIssuancesRequest, context: object) -> Any:
-        results = await self._carry_out("ApproveIssuances", request.approvals, approve_issuance)
+        results = await carry_out(
+            self._writer, "ApproveIssuances", request.approvals, approve_issuance
+        )
         return pb.ApproveIssuancesResponse(results=results)
 
     async def RegisterPledges(self, request: pb.RegisterPledgesRequest, context: object) -> Any:
-        results = await self._carry_out("RegisterPledges", request.pledges, register_pledge)
+        results = await carry_out(self._writer, "RegisterPledges", request.pledges, register_pledge)
         return pb.RegisterPledgesResponse(results=results)
 
     async def ReleasePledges(self, request: pb.ReleasePledgesRequest, context: object) -> Any:
-        results = await self._carry_out("ReleasePledges", request.releases, release_pledge)
+        results = await carry_out(self._writer, "ReleasePledges", request.releases, release_pledge)
         return pb.ReleasePledgesResponse(results=results)
-
-    async def _carry_out(
-        self, method: str, items: Sequence[Any], to_command: Callable[[Any], msgspec.Struct]
-    ) -> list[items_pb2.ItemResult]:
-        """One result per item, in order: a malformed item is refused and the rest goes in."""
-        _check_count(len(items))
-        caller = current_caller()
-        results: list[items_pb2.ItemResult | None] = [None] * len(items)
-        asks: list[Ask] = []
-        places: list[int] = []
-        for i, item in enumerate(items):
-            try:
-                asks.append(_ask(item, caller, to_command))
-                places.append(i)
-            except Refused as refused:
-                results[i] = refused_item(item.id, Refusal.of(refused))
-        for i, result in zip(places, await self._writer.submit(asks), strict=True):
-            results[i] = to_item_result(result)
-        done = [result for result in results if result is not None]
-        accepted = sum(result.HasField("accepted") for result in done)
-        metrics.items_total.labels(method, "accepted").inc(accepted)
-        metrics.items_total.labels(method, "refused").inc(len(done) - accepted)
-        return done
 
     # ---- reads ----------------------------------------------------------------------------------
 
@@ -263,56 +243,23 @@ class RegistryRpc(registry_pb2_grpc.RegistryServiceServicer):
         return self._writer.committed_next - 1
 
     async def GetOutcomes(self, request: pb.GetOutcomesRequest, context: object) -> Any:
-        _check_count(len(request.ids))
-        for id in request.ids:
-            check_uuid7(id)
-        found = await self._writer.find_outcomes(current_caller().principal, request.ids)
-        return pb.GetOutcomesResponse(
-            results=[to_item_result(Result(outcome, repeated=True)) for outcome in found]
-        )
+        principal = current_caller().principal
+        found = await find_outcomes(self._writer, principal, request.ids)
+        return pb.GetOutcomesResponse(results=found)
 
     async def DiscloseEvents(self, request: pb.DiscloseEventsRequest, context: object) -> Any:
         """Record and salt: public facts to everyone, liens to their parties; all of it noted."""
-        if not 1 <= len(request.positions) <= MAX_DISCLOSED:
-            raise Refused(
-                "POSITIONS_COUNT",
-                f"expected 1 to {MAX_DISCLOSED} positions, got {len(request.positions)}",
-                Kind.INVALID,
-            )
-        caller = current_caller()
-        stored = await asyncio.to_thread(self._writer.journal.read_events, list(request.positions))
-        known = {event.position for event in stored}
-        for position in request.positions:
-            if position not in known:
-                raise Refused(
-                    "UNKNOWN_POSITION", f"no event at {position}", Kind.UNKNOWN, position=position
-                )
-        for event in stored:
-            if not self._may_see(caller, event.record):
-                raise Refused(
-                    "NOT_A_PARTY",
-                    f"{caller.actor.sub} is no party of the event at {event.position}",
-                    Kind.FORBIDDEN,
-                    position=event.position,
-                )
-        at = format_instant(self._clock.now_ms())
-        await asyncio.to_thread(
-            queries.log_disclosures, self._engine, at, caller.principal, sorted(known)
+        found = await disclose(
+            self._writer, self._engine, self._clock, request.positions, self._may_see
         )
-        metrics.disclosures_total.labels(self._writer.book).inc(len(stored))
-        return pb.DiscloseEventsResponse(events=disclosed_messages(stored))
+        return pb.DiscloseEventsResponse(events=found)
 
-    def _may_see(self, caller: Caller, record: bytes) -> bool:
+    async def _may_see(self, caller: Caller, record: bytes) -> bool:
         raw = decode_record(record)
         if raw.type not in PRIVATE or raw.actor == caller.actor:
             return True
         lien = self._writer.state.liens[msgspec.json.decode(raw.body)["lien"]]
         return queries.is_party(caller, lien)
-
-
-def _check_count(count: int) -> None:
-    if count > MAX_ITEMS:
-        raise Refused("TOO_MANY_ITEMS", f"expected at most {MAX_ITEMS}, got {count}", Kind.INVALID)
 
 
 def fitting(found: list[M], limit: int) -> tuple[list[M], bool]:
@@ -337,18 +284,6 @@ def _check_fitting(found: list[M]) -> None:
 
 
 # ---- protobuf to command ----------------------------------------------------------------------
-
-
-def _ask(item: Any, caller: Caller, to_command: Callable[[Any], msgspec.Struct]) -> Ask:
-    check_uuid7(item.id)
-    signed = "acts" in item.DESCRIPTOR.fields_by_name
-    return Ask(
-        id=item.id,
-        caller=caller,
-        command=to_command(item),
-        on_ms=instant_of(item.on, "on") if item.HasField("on") else None,
-        acts=tuple(act_of(act) for act in item.acts) if signed else (),
-    )
 
 
 def open_programme(item: pb.Programme) -> commands.OpenProgramme:

@@ -577,6 +577,21 @@ def test_a_refused_enrolment_leaves_nothing_of_the_person(city: City) -> None:
     assert not city.sql("SELECT 1 FROM inclusive.vault_riders WHERE rider_ref = 'card-early'")
 
 
+def test_a_refused_enrolment_adds_no_rider_to_a_citizen_who_is_known(city: City) -> None:
+    jin = rider("jin")
+    city.enrolled(jin, "card-jin")
+    selling_only = pb.Enrolment(
+        id=city.new_id(), measure=False, sell=True,
+        riders=[pb.Rider(operator=METRO, rider_ref="card-jin-2")],
+    )  # fmt: skip
+    request = pb.EnrolCitizensRequest(enrolments=[selling_only])
+    (result,) = city.ask("EnrolCitizens", request, jin).results
+    assert refusal(result) == "SELL_WITHOUT_MEASURE"
+    query = "SELECT rider_ref FROM inclusive.vault_riders WHERE starts_with(rider_ref, %s)"
+    known = city.sql(query, "card-jin")
+    assert known == [("card-jin",)]
+
+
 def test_consents_are_changed_by_herself_and_by_nobody_else(city: City) -> None:
     deng = rider("deng")
     name = city.enrolled(deng, "card-deng")

@@ -1088,12 +1088,12 @@ def test_whatever_was_accepted_can_be_applied_and_the_books_go_on(plant: Plant) 
 def test_what_was_passed_over_once_stops_nothing_for_ever() -> None:
     """Two persons accept that the registry told of a later retirement first."""
     books = folded_before("retired: told")
-    registry = books.of("registry")
+    checker = books.of("registry")
     first, second = "both farms retired: told", "both farms retired: told, then"
-    raw, body = registry.types.decode_canonical(WHOLE.event(first).record)
+    raw, body = checker.types.decode_canonical(WHOLE.event(first).record)
     with pytest.raises(RuleBroken, match="RETIREMENT_ORDER"):
-        registry.check(raw, body)
-    registry.apply(raw, body)
+        checker.check(raw, body)
+    checker.apply(raw, body)
     books.fold("registry", [WHOLE.event(second)])
     assert not books.accounts.crossings.retirements
     with pytest.raises(RuleBroken, match="RETIREMENT_ORDER"):

@@ -243,7 +243,15 @@ def test_an_unknown_key_cannot_be_revoked(book: LedgerBook) -> None:
 
 @pytest.mark.parametrize(
     "subject",
-    ["bank:h-2", "authority:a", "venue:market-lzxq", "verifier:v", "pledgee:p", "operator:o"],
+    [
+        "bank:h-2",
+        "authority:a",
+        "venue:market-lzxq",
+        "holder:h-2",
+        "verifier:v",
+        "pledgee:p",
+        "operator:o",
+    ],
 )
 def test_every_role_an_institution_may_sign_in_can_have_a_key(
     book: LedgerBook, subject: str

@@ -82,6 +82,19 @@ class Crossings:
             self.done.pop(cause[1], None)
 
 
+def told_of(waiting: dict[int, Any], cause: At | None, *, whole: bool = True) -> None:
+    """An entry is told of, wholly or in part. What was passed over before it is given up.
+
+    Only two persons let something be passed over: it must not stop what comes after it for ever.
+    """
+    if cause is None or cause[0] != ACCOUNTS:
+        return
+    for position in [one for one in waiting if one < cause[1]]:
+        del waiting[position]
+    if whole:
+        waiting.pop(cause[1], None)
+
+
 def sums(moves: Iterable[Move]) -> list[Move]:
     """Per pair of accounts: many small ranges may take several legs of one delivery."""
     found: dict[tuple[Place, Place], int] = {}

@@ -14,7 +14,6 @@ from typing import Any, Final
 import msgspec
 
 from kernel.record import EventTypes, RawRecord
-from kernel.values import MAX_INTEGER
 from services.ledger.books.crossings import (
     ACCOUNTS,
     MONEY,
@@ -23,6 +22,7 @@ from services.ledger.books.crossings import (
     Crossings,
     canonical,
     delivery_and_payment,
+    told_of,
 )
 from services.ledger.books.days import day_of, parse_day
 from services.ledger.books.keys import require_no_acts
@@ -264,8 +264,7 @@ class MarketBook(Checker):
             case AllocationsReceived():
                 for row in event.allocations:
                     self.means.receive(row.holder, row.asset, row.amount)
-                position = -1 if raw.cause is None else raw.cause[1]
-                self._crossings.allocations.get(self._book, {}).pop(position, None)
+                told_of(self._crossings.allocations.get(self._book, {}), raw.cause)
             case OrderPlaced():
                 self._place(event)
             case OrderCancelled() | OrderExpired():
@@ -364,11 +363,8 @@ def _live(event: OrderPlaced, asset: str) -> LiveOrder:
 
 
 def _check_amounts(quantity: int, price: int) -> None:
-    """Positive, and their product a sum of money that can be booked."""
     require_holds("QUANTITY", quantity > 0, "1 or more", quantity)
     require_holds("PRICE", price > 0, "1 or more", price)
-    value = quantity * price
-    require_holds("VALUE", value <= MAX_INTEGER, f"at most {MAX_INTEGER}", value)
 
 
 def _taker_of(event: TradesMade, trade: Trade) -> str:

@@ -14,7 +14,7 @@ import msgspec
 
 from kernel.record import EventTypes, RawRecord
 from services.ledger.books import registry_events as events
-from services.ledger.books.crossings import ACCOUNTS, Crossings
+from services.ledger.books.crossings import ACCOUNTS, Crossings, told_of
 from services.ledger.books.issuing import Issuing
 from services.ledger.books.keys import KEY_EVENTS, AdmittedKeys, require_no_acts
 from services.ledger.books.ledger import LedgerBook
@@ -143,13 +143,11 @@ class RegistryBook(Checker):
         require("RETIREMENT", (retirement.claim, lot), (_claim_of(event), said))
 
     def _apply_retired(self, raw: RawRecord, event: UnitsRetired) -> None:
-        position = -1 if raw.cause is None else raw.cause[1]
-        retirement = self._crossings.retirements.get(position)
-        if retirement is None:
-            return
-        retirement.lots.pop((event.holder, event.asset), None)
-        if not retirement.lots:
-            del self._crossings.retirements[position]
+        waiting = self._crossings.retirements
+        retirement = None if raw.cause is None else waiting.get(raw.cause[1])
+        if retirement is not None:
+            retirement.lots.pop((event.holder, event.asset), None)
+        told_of(waiting, raw.cause, whole=retirement is None or not retirement.lots)
 
 
 def _claim_of(event: UnitsRetired) -> tuple[str, str, str]:

@@ -222,10 +222,11 @@ def check_price(instrument: Instrument, terms: Terms, price: int, day: str) -> N
 def check_means(
     state: State, holder: str, instrument: Instrument, side: Side, amounts: tuple[int, int]
 ) -> None:
-    """What is needed is free: `amounts` are (units to sell, fen to pay), one of them asked for."""
+    """What is needed is free: `amounts` are units and fen; a seller gives these, a buyer those."""
     units, money_fen = amounts
+    check_amount(units)
+    check_amount(money_fen)  # a seller is to be paid it: no more than can be booked
     asset, needed = (MONEY, money_fen) if side == Side.BUY else (instrument.defined.asset, units)
-    check_amount(needed)
     check_free(state, holder, asset, needed)
 
 

@@ -1,0 +1,140 @@
+"""What every service's RPCs do alike: a batch of commands, outcomes by id, disclosure of events.
+
+One result per item, in order: a malformed item is refused and the rest goes in. An event is handed
+out, with its salt, to who may see it, and that it was is noted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+from tanzhang.kernel.v1 import items_pb2
+
+from kernel import metrics
+from kernel.clock import Clock
+from kernel.errors import Kind, Refused
+from kernel.ids import check_uuid7
+from kernel.journal.database import Engine
+from kernel.journal.disclosures import log_disclosures
+from kernel.journal.port import Refusal
+from kernel.rpc.interceptors import current_caller
+from kernel.rpc.items import act_of, cause_of, disclosed_messages, instant_of
+from kernel.rpc.problems import refused_item, to_item_result
+from kernel.values import MAX_INTEGER, Caller, format_instant
+from kernel.writer import MAX_BATCH_ASKS, Ask, Result, Writer
+
+MAX_ITEMS: Final = MAX_BATCH_ASKS  # one batch of the writer
+MAX_DISCLOSED: Final = 1000
+
+ToCommand = Callable[[Any], msgspec.Struct]
+
+
+def check_count(count: int, limit: int = MAX_ITEMS) -> None:
+    if count > limit:
+        raise Refused("TOO_MANY_ITEMS", f"expected at most {limit}, got {count}", Kind.INVALID)
+
+
+def ask_of(item: Any, caller: Caller, to_command: ToCommand) -> Ask:
+    """The command of one item, with what its message says of time, signatures and cause."""
+    check_uuid7(item.id)
+    fields = item.DESCRIPTOR.fields_by_name
+    has_on = "on" in fields and item.HasField("on")
+    has_cause = "cause" in fields and item.HasField("cause")
+    return Ask(
+        id=item.id,
+        caller=caller,
+        command=to_command(item),
+        on_ms=instant_of(item.on, "on") if has_on else None,
+        acts=tuple(act_of(act) for act in item.acts) if "acts" in fields else (),
+        cause=cause_of(item.cause, caller) if has_cause else None,
+    )
+
+
+async def carry_out(
+    writer: Writer[Any],
+    method: str,
+    items: Sequence[Any],
+    to_command: ToCommand,
+    *,
+    limit: int = MAX_ITEMS,
+    while_halted: bool = False,
+) -> list[items_pb2.ItemResult]:
+    """The results of a batch, counted by method."""
+    check_count(len(items), limit)
+    caller = current_caller()
+    results: list[items_pb2.ItemResult | None] = [None] * len(items)
+    asks: list[Ask] = []
+    places: list[int] = []
+    for i, item in enumerate(items):
+        try:
+            asks.append(ask_of(item, caller, to_command))
+            places.append(i)
+        except Refused as refused:
+            results[i] = refused_item(item.id, Refusal.of(refused))
+    submitted = await writer.submit(asks, while_halted=while_halted)
+    for i, result in zip(places, submitted, strict=True):
+        results[i] = to_item_result(result)
+    return counted(method, results)
+
+
+def counted(
+    method: str, results: Sequence[items_pb2.ItemResult | None]
+) -> list[items_pb2.ItemResult]:
+    """The results, all of them there by now."""
+    done = [result for result in results if result is not None]
+    accepted = sum(result.HasField("accepted") for result in done)
+    metrics.items_total.labels(method, "accepted").inc(accepted)
+    metrics.items_total.labels(method, "refused").inc(len(done) - accepted)
+    return done
+
+
+async def find_outcomes(
+    writer: Writer[Any], principal: str, ids: Sequence[str], limit: int = MAX_ITEMS
+) -> list[items_pb2.ItemResult]:
+    """What became of a caller's ids, for one whose answer was lost."""
+    check_count(len(ids), limit)
+    for id in ids:
+        check_uuid7(id)
+    found = await writer.find_outcomes(principal, ids)
+    return [to_item_result(Result(outcome, repeated=True)) for outcome in found]
+
+
+async def disclose(
+    writer: Writer[Any],
+    engine: Engine,
+    clock: Clock,
+    positions: Sequence[int],
+    may_see: Callable[[Caller, bytes], Awaitable[bool]],
+    principal: str | None = None,
+) -> list[items_pb2.DisclosedEvent]:
+    """Records and salts, to who may see all of them; `principal` is noted instead of the caller."""
+    if not 1 <= len(positions) <= MAX_DISCLOSED:
+        raise Refused(
+            "POSITIONS_COUNT",
+            f"expected 1 to {MAX_DISCLOSED} positions, got {len(positions)}",
+            Kind.INVALID,
+        )
+    caller = current_caller()
+    asked = [position for position in positions if position <= MAX_INTEGER]
+    stored = await asyncio.to_thread(writer.journal.read_events, asked)
+    known = {event.position for event in stored}
+    for position in positions:
+        if position not in known:
+            raise Refused(
+                "UNKNOWN_POSITION", f"no event at {position}", Kind.UNKNOWN, position=position
+            )
+    for event in stored:
+        if not await may_see(caller, event.record):
+            raise Refused(
+                "NOT_A_PARTY",
+                f"{caller.actor.sub} is no party of the event at {event.position}",
+                Kind.FORBIDDEN,
+                position=event.position,
+            )
+    at, who = format_instant(clock.now_ms()), principal or caller.principal
+    await asyncio.to_thread(log_disclosures, engine, at, who, sorted(known))
+    metrics.disclosures_total.labels(writer.book).inc(len(stored))
+    return disclosed_messages(stored)
