@@ -7,6 +7,7 @@ reactions and errands, serves until told to stop or until something breaks, and 
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Generic, TypeVar
@@ -114,14 +115,15 @@ class BookService(Generic[S]):
             [*services, journal_service({self.writer.book: self.writer})],
         )
         self.writer.opening = bool(self._observed) and self.writer.damaged is None
-        await server.start()
+        await server.start(serving=not self.writer.opening)
         try:
             own = self.host.jobs(self.bus, projectors)
-            await run_jobs([*own, self._open_doors, *jobs] if own else [], stop)
+            open_doors = functools.partial(self._open_doors, server)
+            await run_jobs([*own, open_doors, *jobs] if own else [], stop)
         finally:
             await server.stop()
 
-    async def _open_doors(self) -> None:
+    async def _open_doors(self, server: RpcServer) -> None:
         """Takes commands once it is known what stands in the way, or nobody is there to tell.
 
         A log that halted while we were away refuses them from the first one on. If the ledger is
@@ -132,6 +134,7 @@ class BookService(Generic[S]):
                 for follower in self._observed:
                     await follower.caught_up.wait()
         self.writer.opening = False
+        await server.set_serving(True)
         await asyncio.Event().wait()
 
     async def close(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from tanzhang.kernel.v1 import items_pb2
@@ -29,6 +29,7 @@ from kernel.writer import MAX_BATCH_ASKS, Ask, Result, Writer
 MAX_ITEMS: Final = MAX_BATCH_ASKS  # one batch of the writer
 MAX_DISCLOSED: Final = 1000
 
+T = TypeVar("T")
 ToCommand = Callable[[Any], msgspec.Struct]
 
 
@@ -65,19 +66,27 @@ async def carry_out(
     """The results of a batch, counted by method."""
     check_count(len(items), limit)
     caller = current_caller()
-    results: list[items_pb2.ItemResult | None] = [None] * len(items)
-    asks: list[Ask] = []
-    places: list[int] = []
-    for i, item in enumerate(items):
-        try:
-            asks.append(ask_of(item, caller, to_command))
-            places.append(i)
-        except Refused as refused:
-            results[i] = refused_item(item.id, Refusal.of(refused))
+    results, places, asks = split(items, lambda item: ask_of(item, caller, to_command))
     submitted = await writer.submit(asks, while_halted=while_halted)
     for i, result in zip(places, submitted, strict=True):
         results[i] = to_item_result(result)
     return counted(method, results)
+
+
+def split(
+    items: Sequence[Any], read: Callable[[Any], T]
+) -> tuple[list[items_pb2.ItemResult | None], list[int], list[T]]:
+    """Results so far (of what is malformed), places of the rest, and what was read of it."""
+    results: list[items_pb2.ItemResult | None] = [None] * len(items)
+    places: list[int] = []
+    found: list[T] = []
+    for i, item in enumerate(items):
+        try:
+            found.append(read(item))
+            places.append(i)
+        except Refused as refused:
+            results[i] = refused_item(item.id, Refusal.of(refused))
+    return results, places, found
 
 
 def counted(

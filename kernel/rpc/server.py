@@ -61,9 +61,10 @@ class RpcServer:
         except RuntimeError as error:
             raise Misconfigured(f"cannot listen on {listen.address}: {error}") from error
 
-    async def start(self) -> None:
+    async def start(self, *, serving: bool = True) -> None:
+        """Answers calls; whether it says that it serves may come later."""
+        await self.set_serving(serving)
         await self._server.start()
-        await self.set_serving(True)
 
     async def set_serving(self, serving: bool) -> None:
         """What the health service answers, for the process ("") and for each service."""

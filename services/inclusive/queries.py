@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from kernel.errors import Conflict, Kind, Refused
 from kernel.values import MAX_INTEGER
-from services.inclusive.tables import disclosures, trips, vault_keys, vault_persons, vault_riders
+from services.inclusive.tables import trips, vault_keys, vault_persons, vault_riders
 
 DEFAULT_PAGE: Final = 50
 MAX_PAGE: Final = 500
@@ -59,14 +59,6 @@ def credited_positions(engine: sa.Engine, wanted: Iterable[CitizenDay]) -> list[
     )
     with engine.connect() as connection:
         return list(connection.execute(query).scalars())
-
-
-def log_disclosures(engine: sa.Engine, at: str, principal: str, positions: list[int]) -> None:
-    with engine.begin() as connection:
-        connection.execute(
-            sa.insert(disclosures),
-            [{"at": at, "principal": principal, "position": p} for p in positions],
-        )
 
 
 def encode_page_token(position: int) -> str:

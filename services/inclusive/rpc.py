@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -19,11 +19,19 @@ from kernel.journal.database import Engine
 from kernel.journal.port import Refusal
 from kernel.projection import Projector
 from kernel.record import decode_record
+from kernel.rpc.batch import (
+    carry_out,
+    check_count,
+    counted,
+    disclose,
+    find_outcomes,
+    split,
+)
 from kernel.rpc.interceptors import current_caller
-from kernel.rpc.items import act_of, disclosed_messages, instant_of, timestamp_of
+from kernel.rpc.items import act_of, instant_of, timestamp_of
 from kernel.rpc.problems import refused_item, to_item_result
-from kernel.values import Caller, check_text, format_instant
-from kernel.writer import Ask, Result, Writer
+from kernel.values import Caller, check_text
+from kernel.writer import Result, Writer
 from services.inclusive import queries
 from services.inclusive.citizens import Citizens, Enrolment
 from services.inclusive.domain import commands, events
@@ -49,8 +57,6 @@ from services.inclusive.reports import (
 from services.inclusive.vault import SealedTrip, Vault, unseal
 
 SERVICE: Final = "tanzhang.inclusive.v1.InclusiveService"
-MAX_ITEMS: Final = 8000  # one batch of the writer
-MAX_DISCLOSED: Final = 1000
 MAX_DISTANCES: Final = 8  # of one trip: one of each source, and some
 MAX_WORD_CHARS: Final = 100  # an order, a rider, a place
 
@@ -106,67 +112,58 @@ class InclusiveRpc(inclusive_pb2_grpc.InclusiveServiceServicer):
     async def ProposeMethodologies(
         self, request: pb.ProposeMethodologiesRequest, context: object
     ) -> Any:
-        results = await self._carry_out(
-            "ProposeMethodologies", request.methodologies, propose_methodology
+        results = await carry_out(
+            self._writer, "ProposeMethodologies", request.methodologies, propose_methodology
         )
         return pb.ProposeMethodologiesResponse(results=results)
 
     async def ApproveMethodologies(
         self, request: pb.ApproveMethodologiesRequest, context: object
     ) -> Any:
-        results = await self._carry_out(
-            "ApproveMethodologies", request.approvals, approve_methodology
+        results = await carry_out(
+            self._writer, "ApproveMethodologies", request.approvals, approve_methodology
         )
         return pb.ApproveMethodologiesResponse(results=results)
 
     async def SetPointRules(self, request: pb.SetPointRulesRequest, context: object) -> Any:
-        results = await self._carry_out("SetPointRules", request.rules, set_point_rule)
+        results = await carry_out(self._writer, "SetPointRules", request.rules, set_point_rule)
         return pb.SetPointRulesResponse(results=results)
 
     async def RegisterOperators(self, request: pb.RegisterOperatorsRequest, context: object) -> Any:
-        results = await self._carry_out("RegisterOperators", request.operators, register_operator)
+        results = await carry_out(
+            self._writer, "RegisterOperators", request.operators, register_operator
+        )
         return pb.RegisterOperatorsResponse(results=results)
-
-    async def _carry_out(
-        self, method: str, items: Sequence[Any], to_command: Callable[[Any], msgspec.Struct]
-    ) -> list[items_pb2.ItemResult]:
-        """One result per item, in order: a malformed item is refused and the rest goes in."""
-        caller = current_caller()
-        _check_count(items)
-        results, places, asks = _split(items, lambda item: _ask(item, caller, to_command))
-        for i, result in zip(places, await self._writer.submit(asks), strict=True):
-            results[i] = to_item_result(result)
-        return _counted(method, results)
 
     # ---- citizens -------------------------------------------------------------------------------
 
     async def EnrolCitizens(self, request: pb.EnrolCitizensRequest, context: object) -> Any:
-        _check_count(request.enrolments)
-        results, places, wanted = _split(request.enrolments, _enrolment)
+        check_count(len(request.enrolments))
+        results, places, wanted = split(request.enrolments, _enrolment)
         enrolled = await self._citizens.enrol(current_caller(), wanted)
         citizens = [""] * len(results)
         for i, one in zip(places, enrolled, strict=True):
             results[i] = _item(request.enrolments[i].id, one.result)
             citizens[i] = one.citizen
         return pb.EnrolCitizensResponse(
-            results=_counted("EnrolCitizens", results), citizens=citizens
+            results=counted("EnrolCitizens", results), citizens=citizens
         )
 
     async def ChangeConsents(self, request: pb.ChangeConsentsRequest, context: object) -> Any:
-        _check_count(request.changes)
-        results, places, wanted = _split(request.changes, _with_id(change_consent))
+        check_count(len(request.changes))
+        results, places, wanted = split(request.changes, _with_id(change_consent))
         answers = await self._citizens.change_consents(current_caller(), wanted)
         for i, answer in zip(places, answers, strict=True):
             results[i] = _item(request.changes[i].id, answer)
-        return pb.ChangeConsentsResponse(results=_counted("ChangeConsents", results))
+        return pb.ChangeConsentsResponse(results=counted("ChangeConsents", results))
 
     async def ForgetCitizens(self, request: pb.ForgetCitizensRequest, context: object) -> Any:
-        _check_count(request.forgettings)
-        results, places, wanted = _split(request.forgettings, _with_id(forget_citizen))
+        check_count(len(request.forgettings))
+        results, places, wanted = split(request.forgettings, _with_id(forget_citizen))
         answers = await self._citizens.forget(current_caller(), wanted)
         for i, answer in zip(places, answers, strict=True):
             results[i] = _item(request.forgettings[i].id, answer)
-        return pb.ForgetCitizensResponse(results=_counted("ForgetCitizens", results))
+        return pb.ForgetCitizensResponse(results=counted("ForgetCitizens", results))
 
     async def GetCitizen(self, request: pb.GetCitizenRequest, context: object) -> Any:
         name, _ = await self._subject(current_caller(), request.citizen)
@@ -267,47 +264,25 @@ class InclusiveRpc(inclusive_pb2_grpc.InclusiveServiceServicer):
         return answer
 
     async def GetOutcomes(self, request: pb.GetOutcomesRequest, context: object) -> Any:
-        if len(request.ids) > MAX_ITEMS:
-            raise Refused("TOO_MANY_ITEMS", f"expected at most {MAX_ITEMS} ids", Kind.INVALID)
-        for id in request.ids:
-            check_uuid7(id)
         caller = current_caller()
         acting = await self._citizens.acting(caller) if "citizen" in caller.roles else None
-        found = await self._writer.find_outcomes((acting or caller).principal, request.ids)
-        return pb.GetOutcomesResponse(
-            results=[to_item_result(Result(outcome, repeated=True)) for outcome in found]
-        )
+        principal = (acting or caller).principal
+        found = await find_outcomes(self._writer, principal, request.ids)
+        return pb.GetOutcomesResponse(results=found)
 
     async def DiscloseEvents(self, request: pb.DiscloseEventsRequest, context: object) -> Any:
         """Record and salt, to a party of the event; whoever else asks is refused."""
-        if not 1 <= len(request.positions) <= MAX_DISCLOSED:
-            raise Refused(
-                "POSITIONS_COUNT",
-                f"expected 1 to {MAX_DISCLOSED} positions, got {len(request.positions)}",
-                Kind.INVALID,
-            )
         caller = current_caller()
         own = await self._citizens.own(caller) if "citizen" in caller.roles else None
-        stored = await asyncio.to_thread(self._writer.journal.read_events, list(request.positions))
-        known = {event.position for event in stored}
-        for position in request.positions:
-            if position not in known:
-                raise Refused(
-                    "UNKNOWN_POSITION", f"no event at {position}", Kind.UNKNOWN, position=position
-                )
-        for event in stored:
-            if not _is_party(caller, own, event.record):
-                raise Refused(
-                    "NOT_A_PARTY",
-                    f"{caller.actor.sub} is no party of the event at {event.position}",
-                    Kind.FORBIDDEN,
-                    position=event.position,
-                )
-        at = format_instant(self._clock.now_ms())
-        principal = caller.principal if own is None else own  # a person is never named beside hers
-        await asyncio.to_thread(queries.log_disclosures, self._engine, at, principal, sorted(known))
-        metrics.disclosures_total.labels(self._writer.book).inc(len(stored))
-        return pb.DiscloseEventsResponse(events=disclosed_messages(stored))
+
+        async def may_see(caller: Caller, record: bytes) -> bool:
+            return _is_party(caller, own, record)
+
+        # A person is never named beside her pseudonym: the pseudonym is noted instead.
+        found = await disclose(
+            self._writer, self._engine, self._clock, request.positions, may_see, own
+        )
+        return pb.DiscloseEventsResponse(events=found)
 
 
 # ---- requests -----------------------------------------------------------------------------------
@@ -373,49 +348,6 @@ def _enrolment(item: pb.Enrolment) -> Enrolment:
 
 def _with_id(to_command: Callable[[Any], Any]) -> Callable[[Any], tuple[str, Any]]:
     return lambda item: (check_uuid7(item.id), to_command(item))
-
-
-def _ask(item: Any, caller: Caller, to_command: Callable[[Any], msgspec.Struct]) -> Ask:
-    check_uuid7(item.id)
-    dated = "on" in item.DESCRIPTOR.fields_by_name and item.HasField("on")
-    return Ask(
-        id=item.id,
-        caller=caller,
-        command=to_command(item),
-        on_ms=instant_of(item.on, "on") if dated else None,
-    )
-
-
-def _check_count(items: Sequence[Any]) -> None:
-    if len(items) > MAX_ITEMS:
-        raise Refused(
-            "TOO_MANY_ITEMS", f"expected at most {MAX_ITEMS}, got {len(items)}", Kind.INVALID
-        )
-
-
-def _split(
-    items: Sequence[Any], read: Callable[[Any], Any]
-) -> tuple[list[items_pb2.ItemResult | None], list[int], list[Any]]:
-    """Results so far (of what is malformed), places of the rest, and what was read of it."""
-    results: list[items_pb2.ItemResult | None] = [None] * len(items)
-    places, found = [], []
-    for i, item in enumerate(items):
-        try:
-            found.append(read(item))
-            places.append(i)
-        except Refused as refused:
-            results[i] = refused_item(item.id, Refusal.of(refused))
-    return results, places, found
-
-
-def _counted(
-    method: str, results: Sequence[items_pb2.ItemResult | None]
-) -> list[items_pb2.ItemResult]:
-    done = [result for result in results if result is not None]
-    accepted = sum(result.HasField("accepted") for result in done)
-    metrics.items_total.labels(method, "accepted").inc(accepted)
-    metrics.items_total.labels(method, "refused").inc(len(done) - accepted)
-    return done
 
 
 def _item(id: str, result: Result | Refusal) -> items_pb2.ItemResult:

@@ -24,10 +24,11 @@ class Config(msgspec.Struct, frozen=True):
 
 
 def load_config(env: Environment) -> Config:
+    settings = load_settings(SERVICE, env)
     books = _books(env.text("FOLLOWS"))
     owners = sorted({owner_of(book) for book in books} - {SERVICE})
     return Config(
-        load_settings(SERVICE, env),
+        settings,
         books,
         {owner: _peer(env, owner) for owner in owners},
         env.path("LOG_KEYS"),
