@@ -6,9 +6,10 @@ purpose and exact serials, which nobody needs a token to read.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
-from cli.clients import Account, Claim, Leg
+from cli.clients import Claim, SerialRange
 from cli.registry_client import PledgeRelease, PledgeState, Retirement
 from cli.story.cast import LENDERS, PLEDGED_T, RETIRED_T, name_of
 from cli.story.pledging import cut
@@ -62,7 +63,7 @@ async def _tell_release(scene: Scene, lender: str, lien: PledgeState) -> None:
 
 
 async def retire(scene: Scene) -> None:
-    """Used up for a claim, once and for ever."""
+    """Used up for a claim, once and for ever: through the gateway, as an app does it."""
     holder = scene.holders["group"]
     (held,) = [
         one
@@ -70,9 +71,7 @@ async def retire(scene: Scene) -> None:
         if one.account.purpose == "available"
     ]
     serials, _ = cut(held.serials, RETIRED_T)
-    leg = Leg(Account(holder), Account(holder, "retired"), scene.ticket, RETIRED_T, tuple(serials))
-    outcome = await scene.post(scene.operator("group"), (leg,), claim=CLAIM)
-    entry = outcome.position or 0
+    entry = await _retire_by_app(scene, holder, serials)
     found = await scene.until(
         "the public record",
         lambda: scene.registry.retirements(scene.ticket, entry),
@@ -83,6 +82,27 @@ async def retire(scene: Scene) -> None:
     expect("serials retired", tuple(serials), public.serials)
     expect("tonnes retired", RETIRED_T, public.quantity_t)
     _tell_retirement(scene, public)
+
+
+async def _retire_by_app(scene: Scene, holder: str, serials: Sequence[SerialRange]) -> int:
+    """One POST under one key; the same again, as after a lost answer, retires nothing more."""
+    asked = {
+        "holder": holder,
+        "asset": scene.ticket,
+        "amount": RETIRED_T,
+        "serials": [{"batch": one.batch, "first": one.first, "last": one.last} for one in serials],
+        "beneficiary": CLAIM.beneficiary,
+        "purpose": CLAIM.purpose,
+        "details": CLAIM.details,
+    }
+    who, key = scene.operator("group"), scene.new_id()
+    outcome = await scene.gateway.post("/v1/retirements", who, key, asked)
+    entry = scene.take(outcome, "accounts")
+    scene.say(f"POST /v1/retirements at the gateway: recorded, position {entry} in accounts")
+    again = await scene.gateway.post("/v1/retirements", who, key, asked)
+    expect("the same key again", (entry, True), (again.position, again.repeated))
+    scene.say("the same Idempotency-Key again: the same position, nothing retired twice")
+    return entry
 
 
 def _claim(public: Retirement) -> Claim:

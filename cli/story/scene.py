@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cli.clients import Balance, Books, Entry, Leg, Outcome, Persona
+from cli.gateway_client import Gateway
 from cli.inclusive_client import Inclusive
 from cli.market_client import Market
 from cli.registry_client import PledgeState, Registry
@@ -78,6 +79,7 @@ class Scene:
 
     def __init__(self, workspace: Workspace, books: Books, teller: Teller) -> None:
         self.workspace = workspace
+        self.gateway = Gateway(books, workspace.target("gateway"))
         self.clock = workspace.clock
         self.books = books
         self.registry = Registry(books)

@@ -30,6 +30,7 @@ CRASHES = [
     ("market", "errand.answered:2"),
     ("ledger", "ledger.tiles:3"),
     ("ledger", "ledger.signed:3"),
+    ("gateway", "gateway.called"),
 ]
 # One of each kind where it matters most; `make faults` runs all of them.
 SHORT = {
@@ -44,6 +45,7 @@ SHORT = {
     ("inclusive", "journal.committed:2"),
     ("inclusive", "projection.applied:2"),
     ("ledger", "ledger.signed:3"),
+    ("gateway", "gateway.called"),
 }
 LONG = os.environ.get("TANZHANG_LONG") == "1"
 
