@@ -5,7 +5,8 @@ SQL itself stays in tables, projections, queries, journal, lease and migrations.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import psycopg
 import sqlalchemy as sa
@@ -27,6 +28,20 @@ def open_engine(url: str) -> Engine:
         hide_parameters=True,  # an error's text goes into a log: never with names or riders in it
         connect_args={"options": f"-c idle_in_transaction_session_timeout={IDLE_MS}"},
     )
+
+
+def copy_rows(connection: Connection, table: sa.Table, rows: Sequence[Sequence[Any]]) -> None:
+    """All columns of the table, in its order, by COPY: what a projection writes."""
+    if not rows:
+        return
+    columns = ", ".join(f'"{column.name}"' for column in table.columns)
+    driver: Any = connection.connection.driver_connection
+    with (
+        driver.cursor() as cursor,
+        cursor.copy(f"COPY {table.name} ({columns}) FROM STDIN") as copy,
+    ):
+        for row in rows:
+            copy.write_row(row)
 
 
 def is_away(error: Exception) -> bool:

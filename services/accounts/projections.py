@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from kernel.journal.database import copy_rows
 from kernel.projection import Recorded
 from services.accounts.domain.events import (
     EntryPosted,
@@ -43,8 +44,8 @@ def project_movements(connection: sa.Connection, recorded: Sequence[Recorded]) -
                 (raw.position, leg_no, n, leg.asset, block.batch, block.first, block.last)
                 for n, block in enumerate(leg.serials)
             )
-    _copy(connection, movements, rows)
-    _copy(connection, serial_moves, ranges)
+    copy_rows(connection, movements, rows)
+    copy_rows(connection, serial_moves, ranges)
 
 
 def _leg_columns(leg: Leg) -> tuple[Any, ...]:
@@ -59,16 +60,3 @@ def _leg_columns(leg: Leg) -> tuple[Any, ...]:
         credit.purpose.value,
         credit.ref,
     )
-
-
-def _copy(connection: sa.Connection, table: sa.Table, rows: list[tuple[Any, ...]]) -> None:
-    if not rows:
-        return
-    columns = ", ".join(f'"{column.name}"' for column in table.columns)
-    driver: Any = connection.connection.driver_connection
-    with (
-        driver.cursor() as cursor,
-        cursor.copy(f"COPY {table.name} ({columns}) FROM STDIN") as copy,
-    ):
-        for row in rows:
-            copy.write_row(row)

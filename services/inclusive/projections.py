@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import sqlalchemy as sa
 
+from kernel.journal.database import copy_rows
 from kernel.projection import Recorded
 from services.inclusive.domain.events import TripCredited, TripRefused
 from services.inclusive.tables import trips
@@ -21,13 +21,4 @@ def project_trips(connection: sa.Connection, recorded: Sequence[Recorded]) -> No
         for raw, event in recorded
         if isinstance(event, TripCredited | TripRefused) and event.citizen
     ]
-    if not rows:
-        return
-    columns = ", ".join(f'"{column.name}"' for column in trips.columns)
-    driver: Any = connection.connection.driver_connection
-    with (
-        driver.cursor() as cursor,
-        cursor.copy(f"COPY {trips.name} ({columns}) FROM STDIN") as copy,
-    ):
-        for row in rows:
-            copy.write_row(row)
+    copy_rows(connection, trips, rows)
