@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from cli import demo, ledger, verify
-from cli.errors import NO, NOT_TRIED, CliError
+from cli.errors import NO, NOT_TRIED, CliError, of_file
 from cli.replay import shenzhen, vrod
 from kernel.errors import Kind, Refused, TanzhangError
 
@@ -53,7 +53,7 @@ def up(
 
 @app.command()
 def down(directory: Folder = Path("var")) -> None:
-    """Stop what `up` started, in order; if nothing runs, say so."""
+    """Stop what `up` started, in order."""
     from cli.up import stop  # noqa: PLC0415
 
     stop(directory)
@@ -77,7 +77,10 @@ def status(
 def streams(
     replicas: Annotated[int, typer.Option(min=1, max=5, help="3 on a cluster of three")] = 1,
 ) -> None:
-    """Make the books' streams on the NATS of TANZHANG_NATS_URL, or bring them up to date."""
+    """Make or update the streams of your own NATS.
+
+    TANZHANG_NATS_URL names it, with the operator's user.
+    """
     from cli.streams import make_streams  # noqa: PLC0415
 
     make_streams(replicas)
@@ -95,10 +98,10 @@ def clock_advance(
     directory: Folder = Path("var"),
 ) -> None:
     """Move the development clock of every process forward."""
-    from cli.clock import advance  # noqa: PLC0415
+    from cli.clock import advance, format_duration  # noqa: PLC0415
 
     offset_ms = advance(directory, duration)
-    typer.echo(f"the clock of {directory} is {offset_ms} ms ahead")
+    typer.echo(f"the clock of {directory} is {format_duration(offset_ms)} ahead")
 
 
 @replay_app.callback()
@@ -132,6 +135,9 @@ def run(arguments: Sequence[str]) -> int:
             raise
         message, code = _told(error)
         typer.echo(message, err=True)
+    else:
+        if code == INTERRUPTED:
+            typer.echo("tanzhang: interrupted", err=True)
     return code if isinstance(code, int) else 0
 
 
@@ -146,10 +152,12 @@ def _told(error: Exception) -> tuple[str, int]:
             return f"tanzhang: refused: {error.message} ({error.reason})", NO
         case TanzhangError():
             return f"tanzhang: {error}", NOT_TRIED
+        case typer.TyperException() if type(error).__name__ == "NoArgsIsHelpError":
+            return error.format_message(), NOT_TRIED  # the help alone
         case typer.TyperException():
             return f"tanzhang: {error.format_message()}", NOT_TRIED
         case typer.Abort():
             return "tanzhang: ended", INTERRUPTED
         case OSError():
-            return f"tanzhang: {error}", NOT_TRIED
+            return f"tanzhang: {of_file(error)}", NOT_TRIED
     return f"tanzhang: a fault of ours: {type(error).__name__}: {error}", NOT_TRIED

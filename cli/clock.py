@@ -33,3 +33,13 @@ def advance(directory: Path, duration: str) -> int:
         return advance_offset(file, by_ms)
     except ValueError as error:
         raise CliError(f"{file}: expected a whole number: {error}", NOT_TRIED) from error
+
+
+def format_duration(duration_ms: int) -> str:
+    """`2d`, `1d 3h`, `90s` as `1m 30s`: what `advance` takes, in its largest units."""
+    parts, left = [], duration_ms
+    for unit, size_ms in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
+        count, left = divmod(left, size_ms)
+        parts += [f"{count:,}{unit}"] * bool(count)
+    parts += [f"{left}ms"] * bool(left)
+    return " ".join(parts) or "0ms"

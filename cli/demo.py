@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.errors import NO, NOT_TRIED, CliError
+from cli.errors import NO, NOT_TRIED, CliError, of_file
 
 AS_TOLD = 0
 
@@ -23,7 +23,10 @@ def demo(
         Path | None, typer.Option("--json", help="write all figures into this file")
     ] = None,
 ) -> None:
-    """Run the main job end to end, visibly: issue, sell, pledge, ride, retire, prove."""
+    """Run the main job end to end, visibly.
+
+    Issue, sell, pledge, ride, retire, prove: all of it on the real services.
+    """
     from cli.stage import perform  # noqa: PLC0415 - what costs time is loaded here
     from cli.telling import Teller, Unexpected  # noqa: PLC0415
     from kernel.errors import TanzhangError  # noqa: PLC0415
@@ -41,8 +44,9 @@ def demo(
         typer.echo(f"\nnot as told: {error}", err=True)
         code = NO
     except (TanzhangError, OSError) as error:
-        report["error"] = {"what": str(error)}
-        typer.echo(f"\nstopped: {error}", err=True)
+        what = of_file(error) if isinstance(error, OSError) else str(error)
+        report["error"] = {"what": what}
+        typer.echo(f"\nstopped: {what}", err=True)
         code = NO if teller.steps else NOT_TRIED
     if json_file is not None:
         text = json.dumps(report, ensure_ascii=False, indent=2, default=str)

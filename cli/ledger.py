@@ -34,7 +34,7 @@ def ledger() -> None:
 
 @app.command("mirror")
 def mirror(
-    book: Annotated[str, typer.Argument(help="accounts or ledger")],
+    book: Annotated[str, typer.Argument(help="accounts, registry, market, inclusive or ledger")],
     folder: Annotated[Path, typer.Argument(help="where the copy is kept")],
     policy: Annotated[
         Path | None, typer.Option(help="whom you trust; without it <dir>/policy.txt")
@@ -42,7 +42,10 @@ def mirror(
     directory: Annotated[Path, typer.Option("--dir", help="data folder")] = Path("var"),
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
-    """Copy a log's checkpoint, tiles and entries into a folder, and check all of it."""
+    """Copy a log into a folder, and check it.
+
+    Checkpoint, tiles and entries; a second run proves that the log has only grown.
+    """
     from cli.mirror import MirrorRefused  # noqa: PLC0415 - gRPC is loaded by who needs it
     from cli.verify import read_policy  # noqa: PLC0415
 
@@ -67,7 +70,10 @@ def override(
     person: Person,
     directory: Folder = Path("var"),
 ) -> None:
-    """Propose that a halted log goes on with its event as it is. A second person must approve."""
+    """Propose that a halted log goes on.
+
+    It takes its event as it is. A second person must approve.
+    """
     typer.echo(asyncio.run(_override(book, why, person, directory)))
 
 
@@ -99,7 +105,10 @@ def approve(
     person: Person,
     directory: Folder = Path("var"),
 ) -> None:
-    """Approve a proposal of another person: an override, a key, new identities."""
+    """Approve another person's proposal.
+
+    An override, a key, new identities.
+    """
     asyncio.run(_approve(proposal, person, directory))
     typer.echo(f"approved by {person}")
 

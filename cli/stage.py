@@ -16,12 +16,13 @@ from cli.offline import find_isolation
 from cli.own_stack import own_stack
 from cli.story import Figures, Story
 from cli.story.proving import judge_receipts
-from cli.telling import Teller
+from cli.telling import Teller, our_command, shown_path
 from cli.workspace import Workspace
 
 HEADING: Final = (
-    "Silk-Road carbon tickets (丝路碳票) of 兰州新区, 2021, and a commuter in Shenzhen (深圳):\n"
-    "from forest and ride to ticket, sale, lien, retirement and points, each step proven"
+    "Silk-Road carbon tickets (丝路碳票) of 兰州新区, 2021,\n"
+    "and a commuter in Shenzhen (深圳): from forest and ride to ticket,\n"
+    "sale, lien, retirement and points, each step proven"
 )
 PATIENCE_S: Final = 60.0  # with a service that has just died and is being started again
 
@@ -47,8 +48,9 @@ def perform(directory: Path, teller: Teller, report: dict[str, Any]) -> None:
             judge_receipts(workspace, figures, teller, isolation)
     teller.console.print("\nevery step came out as told", markup=False)
     for receipt in figures.receipts[:1]:
-        again = f"tanzhang verify {receipt['path']} --policy {workspace.policy_file}"
-        teller.console.print(f"check it yourself: {again}", markup=False, soft_wrap=True)
+        policy = shown_path(workspace.policy_file)
+        again = f"{our_command()} verify {shown_path(receipt['path'])} --policy {policy}"
+        teller.console.print(f"check it yourself:\n  {again}", markup=False, soft_wrap=True)
 
 
 async def _tell_story(workspace: Workspace, teller: Teller) -> Figures:

@@ -37,6 +37,7 @@ from cli.stack.folder import (
 )
 from cli.stack.provision import GATEWAY, PROGRAMS, PROJECT, code_path, policy_file
 from cli.stack.supervisor import START_DEADLINE_S, Supervisor
+from cli.telling import our_command, shown_path
 from cli.workspace import Workspace
 from kernel.clock import SystemClock
 from kernel.config import Environment
@@ -196,7 +197,7 @@ def where_to_look(directory: Path) -> list[str]:
                 f"  {name:<10} 127.0.0.1:{ports[name]}   log {directory / name / name}.log"
             )
     lines.append(f"  {'policy':<10} {policy_file(directory)}")
-    lines.append(f"stop it with: tanzhang down --dir {directory}")
+    lines.append(f"stop it with: {our_command()} down --dir {shown_path(directory)}")
     return lines
 
 

@@ -69,7 +69,7 @@ def make_app(
     api.state.services = services
     api.state.verifier = verifier
     api.state.streams = streams
-    return Edge(api, clock)
+    return Edge(api, clock, verifier)
 
 
 async def _known(request: Request, error: Exception) -> Response:

@@ -41,6 +41,14 @@ READ_RETRIES: Final = 1
 HEALTH_DEADLINE_S: Final = 1.0
 # Waiting again for what has just been waited for only makes the answer late.
 WAITED: Final = ("POSITION_NOT_REACHED", "NOT_PROVEN_YET", "DEADLINE", "DEADLINE_EXCEEDED")
+# gRPC's own, whose words name addresses inside the house.
+TRANSPORT: Final = (
+    "UNAVAILABLE",
+    "DEADLINE_EXCEEDED",
+    "RESOURCE_EXHAUSTED",
+    "ABORTED",
+    "CANCELLED",
+)
 
 Values: TypeAlias = dict[str, Any]
 
@@ -116,7 +124,7 @@ class Services:
                 return await call(rpc, request, token, deadline_s=DEADLINE_S, retries=0)
             except Conflict as conflict:
                 if attempt == retries or conflict.reason in WAITED:
-                    raise
+                    raise _for_strangers(conflict, service) from conflict
             await asyncio.sleep(0.1 * 2**attempt)
         raise Conflict("UNAVAILABLE", f"{method}: no attempt was made")
 
@@ -137,6 +145,13 @@ class Services:
     async def close(self) -> None:
         for channel in self._channels.values():
             await channel.close(None)
+
+
+def _for_strangers(conflict: Conflict, service: str) -> Conflict:
+    if conflict.reason not in TRANSPORT:
+        return conflict
+    message = f"{service} did not answer: ask again"
+    return Conflict(conflict.reason, message, conflict.retry_after_ms)
 
 
 def _refused(refusal: Any) -> ItemRefused:

@@ -13,8 +13,10 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.entrance import verify_authorization
 from gateway.problems import problem_response
 from kernel import metrics
+from kernel.auth import TokenVerifier
 from kernel.clock import Clock
 from kernel.errors import Kind, Refused
 from kernel.ids import uuid7
@@ -23,6 +25,7 @@ from kernel.logs import get_logger
 MAX_BODY_BYTES: Final = 256 * 1024  # the largest single item is far below
 MAX_BATCH_BYTES: Final = 6 * 1024 * 1024  # trips: what becomes of them fits gRPC's eight megabytes
 BATCHES: Final = ("/v1/trip-batches",)
+FOR_CALLERS: Final = "/v1/"  # everything that is posted there
 BODY_DEADLINE_S: Final = 20.0
 UNMATCHED: Final = "(no such route)"
 
@@ -41,9 +44,10 @@ log = get_logger(__name__)
 class Edge:
     """The whole application, bounded and observed. Answers a fault itself, without its words."""
 
-    def __init__(self, app: ASGIApp, clock: Clock) -> None:
+    def __init__(self, app: ASGIApp, clock: Clock, verifier: TokenVerifier) -> None:
         self._app = app
         self._clock = clock
+        self._verifier = verifier
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -52,7 +56,7 @@ class Edge:
         answer = _Answer(send, uuid7(self._clock.now_ms(), os.urandom), scope["scheme"] == "https")
         started_s = time.perf_counter()
         try:
-            await self._app(scope, await _bounded(scope, receive), answer.send)
+            await self._app(scope, await self._bounded(scope, receive), answer.send)
         except Refused as refused:
             await problem_response(refused)(scope, receive, answer.send)
         except Exception as error:
@@ -61,6 +65,20 @@ class Edge:
                 await problem_response(error)(scope, receive, answer.send)
         finally:
             _note(scope, answer, time.perf_counter() - started_s)
+
+    async def _bounded(self, scope: Scope, receive: Receive) -> Receive:
+        """The body, whole and within its bound, before anybody looks at it.
+
+        Nobody's body is taken in but a caller's: megabytes from strangers would fill our memory.
+        """
+        if scope["method"] not in ("POST", "PUT", "PATCH"):
+            return receive
+        headers = dict(scope["headers"])
+        if scope["path"].startswith(FOR_CALLERS):
+            verify_authorization(
+                self._verifier, headers.get(b"authorization", b"").decode("latin-1")
+            )
+        return await _taken_in(scope, headers, receive)
 
 
 class _Answer:
@@ -87,12 +105,8 @@ class _Answer:
         await self._send(message)
 
 
-async def _bounded(scope: Scope, receive: Receive) -> Receive:
-    """The body, whole and within its bound, before anybody looks at it."""
-    if scope["method"] not in ("POST", "PUT", "PATCH"):
-        return receive
+async def _taken_in(scope: Scope, headers: dict[bytes, bytes], receive: Receive) -> Receive:
     limit = MAX_BATCH_BYTES if scope["path"] in BATCHES else MAX_BODY_BYTES
-    headers = dict(scope["headers"])
     declared = headers.get(b"content-length", b"0")
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(limit)

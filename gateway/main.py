@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from gateway.app import make_app
 from gateway.clients import Services
 from gateway.config import load_config
+from gateway.connections import Connection
 from gateway.sse import Streams
 from kernel.auth import MAX_TOKEN_CHARS, TokenVerifier
 from kernel.clock import SystemClock
@@ -77,6 +78,7 @@ def _settings(app: ASGIApp, listen: Listen) -> uvicorn.Config:
         ssl_certfile=listen.tls_certificate,
         ssl_keyfile=listen.tls_key,
         loop="none",
+        http=Connection,
         lifespan="off",
         log_config=None,
         log_level="warning",

@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 import msgspec
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from gateway.clients import Services, Values
 from gateway.entrance import Visitor
@@ -44,8 +46,8 @@ class Streams:
         self.closing = asyncio.Event()
         self._open: Counter[str] = Counter()
 
-    def check(self, principal: str) -> None:
-        """Raises Refused when there are too many already."""
+    def enter(self, principal: str) -> None:
+        """One more, counted from here on. Raises Refused when there are too many already."""
         if (
             self._open.total() >= MAX_STREAMS
             or self._open[principal] >= MAX_STREAMS_OF_ONE
@@ -57,8 +59,6 @@ class Streams:
                 Kind.INVALID,
                 limit=MAX_STREAMS_OF_ONE,
             )
-
-    def enter(self, principal: str) -> None:
         self._open[principal] += 1
         metrics.http_streams.inc()
 
@@ -108,37 +108,32 @@ class HolderView:
 
     async def events(self) -> AsyncIterator[bytes]:
         """Everything from that place on, in order; a comment while there is nothing."""
-        principal = self._visitor.caller.principal
-        self._streams.enter(principal)
-        try:
-            yield f"retry: {RETRY_MS}\n\n".encode()
-            yield _event("ready", self._place, {"as_of_position": self._seen})
-            ends_ms = monotonic_ms() + STREAM_S * 1000
-            behind = True  # what was recorded between Last-Event-ID and now
-            while not self._streams.closing.is_set() and monotonic_ms() < ends_ms:
-                try:
-                    look = await self._look(self._place, 0 if behind else self._seen + 1, PAGE)
-                except Conflict as conflict:
-                    if self._is_silent():
-                        yield HEARTBEAT
-                    waited = conflict.reason == "POSITION_NOT_REACHED"
-                    await self._streams.pause(LOOK_EVERY_S if waited else AWAY_S)
-                    continue
-                except TanzhangError as error:  # the token's time is over, or rights were taken
-                    yield b"event: problem\ndata: " + bytes(problem_response(error).body) + b"\n\n"
-                    return
-                for movement in look["movements"]:
-                    self._place = f"{movement['position']}.{movement['leg']}"
-                    yield _event("movement", self._place, movement)
-                behind = bool(look["next_page_token"])
-                self._seen = max(self._seen, look["as_of_position"])
-                if look["movements"]:
-                    self._spoke_ms = monotonic_ms()
-                elif self._is_silent():
+        yield f"retry: {RETRY_MS}\n\n".encode()
+        yield _event("ready", self._place, {"as_of_position": self._seen})
+        ends_ms = monotonic_ms() + STREAM_S * 1000
+        behind = True  # what was recorded between Last-Event-ID and now
+        while not self._streams.closing.is_set() and monotonic_ms() < ends_ms:
+            try:
+                look = await self._look(self._place, 0 if behind else self._seen + 1, PAGE)
+            except Conflict as conflict:
+                if self._is_silent():
                     yield HEARTBEAT
-                await self._streams.pause(0 if behind else LOOK_EVERY_S)
-        finally:
-            self._streams.leave(principal)
+                waited = conflict.reason == "POSITION_NOT_REACHED"
+                await self._streams.pause(LOOK_EVERY_S if waited else AWAY_S)
+                continue
+            except TanzhangError as error:  # the token's time is over, or rights were taken
+                yield b"event: problem\ndata: " + bytes(problem_response(error).body) + b"\n\n"
+                return
+            for movement in look["movements"]:
+                self._place = f"{movement['position']}.{movement['leg']}"
+                yield _event("movement", self._place, movement)
+            behind = bool(look["next_page_token"])
+            self._seen = max(self._seen, look["as_of_position"])
+            if look["movements"]:
+                self._spoke_ms = monotonic_ms()
+            elif self._is_silent():
+                yield HEARTBEAT
+            await self._streams.pause(0 if behind else LOOK_EVERY_S)
 
     def _is_silent(self) -> bool:
         """Is it time for a comment? Then it counts as said."""
@@ -156,6 +151,21 @@ class HolderView:
             "page_size": size,
         }
         return await self._services.ask("accounts.ListMovements", request, self._visitor.token)
+
+
+class LiveResponse(StreamingResponse):
+    """A view as it is sent; it has its place from before it began until nobody reads any more."""
+
+    def __init__(self, view: HolderView, streams: Streams, principal: str) -> None:
+        super().__init__(view.events(), media_type=MEDIA_TYPE, headers={"X-Accel-Buffering": "no"})
+        self._streams = streams
+        self._principal = principal
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._streams.leave(self._principal)
 
 
 def _event(name: str, id: str, values: Values) -> bytes:

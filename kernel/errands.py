@@ -4,18 +4,23 @@ A process over two books is a state machine in one of them: `...Requested` is re
 RPC with a derived id asks the other book, `...Completed` or `...Refused` is recorded here with the
 other book's event as its cause. Open ones are found in the state, so after a restart they are
 simply sent again; both ids derive from the request, so nothing happens twice.
+
+A refusal ends an errand, but not one that speaks of the moment or of us (NOT_YET): it stands in
+the other book's journal under its id, so the same is asked again under the next one, a while long.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
+from kernel.clock import monotonic_ms
 from kernel.crash import crash_point
-from kernel.errors import Conflict, InvariantBroken, Refused
+from kernel.errors import Conflict, Fault, InvariantBroken, Refused
 from kernel.ids import derived_id, uuid7_ms
 from kernel.logs import get_logger
 from kernel.values import Actor, Caller
@@ -24,6 +29,10 @@ from kernel.writer import Ask, Writer
 MAX_ERRANDS: Final = 500  # of one call: a message far below the largest gRPC takes
 RETRY_FIRST_S: Final = 0.1
 RETRY_LAST_S: Final = 5.0  # the other book may be halted for days: asked again for ever
+# A key on its way from the directory (or ended: then it stays so), a clock behind ours, a right
+# that our token lacks. To unwind a trade or a pledge for one of these would cost its parties.
+NOT_YET: Final = frozenset({"ACT_KEY_UNKNOWN", "ON_IN_FUTURE", "ROLE_MISSING"})
+MAX_ATTEMPTS: Final = 30  # at NOT_YET, some two minutes in all: then it is the answer
 
 log = get_logger(__name__)
 
@@ -33,19 +42,21 @@ E = TypeVar("E")
 class Errand(NamedTuple, Generic[E]):
     """An open request: `id` is the UUIDv7 of the command that recorded it, `position` its event's.
 
-    `what` is everything the other book has to be told.
+    `what` is everything the other book has to be told; `attempt` counts those refused as NOT_YET.
     """
 
     id: str
     position: int
     what: E
+    attempt: int = 0
 
 
 class Done(NamedTuple):
-    """How an errand ended: our command, and the other book's event if there is one."""
+    """How an errand ended: our command, and the other book's event, or the reason it refused."""
 
     command: msgspec.Struct
     cause: tuple[str, int] | None
+    reason: str = ""
 
 
 class Errands(Generic[E]):
@@ -70,29 +81,69 @@ class Errands(Generic[E]):
         self._caller = Caller(
             Actor(f"book:{writer.book}", f"errand:{name}"), frozenset({"system"}), frozenset()
         )
+        # What was not to be done yet, by position: the next attempt, and when (monotonic ms).
+        self._put_off: dict[int, tuple[int, int]] = {}
 
     async def run(self) -> None:
         delay_s = RETRY_FIRST_S
         while True:
             seen = self._writer.committed_next
-            batch = self._open_ones(self._writer.state)[:MAX_ERRANDS]
             # Nobody is asked for what could still be lost with us.
-            batch = [one for one in batch if one.position < seen]
+            found = self._open_ones(self._writer.state)[:MAX_ERRANDS]
+            waiting = [one for one in found if one.position < seen]
+            batch = self._due(waiting)
             if not batch:
-                await self._writer.committed(seen + 1)
+                await self._something_new(seen + 1, waiting)
                 continue
             try:
                 ended = await self._send(batch)
                 # A crash here: the other book has done it, we ask again and hear the same.
                 crash_point("errand.answered")
-                await self._record(batch, ended)
+                await self._record(self._conclude(batch, ended))
                 delay_s = RETRY_FIRST_S
-            except (Conflict, Refused) as error:
-                log.warning("errand.postponed", errand=self._name, reason=error.reason)
+            except (Conflict, Refused, Fault) as error:
+                if isinstance(error, InvariantBroken):
+                    raise  # of ours; a fault of the other book is its own to mend
+                log.warning("errand.postponed", errand=self._name, error=str(error))
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, RETRY_LAST_S)
 
-    async def _record(self, batch: Sequence[Errand[E]], ended: Sequence[Done]) -> None:
+    def _due(self, waiting: Sequence[Errand[E]]) -> list[Errand[E]]:
+        now_ms, due = monotonic_ms(), []
+        for errand in waiting:
+            attempt, when_ms = self._put_off.get(errand.position, (0, 0))
+            if when_ms <= now_ms:
+                due.append(errand._replace(attempt=attempt))
+        return due
+
+    async def _something_new(self, next_position: int, waiting: Sequence[Errand[E]]) -> None:
+        """Returns once there is more in the journal, or something put off is due."""
+        due_ms = [self._put_off[one.position][1] for one in waiting]
+        pause_s = max(min(due_ms) - monotonic_ms(), 0) / 1000 if due_ms else None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await self._writer.committed(next_position)
+
+    def _conclude(
+        self, batch: Sequence[Errand[E]], ended: Sequence[Done]
+    ) -> list[tuple[Errand[E], Done]]:
+        """Those that have ended; the others are put off."""
+        concluded = []
+        for errand, done in zip(batch, ended, strict=True):
+            if done.reason in NOT_YET and errand.attempt + 1 < MAX_ATTEMPTS:
+                self._put(errand, done)
+            else:
+                self._put_off.pop(errand.position, None)
+                concluded.append((errand, done))
+        return concluded
+
+    def _put(self, errand: Errand[E], done: Done) -> None:
+        log.warning("errand.not_yet", errand=self._name, id=errand.id, reason=done.reason)
+        pause_s = min(RETRY_FIRST_S * 2**errand.attempt, RETRY_LAST_S)
+        due_ms = monotonic_ms() + round(pause_s * 1000)
+        self._put_off[errand.position] = (errand.attempt + 1, due_ms)
+
+    async def _record(self, concluded: Sequence[tuple[Errand[E], Done]]) -> None:
         asks = [
             Ask(
                 id=errand_id(self._writer, errand, "ended"),
@@ -100,7 +151,7 @@ class Errands(Generic[E]):
                 command=done.command,
                 cause=done.cause,
             )
-            for errand, done in zip(batch, ended, strict=True)
+            for errand, done in concluded
         ]
         for result in await self._writer.submit(asks, while_halted=True):
             if result.outcome.refusal is not None:
@@ -111,6 +162,11 @@ class Errands(Generic[E]):
 
 
 def errand_id(writer: Writer[Any], errand: Errand[Any], step: str = "asked") -> str:
-    """The id of an errand's command: the same however often it is sent."""
+    """The id of an errand's command: the same however often it is sent.
+
+    Each attempt is asked under an id of its own; there is one end, however many there were.
+    """
     book_id = writer.progress.book_id.hex()
+    if step == "asked" and errand.attempt:
+        step = f"asked again {errand.attempt}"
     return derived_id(uuid7_ms(errand.id), writer.book, book_id, errand.position, step)

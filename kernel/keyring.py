@@ -112,11 +112,12 @@ def signed_by_all(
     if len(context.acts) != len(subjects):
         raise _missing(expected, " and ".join(subjects), len(context.acts))
     known = [keyring.keys.get(act.key_id) for act in context.acts]
+    # None of its own: shown is an act of a key we may yet hear of, else one that is another's.
+    unknown = [a for a, k in zip(context.acts, known, strict=True) if k is None]
     statements: list[T] = []
     for subject in subjects:
         own = [a for a, k in zip(context.acts, known, strict=True) if k and k.subject == subject]
-        # None of its own: the first act is shown to be of an unknown key, or another's.
-        act = own[0] if own else context.acts[len(statements)]
+        act = (own or unknown or context.acts[len(statements) :])[0]
         statements.append(_believed(keyring, context, act, expected, subject))
     for act in context.acts[1:]:
         check_same("statement", context.acts[0].statement, act.statement)

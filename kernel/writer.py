@@ -59,7 +59,8 @@ def reaction_actor(book: str, source: str) -> Actor:
 class Ask(msgspec.Struct, frozen=True):
     """One command on its way to the writer. `on_ms` None: business time is the recording.
 
-    `sealed` goes into the record of every event it becomes, unread (base64 of ciphertext).
+    `sealed` goes into the record of every event it becomes, unread (base64 of ciphertext). With it
+    goes `same`: what stands for the command when the id is used again.
     """
 
     id: str
@@ -69,11 +70,16 @@ class Ask(msgspec.Struct, frozen=True):
     acts: tuple[Act, ...] = ()
     cause: tuple[str, int] | None = None
     sealed: str | None = None
+    same: bytes | None = None
 
     def digest(self) -> bytes:
-        """What must be the same when an id is used again; not `sealed`, whose key may be gone."""
+        """What must be the same when an id is used again; not `sealed`, whose key may be gone.
+
+        It is kept for ever and has no salt: of hours and places it would give away what it hashes.
+        """
+        what = self.command if self.same is None else self.same
         body = msgspec.msgpack.encode(
-            (type(self.command).__name__, self.command, self.on_ms, self.acts, self.cause)
+            (type(self.command).__name__, what, self.on_ms, self.acts, self.cause)
         )
         return hashlib.sha256(body).digest()
 

@@ -25,7 +25,10 @@ def shenzhen_tong(
         Path | None, typer.Option("--json", help="write the whole report into this file")
     ] = None,
 ) -> None:
-    """Replay Shenzhen's card taps of 2018 as trips, and measure what they would have saved."""
+    """Replay Shenzhen's card taps of 2018.
+
+    As trips; measures what they would have saved.
+    """
     from cli.replay.shenzhen_feed import replay  # noqa: PLC0415 - what costs time is loaded here
     from cli.replay.shenzhen_plan import plan_files  # noqa: PLC0415
     from cli.replay.shenzhen_report import agrees, show  # noqa: PLC0415

@@ -328,17 +328,17 @@ def _choices(counts: Counts, places: _Places, network: Network) -> Iterator[str]
     )
     yield "the fare that witnesses a length is the tariff's own, before the card's discount"
     yield (
-        f"{counts.entries_alone + counts.exits_alone} metro taps without a partner and"
-        f" {counts.bus_boardings} bus boardings are reported as trips without an end or a start, to"
-        " be refused by the service's own rule"
+        f"{counts.entries_alone + counts.exits_alone:,} metro taps without a partner and"
+        f" {counts.bus_boardings:,} bus boardings are reported as trips without an end or a start,"
+        " to be refused by the service's own rule"
     )
 
 
 def _unchecked(counts: Counts) -> Iterator[str]:
     yield (
-        f"where the partners of {counts.entries_alone + counts.exits_alone} metro taps are: the"
+        f"where the partners of {counts.entries_alone + counts.exits_alone:,} metro taps are: the"
         " file is a slice of a day, and their other tap lies outside it"
     )
-    yield f"where {counts.bus_boardings} bus riders got off: the source has no alighting"
+    yield f"where {counts.bus_boardings:,} bus riders got off: the source has no alighting"
     yield "whether a card is one person, and which way through the network a rider took"
     yield "the datum of the network's coordinates: the file does not say, and lengths hardly change"

@@ -23,7 +23,10 @@ def vrod(
         Path | None, typer.Option("--json", help="write the whole report into this file")
     ] = None,
 ) -> None:
-    """Replay the American Carbon Registry's issuances and retirements, and prove each of them."""
+    """Replay the American Carbon Registry.
+
+    Its issuances and retirements; each retirement is proven.
+    """
     from cli.replay.vrod_feed import replay  # noqa: PLC0415 - what costs time is loaded here
     from cli.replay.vrod_plan import plan_directory  # noqa: PLC0415
     from cli.replay.vrod_report import agrees, show  # noqa: PLC0415

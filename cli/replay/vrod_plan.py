@@ -369,14 +369,14 @@ def _choices(
         if len(batch.ranges) > 1:
             ranges = ", ".join(f"{first} to {last}" for first, last in batch.ranges)
             yield (
-                f"issuance row {row.row} ({run.prefix}, {batch.part.size_t} t) is cut in"
+                f"issuance row {row.row} ({run.prefix}, {batch.part.size_t:,} t) is cut in"
                 f" {len(batch.ranges)} batches, {ranges}: its retired serials span {run.span_t}"
             )
         others = sorted({part.row.row for part in batch.rivals} - {row.row})
         if others and not run.fills(batch.part.size_t):
             yield (
-                f"{run.prefix} is taken as issuance row {row.row} ({batch.part.size_t} t); it would"
-                f" fit row {', '.join(map(str, others))} of the same day too"
+                f"{run.prefix} is taken as issuance row {row.row} ({batch.part.size_t:,} t); it"
+                f" would fit row {', '.join(map(str, others))} of the same day too"
             )
     yield from _repeats("issuance", issued, "taken as another issuance")
     yield from _repeats("retirement", retired, "passed on to be refused as a double retirement")
@@ -393,8 +393,8 @@ def _buffer_choices(
     taken = [row for run, batch in seated if batch.part.is_buffer for row in run.rows]
     if taken:
         yield (
-            f"{len(taken)} retirements ({sum(row.quantity_t for row in taken)} t) name serials of a"
-            f" buffer batch and are retired from the {BUFFER_NAME}: the source does not say when"
+            f"{len(taken)} retirements ({sum(row.quantity_t for row in taken):,} t) name serials of"
+            f" a buffer batch and are retired from the {BUFFER_NAME}: the source does not say when"
             " these units were given back to their project"
         )
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from cli.clients import Account, Asset, Holder, Leg
 from cli.directory import await_admitted, register_keys
+from cli.reading import amount as shown
 from cli.story.cast import (
     AUDITOR,
     CASHIER,
@@ -22,7 +23,6 @@ from cli.story.cast import (
 )
 from cli.story.scene import Scene
 from cli.telling import expect
-from cli.verify import amount as shown
 from kernel.ids import derived_id, new_holder_id
 from kernel.values import format_instant
 
@@ -94,7 +94,7 @@ async def admit_keys(scene: Scene) -> None:
 
 _ROLES: Final = {
     "venue": "the market itself",
-    "authority": "兰州新区生态环境局, the programme's authority",
+    "authority": "兰州新区生态环境局",
 }
 
 

@@ -216,8 +216,8 @@ async def _tell_issuance(scene: Scene, done: Issuance) -> None:
             f" serials {serials.first:,} to {serials.last:,}"
         )
     scene.say(
-        f"{total.issued:,} t issued: position {done.entry_position} of the accounts log,"
-        f" completed at {done.ended_position} of the registry's"
+        f"{total.issued:,} t issued: position {done.entry_position} of accounts,"
+        f" completed at {done.ended_position} of registry"
     )
     scene.figures.issuance = {
         "issuance": done.issuance,

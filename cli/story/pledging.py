@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from cli.clients import Account, Entry, Leg, SerialRange
+from cli.reading import amount as shown
 from cli.registry_client import Pledge, PledgeState, Valuation
 from cli.story.cast import (
     EACH_LOAN_FEN,
@@ -26,7 +27,6 @@ from cli.story.cast import (
 )
 from cli.story.scene import Scene
 from cli.telling import expect
-from cli.verify import amount as shown
 from kernel.ids import new_holder_id
 from kernel.values import DAY_MS, shanghai_day
 
@@ -125,13 +125,13 @@ def _tell_coverage(scene: Scene) -> None:
     expect("value of both", PRICE_FEN, value_fen)
     cap_fen = value_fen * FIXED_CAP_BP // 10_000
     scene.say(
-        f"together {shown(MONEY, LOAN_FEN)} on {shown(MONEY, value_fen)}:"
+        f"{shown(MONEY, LOAN_FEN)} on {shown(MONEY, value_fen)}:"
         f" LTV {LTV_BP // 100}.{LTV_BP % 100:02d} %, break-even"
         f" {BREAK_EVEN_FEN_PER_T // 100}.{BREAK_EVEN_FEN_PER_T % 100:02d} CNY/t"
     )
     scene.say(
-        f"a fixed cap of {FIXED_CAP_BP // 100} % would have lent {shown(MONEY, cap_fen)} at most,"
-        " and refused this deal"
+        f"a fixed cap of {FIXED_CAP_BP // 100} % would have refused it: at most"
+        f" {shown(MONEY, cap_fen)}"
     )
 
 
@@ -149,7 +149,7 @@ async def sell_and_pledge_again(scene: Scene) -> None:
     expect("refused because", "INSUFFICIENT_BALANCE", again.refusal.reason)
     no = again.refusal
     scene.note_refusal(no.reason, no.message, no.details)
-    _tell_lack(scene, "to pledge the first lender's tickets to the second", PLEDGED_T, no.details)
+    _tell_lack(scene, "to pledge the first lender's to the second", PLEDGED_T, no.details)
     (block, *_) = first.serials
     liens = await scene.registry.serial_liens(scene.ticket, block.batch, block.first)
     expect("liens on a serial", [first.lien], [one.lien for one in liens])

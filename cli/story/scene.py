@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -79,7 +80,6 @@ class Scene:
 
     def __init__(self, workspace: Workspace, books: Books, teller: Teller) -> None:
         self.workspace = workspace
-        self.gateway = Gateway(books, workspace.target("gateway"))
         self.clock = workspace.clock
         self.books = books
         self.registry = Registry(books)
@@ -96,6 +96,11 @@ class Scene:
         self.figures = Figures()
         self._step = ""
         self._watches: list[asyncio.Task[None]] = []
+
+    @cached_property
+    def gateway(self) -> Gateway:
+        """Found when it is first asked: where nothing runs there is none."""
+        return Gateway(self.books, self.workspace.target("gateway"))
 
     @asynccontextmanager
     async def in_step(self, title: str) -> AsyncIterator[None]:

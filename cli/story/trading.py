@@ -12,6 +12,7 @@ from typing import Final
 
 from cli.clients import Account, Leg
 from cli.market_client import Instrument, Order, Pick, Quotes, Release, Trade
+from cli.reading import amount as shown
 from cli.story.cast import (
     EXCHANGE,
     FORESTS,
@@ -26,7 +27,6 @@ from cli.story.cast import (
 )
 from cli.story.scene import Scene
 from cli.telling import expect
-from cli.verify import amount as shown
 from kernel.values import DAY_MS, day_start_ms, shanghai_day
 
 BOOK: Final = MARKET
@@ -48,8 +48,8 @@ async def allocate(scene: Scene) -> None:
         expect(f"free of {who} at the market", quantity, heard[asset].free)
         left = await scene.amount(who, asset)
         scene.say(
-            f"{name_of(who)}: {shown(asset, heard[asset].free)} free to trade,"
-            f" {shown(asset, left)} left outside"
+            f"{name_of(who)}: {_told(asset, heard[asset].free)} free to trade,"
+            f" {_told(asset, left)} left outside"
         )
 
 
@@ -145,8 +145,8 @@ async def _tell_settlement(scene: Scene, trades: list[Trade]) -> None:
     total_t, total_fen = sum(sold.values()), sum(paid.values())
     expect("legs, tonnes, fen", (4, QUANTITY_T, PRICE_FEN), (len(legs), total_t, total_fen))
     scene.say(
-        f"one entry of {len(legs)} legs at position {entry}: {total_t:,} t against"
-        f" {shown(MONEY, total_fen)}, signed by the market"
+        f"one entry of {len(legs)} legs, position {entry}: {total_t:,} t against"
+        f" {shown(MONEY, total_fen)}"
     )
     scene.figures.settlement = {
         "position": entry,
@@ -220,9 +220,13 @@ async def bring_home(scene: Scene) -> None:
     held = await scene.amount("group", scene.ticket, min_position=done.entry_position)
     expect("the group's tickets", QUANTITY_T, held)
     scene.say(
-        f"{name_of('group')}: {held:,} t available, out of the market at position"
-        f" {done.entry_position} of the accounts log"
+        f"{name_of('group')}: {held:,} t available again, position"
+        f" {done.entry_position} of accounts"
     )
+
+
+def _told(asset: str, quantity: int) -> str:
+    return shown(asset, quantity) if asset == MONEY else f"{quantity:,} t"
 
 
 def _instrument(scene: Scene) -> str:

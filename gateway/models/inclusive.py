@@ -23,7 +23,7 @@ MethodologyStatus = Literal["filed", "report"]
 Evidence = Literal["operator_order", "fare_gate", "phone_track", "self_declared"]
 DistanceSource = Literal["network", "meter", "track", "chord", "fare"]
 MAX_DISTANCES = 64  # of one trip; the book takes fewer and says so of that trip
-MAX_TRIPS = 8000  # one event each; more is sent as another batch
+MAX_TRIPS = 2000  # as many as the book takes in one batch; more is sent as another
 
 
 class Methodology(Timed):

@@ -21,7 +21,7 @@ from gateway.resources import (
     make_router,
     services_of,
 )
-from gateway.sse import MEDIA_TYPE, HolderView, Streams, check_place
+from gateway.sse import MEDIA_TYPE, HolderView, LiveResponse, Streams, check_place
 
 ENTRY = "accounts.PostEntries"
 
@@ -95,11 +95,14 @@ def _add_events(router: APIRouter) -> None:
         streams: Streams = request.app.state.streams
         place = check_place(last_event_id_header or last_event_id)
         view = HolderView(services_of(request), streams, visitor, holder)
-        streams.check(visitor.caller.principal)
-        await view.begin(place)
-        return StreamingResponse(
-            view.events(), media_type=MEDIA_TYPE, headers={"X-Accel-Buffering": "no"}
-        )
+        principal = visitor.caller.principal
+        streams.enter(principal)
+        try:
+            await view.begin(place)
+        except BaseException:
+            streams.leave(principal)
+            raise
+        return LiveResponse(view, streams, principal)
 
 
 def _add_outcomes(router: APIRouter) -> None:

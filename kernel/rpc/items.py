@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
+from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from tanzhang.kernel.v1 import items_pb2
 
 from kernel.errors import Kind, Refused
 from kernel.frames import StoredEvent
-from kernel.values import MAX_INSTANT_MS, MAX_INTEGER, Act, Caller
+from kernel.values import MAX_INSTANT_MS, MAX_INTEGER, SHANGHAI_MS, Act, Caller
+
+LATEST_MS: Final = MAX_INSTANT_MS - SHANGHAI_MS  # later ones have no business day to be written
 
 
 def instant_of(timestamp: Timestamp, field: str) -> int:
     """Milliseconds since the epoch; finer fractions are refused, not rounded."""
     ms, rest = divmod(timestamp.nanos, 1_000_000)
     at_ms = timestamp.seconds * 1000 + ms
-    if rest or not 0 <= timestamp.nanos < 1_000_000_000 or not 0 <= at_ms <= MAX_INSTANT_MS:
+    if rest or not 0 <= timestamp.nanos < 1_000_000_000 or not 0 <= at_ms <= LATEST_MS:
         raise Refused(
             "INSTANT_MALFORMED",
-            f"{field}: expected whole milliseconds in the years 1970 to 9999,"
+            f"{field}: expected whole milliseconds of the years 1970 to 9999 in Shanghai,"
             f" got {timestamp.seconds} s and {timestamp.nanos} ns",
             Kind.INVALID,
             field=field,

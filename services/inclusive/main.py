@@ -36,10 +36,10 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
             writer.halted = why
 
         vault = Vault(service.engine)
-        citizens = Citizens(writer, vault)
-        await citizens.finish_forgetting()
         trips = service.projector(READER, project_trips)
         rides = RideIndex(writer, service.engine, trips)
+        citizens = Citizens(writer, vault, rides)
+        await citizens.finish_forgetting()
         reports = Reports(writer, vault, rides, clock)
         directory = service.reactions(
             "ledger", service.channel(config.ledger), react, HaltWatch([BOOK], halted).observe

@@ -108,13 +108,18 @@ class Reports:
             for id, trip in zip(ids, batch.trips, strict=True)
             if isinstance(trip, ReportedTrip) and id not in outcomes
         ]
+        noted: dict[str, tuple[str, Ride]] = {}
         if new:
             known = await self._look_up(batch, [trip for _, trip in new])
             # From here to the writer's queue nothing else runs: who is noted is decided in order.
-            asks = [self._ask(caller, batch, id, trip, known) for id, trip in new]
+            asks = [self._ask(caller, batch, id, trip, known, noted) for id, trip in new]
             for result in await self._writer.submit(asks):
                 outcomes[result.outcome.id] = result.outcome
-        return await self._answers(batch, [outcomes.get(id) for id in ids])
+        answers = await self._answers(batch, [outcomes.get(id) for id in ids])
+        for id, answer in zip(ids, answers, strict=True):
+            if id in noted and not isinstance(answer.event, TripCredited):
+                self._rides.take_back(*noted[id])
+        return answers
 
     async def _look_up(
         self, batch: ReportedBatch, trips: Sequence[ReportedTrip]
@@ -151,10 +156,19 @@ class Reports:
         id: str,
         trip: ReportedTrip,
         known: dict[str, Known],
+        noted: dict[str, tuple[str, Ride]],
     ) -> Ask:
-        """The hot path: what the rules need, and what only the rider may read, side by side."""
+        """The hot path: what the rules need, and what only the rider may read, side by side.
+
+        Of who has not agreed to be measured no hour and no place is kept, not even sealed.
+        """
         rider = known.get(trip.rider_ref)
+        citizen = None if rider is None else self._writer.state.citizens.get(rider.citizen)
+        consented = citizen is not None and citizen.measure
         nullifier = nullifier_of(batch.operator, trip.order)
+        rides, ride = self._rides_of(rider, trip, nullifier)
+        if rider is not None and ride is not None:
+            noted[id] = rider.citizen, ride
         command = ReportTrip(
             batch.operator,
             batch.batch,
@@ -167,17 +181,21 @@ class Reports:
             trip.from_place,
             trip.to_place,
             trip.distances,
-            self._rides_of(rider, trip, nullifier),
+            rides,
             batch.methodology,
+            consented,
         )
-        return Ask(id, caller, command, sealed=None if rider is None else _sealed(rider, trip))
+        sealed = _sealed(rider, trip) if rider is not None and consented else None
+        # The batch's own id binds its digest, and with it this trip and all it says.
+        return Ask(id, caller, command, sealed=sealed, same=nullifier)
 
     def _rides_of(
         self, rider: Known | None, trip: ReportedTrip, nullifier: bytes
-    ) -> tuple[Ride, ...]:
+    ) -> tuple[tuple[Ride, ...], Ride | None]:
+        """Those around it, and itself as far as it was noted."""
         span = self._span(trip)
         if rider is None or span is None:
-            return ()
+            return (), None
         started_ms, ended_ms = span
         found = tuple(
             ride
@@ -186,8 +204,8 @@ class Reports:
             and ride.ended_ms > started_ms
             and ride.nullifier != nullifier
         )
-        self._rides.note(rider.citizen, Ride(nullifier, started_ms, ended_ms))
-        return found
+        ride = Ride(nullifier, started_ms, ended_ms)
+        return found, ride if self._rides.note(rider.citizen, ride) else None
 
     async def _answers(
         self, batch: ReportedBatch, outcomes: Sequence[Outcome | None]

@@ -3,13 +3,14 @@
 Hours are sealed, so the state does not know them. This index does, in memory: what was reported
 since the start is noted here in the moment it is handed to the writer, and what was credited before
 is read from the journal and unsealed with the citizen's key when somebody asks for its day. It may
-hold too much (trips that were refused), never too little: `decide` counts only what was credited.
+hold too much (trips not decided yet), never too little: `decide` counts only what was credited.
+What was refused is taken back, and who is forgotten is dropped.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -71,6 +72,8 @@ class RideIndex:
         await self._trips.reached(self._writer.progress.next_position - 1)
         found = await asyncio.to_thread(self._read, missing, keys)
         for one in missing:
+            if self._is_forgotten(one[0]):  # since we began: nothing of hers is to stay
+                continue
             known = self._take(one) or []
             have = {ride.nullifier for ride in known}
             known += [ride for ride in found.get(one, ()) if ride.nullifier not in have]
@@ -80,19 +83,36 @@ class RideIndex:
         """Rides that began on the day of an instant, the day before, or the day after."""
         return [ride for day in days_around(at_ms) for ride in self._take((citizen, day)) or ()]
 
-    def note(self, citizen: str, ride: Ride) -> None:
+    def note(self, citizen: str, ride: Ride) -> bool:
         """About to be decided. No `await` between this and handing it to the writer.
 
         What has earned already is not noted again: its times are those it was credited with.
         """
-        if ride.nullifier in self._writer.state.credited:
-            return
+        if ride.nullifier in self._writer.state.credited or self._is_forgotten(citizen):
+            return False
         place = (citizen, shanghai_day(ride.started_ms))
         rides = self._take(place)
         if rides is None:
             rides = []
             self._keep(place, rides)
         rides.append(ride)
+        return True
+
+    def take_back(self, citizen: str, ride: Ride) -> None:
+        """It was noted and then refused: the same order may yet be credited with other times."""
+        rides = self._take((citizen, shanghai_day(ride.started_ms))) or []
+        rides[:] = [one for one in rides if one is not ride]
+
+    def drop(self, citizens: Collection[str]) -> None:
+        """Forgotten: no hour of theirs stays in memory."""
+        gone = frozenset(citizens)
+        for days in (self._young, self._old):
+            for one in [one for one in days if one[0] in gone]:
+                del days[one]
+
+    def _is_forgotten(self, name: str) -> bool:
+        citizen = self._writer.state.citizens.get(name)
+        return citizen is not None and citizen.forgotten
 
     def _has_trips(self, one: CitizenDay) -> bool:
         citizen = self._writer.state.citizens.get(one[0])

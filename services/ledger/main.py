@@ -29,7 +29,7 @@ from services.ledger.domain.commands import HaltBook, PinFirstIdentities
 from services.ledger.domain.decide import decide, due
 from services.ledger.domain.events import EVENTS
 from services.ledger.domain.evolve import evolve
-from services.ledger.domain.state import State
+from services.ledger.domain.state import State, told
 from services.ledger.log import BookLog, Halt, Halted
 from services.ledger.queries import CommitmentReader, TileStore
 from services.ledger.reactions import LogReader, halt_and_wait
@@ -37,7 +37,7 @@ from services.ledger.rpc import SERVICE as LEDGER_SERVICE
 from services.ledger.rpc import LedgerRpc, ServedLog, register
 from services.ledger.sealing import CheckpointFile, Sealer
 
-DOMAIN = Domain(EventTypes(*EVENTS), State, decide, evolve, due)
+DOMAIN = Domain(EventTypes(*EVENTS), State, decide, evolve, due, told)
 SYSTEM = Caller(Actor(f"book:{BOOK}", "checker"), frozenset({"system"}), frozenset())
 
 

@@ -116,6 +116,7 @@ class LedgerRpc(ledger_pb2_grpc.LedgerServiceServicer):
                     suite=key.suite,
                     public_key=key.public_key,
                     revoked=key.revoked,
+                    position=key.position,
                 )
                 for id, key in state.keys.items()
             ]

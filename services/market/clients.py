@@ -21,7 +21,7 @@ from tanzhang.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 
 from kernel.acts import sign_act
 from kernel.errands import MAX_ERRANDS, Done, Errand, errand_id
-from kernel.errors import Conflict
+from kernel.rpc.answers import conclusive
 from kernel.rpc.client import call
 from kernel.rpc.items import act_message
 from kernel.writer import Writer
@@ -89,19 +89,15 @@ class AccountsClient:
             request = pb.PostEntriesRequest(entries=part)
             # Not repeated here: whoever runs the errands sends all of them again, and slower.
             answer = await call(self._stub.PostEntries, request, self._token(), retries=0)
-            results += [await self._settled_before(result) for result in answer.results]
+            results += await conclusive(answer.results, self._outcomes)
         return results
 
-    async def _settled_before(self, result: items_pb2.ItemResult) -> items_pb2.ItemResult:
-        """An id that was carried out in other words, under a venue key since replaced, is done."""
-        if not result.HasField("refused") or result.refused.reason != "ID_REUSED":
-            return result
-        request = pb.GetOutcomesRequest(ids=[result.id])
-        answer = await call(self._stub.GetOutcomes, request, self._token(), retries=0)
-        if not answer.results:
-            raise Conflict("OUTCOME_MISSING", f"accounts: no outcome of {result.id} yet")
-        found: items_pb2.ItemResult = answer.results[0]
-        return found
+    async def _outcomes(self, ids: list[str]) -> pb.GetOutcomesResponse:
+        request = pb.GetOutcomesRequest(ids=ids)
+        answer: pb.GetOutcomesResponse = await call(
+            self._stub.GetOutcomes, request, self._token(), retries=0
+        )
+        return answer
 
 
 def settlement_entry(errand: Errand[TradesMade], id: str, venue_key: Ed25519PrivateKey) -> pb.Entry:
@@ -175,7 +171,7 @@ def _done(
     if result.HasField("accepted"):
         return Done(completed(name), ("accounts", result.accepted.first_position))
     said = result.refused
-    return Done(refused(name, said.reason, said.message, dict(said.details)), None)
+    return Done(refused(name, said.reason, said.message, dict(said.details)), None, said.reason)
 
 
 class BookProgress(NamedTuple):

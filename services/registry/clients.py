@@ -22,6 +22,7 @@ from tanzhang.kernel.v1 import items_pb2
 from kernel.errands import MAX_ERRANDS, Done, Errand, errand_id
 from kernel.errors import InvariantBroken
 from kernel.record import RawRecord, decode_record
+from kernel.rpc.answers import conclusive
 from kernel.rpc.client import Token, call
 from kernel.rpc.items import act_message, timestamp_of
 from kernel.values import parse_instant
@@ -99,7 +100,8 @@ class AccountsClient:
         results = await self._post(errands, released_legs)
         moved = await self._moved(results)
         ended = []
-        for (_, _, one), result in zip(errands, results, strict=True):
+        for errand, result in zip(errands, results, strict=True):
+            one = errand.what
             lien = one.lien.asked.lien
             if result.HasField("refused"):
                 refuse = partial(commands.RefuseRelease, lien, one.name)
@@ -122,10 +124,15 @@ class AccountsClient:
         for part in calls_of(entries):
             request = pb.PostEntriesRequest(entries=part)
             answer = await call(self._stub.PostEntries, request, self._token())
-            results.extend(answer.results)
+            results += await conclusive(answer.results, self._outcomes)
         if [result.id for result in results] != [entry.id for entry in entries]:
             raise InvariantBroken("accounts: expected a result for each entry, in order")
         return results
+
+    async def _outcomes(self, ids: list[str]) -> pb.GetOutcomesResponse:
+        request = pb.GetOutcomesRequest(ids=ids)
+        answer: pb.GetOutcomesResponse = await call(self._stub.GetOutcomes, request, self._token())
+        return answer
 
     def _entry(self, errand: Errand[E], request: RawRecord, legs: list[pb.Leg]) -> pb.Entry:
         acts = request.acts or ()
@@ -233,4 +240,5 @@ def _refused(
     refuse: Callable[[str, str, dict[str, str]], msgspec.Struct], result: items_pb2.ItemResult
 ) -> Done:
     refusal = result.refused
-    return Done(refuse(refusal.reason, refusal.message, dict(refusal.details)), None)
+    said = refuse(refusal.reason, refusal.message, dict(refusal.details))
+    return Done(said, None, refusal.reason)

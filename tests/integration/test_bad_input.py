@@ -277,6 +277,11 @@ CASES = [
         "INSTANT_MALFORMED",
         lambda _, entry: entry.on.CopyFrom(Timestamp(seconds=884_541_340_800)),
     ),
+    changed_entry(
+        "an evening in 9999 whose business day no record could name",
+        "INSTANT_MALFORMED",
+        lambda _, entry: entry.on.CopyFrom(Timestamp(seconds=253_402_272_000)),
+    ),
     changed_entry("tomorrow", "ON_IN_FUTURE", lambda w, entry: set_on(w, entry, DAY_MS)),
     changed_entry("a month ago", "ON_TOO_OLD", lambda w, entry: set_on(w, entry, -30 * DAY_MS)),
     # ids

@@ -170,7 +170,7 @@ def test_the_receipts_of_the_first_story_still_hold_after_the_second(told_twice:
 # Who is killed as which step begins: each is then needed at once.
 VICTIMS = {
     "keys of the institutions, each by two persons": "ledger",
-    "tickets are issued: one person proposes, another approves": "registry",
+    "tickets are issued: one proposes, another approves": "registry",
     "the sale: delivery and payment in one entry": "market",
     "pledged to two banks, one lien each": "accounts",
     "three rides of one commuter, under one signature": "inclusive",

@@ -349,6 +349,9 @@ async def test_everyone_sees_how_far_the_logs_are_and_whose_keys_count(desk: Des
     assert all(one["halt"] is None for one in status["books"])
     keys = shown(await desk.read("/v1/keys"), "ledger.ListKeys")["keys"]
     assert f"authority:{PROGRAMME}" in {one["subject"] for one in keys}
+    registered = [one["position"] for one in keys]  # 0 opened the book: no key stands there
+    assert len(set(registered)) == len(registered)
+    assert 0 not in registered
 
 
 # ---- the logs ------------------------------------------------------------------------------------

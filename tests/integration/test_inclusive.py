@@ -11,6 +11,8 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
+import msgspec
+import psycopg
 import pytest
 import sqlalchemy as sa
 from tanzhang.inclusive.v1 import inclusive_pb2 as pb
@@ -522,6 +524,20 @@ def test_a_trip_over_midnight_overlaps_what_began_the_day_before(city: City) -> 
     assert city.report(early)[0].refused.reason == "TRIPS_OVERLAP"
 
 
+def test_an_order_that_was_corrected_stands_in_the_way_with_its_right_hours_alone(
+    city: City,
+) -> None:
+    city.enrolled(rider("jia"), "card-jia")
+    (wrong,) = city.report(city.ride("card-jia", "JIA-1", 400, 200))  # the gate's clock was off
+    assert wrong.refused.reason == "PAID_AREA_EXCEEDED"
+    (right,) = city.report(city.ride("card-jia", "JIA-1", 400, 30))
+    (later,) = city.report(city.ride("card-jia", "JIA-2", 300, 30))
+    assert right.HasField("credit")
+    assert later.HasField("credit"), later.refused
+    (again,) = city.report(city.ride("card-jia", "JIA-3", 390, 30))
+    assert again.refused.reason == "TRIPS_OVERLAP"
+
+
 # ---- persons ------------------------------------------------------------------------------------
 
 
@@ -729,6 +745,76 @@ def test_forgetting_that_was_cut_short_is_finished_at_the_next_start(city: City)
     # The same request again is answered as done.
     (result,) = city.ask("ForgetCitizens", request, kong).results
     assert result.accepted.repeated
+
+
+def test_forgetting_is_finished_though_its_caller_hangs_up_in_the_middle(city: City) -> None:
+    wei = rider("wei")
+    name = city.enrolled(wei, "card-wei")
+    request = pb.ForgetCitizensRequest(forgettings=[pb.Forgetting(id=city.new_id())])
+    url = city.admin_url.replace("postgresql+psycopg://", "postgresql://")
+    with psycopg.connect(url) as session:  # nothing can be recorded while this is open
+        session.execute("LOCK TABLE inclusive.events IN EXCLUSIVE MODE")
+        with pytest.raises(Conflict):
+            city.call(city.inclusive.ForgetCitizens, request, wei, deadline_s=1.0)
+        assert city.vault_rows(name) == 3
+    until(lambda: city.vault_rows(name) == 0, "an empty vault")
+    assert city.records("inclusive")[-1].type == "CitizenForgotten"
+
+
+def test_who_is_forgotten_already_can_have_what_was_left_of_her_destroyed(city: City) -> None:
+    name = city.enrolled(rider("fu"), "card-fu")
+    accepted(city.forget(FIRST, name))
+    city.sql("INSERT INTO inclusive.vault_keys VALUES (%s, %s)", name, b"left behind")
+    assert refusal(city.forget(FIRST, name)) == "CITIZEN_FORGOTTEN"
+    assert city.vault_rows(name) == 0
+
+
+def test_a_late_repeat_of_what_she_did_before_she_was_forgotten_does_nothing(city: City) -> None:
+    tan, enrolling, changing, forgetting = rider("tan"), *(city.new_id() for _ in range(3))
+    first = city.enrol(tan, "card-tan", id=enrolling)
+    change = pb.ConsentChange(id=changing, measure=True, sell=False)
+    consents = pb.ChangeConsentsRequest(changes=[change])
+    accepted(city.ask("ChangeConsents", consents, tan).results[0])
+    accepted(city.forget(tan, id=forgetting))
+
+    # Nobody: a repeated enrolment brings her back under no new name.
+    again = city.enrol(tan, "card-tan", id=enrolling)
+    assert accepted(again.results[0]) == accepted(first.results[0])
+    assert (again.results[0].accepted.repeated, list(again.citizens)) == (True, [""])
+    assert not city.sql("SELECT 1 FROM inclusive.vault_persons WHERE sub = 'tan'")
+
+    # Somebody else by now: nothing of hers is touched.
+    name, head = city.enrolled(tan, "card-tan"), city.head("inclusive")
+    assert city.enrol(tan, "card-tan", sell=False, id=enrolling).results[0].accepted.repeated
+    assert city.ask("ChangeConsents", consents, tan).results[0].accepted.repeated
+    assert city.forget(tan, id=forgetting).accepted.repeated
+    assert city.head("inclusive") == head
+    assert city.vault_rows(name) == 3
+    assert (city.citizen(tan).measure, city.citizen(tan).sell) == (True, True)
+
+
+def test_nothing_of_a_way_is_kept_of_who_has_not_agreed_to_be_measured(city: City) -> None:
+    qian = rider("qian")
+    city.enrolled(qian, "card-qian")
+    change = pb.ConsentChange(id=city.new_id(), measure=False, sell=False)
+    request = pb.ChangeConsentsRequest(changes=[change])
+    accepted(city.ask("ChangeConsents", request, qian).results[0])
+    (result,) = city.report(city.ride("card-qian", "QIAN-1", 60))
+    assert result.refused.reason == "NO_CONSENT"
+    record = city.records("inclusive")[result.position]
+    assert (record.type, record.sealed) == ("TripRefused", msgspec.UNSET)
+    (trip,) = city.trips(qian)
+    assert (trip.explanation_en, trip.order) == ("you had not agreed to be measured", "")
+
+
+def test_no_hash_that_outlives_her_key_covers_hours_or_places(city: City) -> None:
+    """What is kept for repeats has no salt: who has the database could try every hour."""
+    city.enrolled(rider("lei"), "card-lei")
+    (result,) = city.report(city.ride("card-lei", "LEI-1", 60))
+    nullifier = hashlib.sha256(f"{METRO}\0LEI-1".encode()).digest()
+    said = msgspec.msgpack.encode(("ReportTrip", nullifier, None, (), None))
+    rows = city.sql("SELECT digest FROM inclusive.events WHERE position = %s", result.position)
+    assert [bytes(row[0]) for row in rows] == [hashlib.sha256(said).digest()]
 
 
 def test_no_record_and_no_outcome_names_a_person_a_rider_a_place_or_an_order(city: City) -> None:

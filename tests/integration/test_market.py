@@ -436,7 +436,10 @@ def test_without_its_ledger_the_market_takes_no_orders_and_still_cancels(floor: 
     with pytest.raises(Refused) as caught:
         floor.pick(CITY_GROUP, BUY, 9, 4250)
     assert caught.value.reason == "MARKET_STOPPED"
-    assert 'tanzhang_market_stopped{book="market"} 1.0' in floor.world.metrics("market")
+    until(
+        lambda: 'tanzhang_market_stopped{book="market"} 1.0' in floor.world.metrics("market"),
+        "the metric to say so as well",
+    )
     accepted(floor.cancel(name, FARMER))
     assert floor.position(QINWANGCHUAN, TICKET)[1] == 0
     floor.world.bring_back("ledger")

@@ -154,7 +154,7 @@ def test_what_is_pledged_cannot_be_pledged_sold_or_retired_again() -> None:
         ("ACT_MISSING", both_sign(GROUP_KEY)),
         ("ACT_MISSING", both_sign(LENDER_KEY)),
         ("ACT_MISSING", both_sign(GROUP_KEY, GROUP_KEY)),
-        ("ACT_MISSING", both_sign(GROUP_KEY, STRANGERS_KEY)),
+        ("ACT_KEY_UNKNOWN", both_sign(GROUP_KEY, STRANGERS_KEY)),
         ("ACT_MISSING", both_sign(GROUP_KEY, LENDER_KEY, LENDER_KEY)),
         ("ACT_SUBJECT", both_sign(LENDER_KEY, LENDER_KEY)),
         ("ACT_DIFFERS", both_sign(pledgee=QINWANGCHUAN)),

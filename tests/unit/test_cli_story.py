@@ -8,11 +8,13 @@ from typing import Any
 
 import grpc
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 from tanzhang.market.v1 import market_pb2
 
 from cli.clients import Books, Outcome, Persona, SerialRange
 from cli.directory import await_admitted
+from cli.reading import amount, event_lines
 from cli.story import CHAPTERS
 from cli.story.cast import (
     AREA_MU,
@@ -25,13 +27,12 @@ from cli.story.cast import (
     QUANTITY_T,
     invented_uscc,
 )
-from cli.story.checking import percentile, summary
+from cli.story.checking import TITLE_COLUMNS, percentile, summary
 from cli.story.pledging import cut
 from cli.story.proving import shortened
 from cli.story.riding import FACTORS, POINTS_PER_KG, RIDES
 from cli.story.scene import Scene
 from cli.telling import Teller, Unexpected, expect
-from cli.verify import amount, event_lines
 from cli.workspace import Workspace
 from kernel.errors import Conflict, Refused
 from kernel.frames import StoredEvent
@@ -65,6 +66,10 @@ def test_rides_come_to_what_their_factors_say() -> None:
 
 def test_no_two_chapters_have_one_title() -> None:
     assert len({title for title, _ in CHAPTERS}) == len(CHAPTERS)
+
+
+def test_every_title_fits_the_table_of_waits() -> None:
+    assert max(cell_len(title) for title, _ in CHAPTERS) <= TITLE_COLUMNS
 
 
 def test_a_percentile_is_a_value_that_was_measured() -> None:

@@ -10,15 +10,18 @@ from typing import Any
 
 import msgspec
 import pytest
+from tanzhang.accounts.v1 import accounts_pb2
+from tanzhang.kernel.v1 import items_pb2
 
 from kernel.acts import public_bytes, verify_act
 from kernel.clock import FixedClock
-from kernel.errands import Done, Errand, Errands, errand_id
-from kernel.errors import Conflict, InvariantBroken, Kind, Refused
+from kernel.errands import MAX_ATTEMPTS, NOT_YET, Done, Errand, Errands, errand_id
+from kernel.errors import Conflict, Fault, InvariantBroken, Kind, Refused
 from kernel.frames import FrameSigner
 from kernel.ids import derived_id
 from kernel.journal.memory import MemoryJournal
 from kernel.record import EventTypes, decode_record
+from kernel.rpc.answers import conclusive
 from kernel.values import Context
 from kernel.writer import Ask, Domain, Writer
 from tests.support.books import MORNING_MS, person
@@ -86,6 +89,8 @@ class Accounts:
         self.calls: list[list[str]] = []
         self.trouble: list[Exception] = []
         self.refuses: set[str] = set()
+        self.reason = "INSUFFICIENT_BALANCE"
+        self.refused: set[str] = set()  # ids: what was refused once is refused for ever
 
     async def send(self, batch: Sequence[Errand[str]]) -> list[Done]:
         self.calls.append([errand.what for errand in batch])
@@ -94,9 +99,10 @@ class Accounts:
         return [self._answer(errand) for errand in batch]
 
     def _answer(self, errand: Errand[str]) -> Done:
-        if errand.what in self.refuses:
-            return Done(EndPledge(errand.what, False), None)
         id = errand_id(self.writer, errand)
+        if id in self.refused or errand.what in self.refuses:
+            self.refused.add(id)
+            return Done(EndPledge(errand.what, False), None, self.reason)
         position = self.done.setdefault(id, 100 + len(self.done))
         return Done(EndPledge(errand.what, True), ("accounts", position))
 
@@ -179,7 +185,11 @@ async def test_a_refusal_of_the_other_book_ends_the_errand_without_a_cause(
 
 @pytest.mark.parametrize(
     "trouble",
-    [Conflict("UNAVAILABLE", "accounts is away"), Refused("BOOK_HALTED", "accounts is halted")],
+    [
+        Conflict("UNAVAILABLE", "accounts is away"),
+        Refused("BOOK_HALTED", "accounts is halted"),
+        Fault("INTERNAL: a fault on the side of accounts"),
+    ],
 )
 async def test_an_other_book_that_cannot_answer_now_is_asked_again(
     journal: MemoryJournal, trouble: Exception
@@ -233,3 +243,85 @@ async def test_an_end_that_our_book_refuses_stops_the_process(journal: MemoryJou
         await ask(writer, "l-one")
         with pytest.raises(InvariantBroken, match="must end in an event"):
             await broken.run()
+
+
+@pytest.mark.parametrize("reason", sorted(NOT_YET))
+async def test_what_is_refused_for_the_moment_is_asked_again_and_holds_nobody_up(
+    journal: MemoryJournal, reason: str
+) -> None:
+    """A bank's key that the registry has and accounts has not must not cost it its lien."""
+    writer = new_writer(journal)
+    other = Accounts(writer)
+    other.refuses, other.reason = {"l-one"}, reason
+    async with running(writer, errands(writer, other).run):
+        await ask(writer, "l-one", "l-two")
+        await until_ended(writer, 1)
+        assert writer.state.ended == [("l-two", True)]
+        other.refuses = set()
+        await until_ended(writer, 2)
+    assert writer.state.ended == [("l-two", True), ("l-one", True)]
+    assert len(other.done) == 2
+    assert other.refused.isdisjoint(other.done)
+
+
+async def test_whoever_comes_after_a_crash_asks_the_same_attempts_and_ends_it_once(
+    journal: MemoryJournal,
+) -> None:
+    writer = new_writer(journal)
+    async with running(writer):
+        await ask(writer, "l-one")
+    before = Accounts(writer)
+    (asked,) = writer.state.open.values()
+    before.refuses, before.reason = {"l-one"}, "ACT_KEY_UNKNOWN"
+    await before.send([asked])
+    before.refuses = set()
+    await before.send([asked._replace(attempt=1)])  # the key came, it did it, and we died
+    again = new_writer(journal, 2)
+    after = Accounts(again)
+    after.done, after.refused, after.reason = before.done, before.refused, before.reason
+    async with running(again, errands(again, after).run):
+        await until_ended(again, 1)
+    assert again.state.ended == [("l-one", True)]
+    assert list(after.done.values()) == [100]
+
+
+async def test_what_never_becomes_right_is_refused_in_the_end(
+    journal: MemoryJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key that was ended meanwhile: both parties are told, and may sign anew."""
+    monkeypatch.setattr("kernel.errands.RETRY_LAST_S", 0.0)
+    writer = new_writer(journal)
+    other = Accounts(writer)
+    other.refuses, other.reason = {"l-one"}, "ACT_KEY_UNKNOWN"
+    async with running(writer, errands(writer, other).run):
+        await ask(writer, "l-one")
+        await until_ended(writer, 1)
+    assert writer.state.ended == [("l-one", False)]
+    assert len(other.refused) == MAX_ATTEMPTS
+
+
+def refused(id: str, reason: str) -> items_pb2.ItemResult:
+    return items_pb2.ItemResult(id=id, refused=items_pb2.Refusal(reason=reason))
+
+
+async def test_an_id_used_in_other_words_is_answered_by_what_became_of_it() -> None:
+    """Asked under a key of the venue that was replaced since: the trade has settled."""
+    first = items_pb2.ItemResult(id="one", accepted=items_pb2.Accepted(first_position=7))
+    asked: list[list[str]] = []
+
+    async def outcomes(ids: list[str]) -> Any:
+        asked.append(ids)
+        return accounts_pb2.GetOutcomesResponse(results=[first])
+
+    short = refused("two", "INSUFFICIENT_BALANCE")
+    assert await conclusive([refused("one", "ID_REUSED"), short], outcomes) == [first, short]
+    assert asked == [["one"]]
+
+
+@pytest.mark.parametrize("reason", ["ID_REUSED", "CAUSE_NOT_YOURS"])
+async def test_nothing_is_concluded_from_a_refusal_that_is_recorded_nowhere(reason: str) -> None:
+    async def nothing(ids: list[str]) -> Any:
+        return accounts_pb2.GetOutcomesResponse()
+
+    with pytest.raises(Conflict):
+        await conclusive([refused("one", reason)], nothing)

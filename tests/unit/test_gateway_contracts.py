@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from gateway import clients
 from gateway.app import make_api
+from gateway.edge import FOR_CALLERS
 from gateway.openapi import DOCUMENT, document, main
 from gateway.resources import Read, Write
 from gateway.routes import accounts, inclusive, logs, market, registry
@@ -132,6 +133,9 @@ def test_a_route_asks_for_a_token_exactly_where_the_contract_does() -> None:
         secured = "security" in paths[row.path]["get"]
         assert secured is not clients.is_open(row.method), row.path
     assert all("security" in paths[row.path]["post"] for row in WRITES)
+    # The edge asks for one before it reads a body: it knows no more than where bodies are posted.
+    posted = {path: one["post"] for path, one in paths.items() if "post" in one}
+    assert all(path.startswith(FOR_CALLERS) and "security" in posted[path] for path in posted)
     for path in ("/log/{book}/checkpoint", "/log/{book}/tile/{path}", "/healthz", "/readyz"):
         assert "security" not in paths[path]["get"]
 

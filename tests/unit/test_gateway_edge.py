@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from starlette.requests import ClientDisconnect
 from structlog.testing import capture_logs
 
 from cli.stack.ports import free_port
@@ -21,7 +23,8 @@ from gateway.app import make_app
 from gateway.clients import Services
 from gateway.config import PEERS, load_config
 from gateway.edge import MAX_BATCH_BYTES, MAX_BODY_BYTES
-from gateway.sse import MAX_STREAMS_OF_ONE, Streams, check_place
+from gateway.entrance import Visitor
+from gateway.sse import MAX_STREAMS_OF_ONE, HolderView, LiveResponse, Streams, check_place
 from kernel.acts import public_bytes
 from kernel.auth import TokenVerifier, mint_token
 from kernel.clock import FixedClock
@@ -116,7 +119,8 @@ async def test_a_service_that_is_away_is_no_fault_and_can_be_asked_again(
     client: httpx.AsyncClient,
 ) -> None:
     answer = await retire(client, json.dumps(RETIREMENT))
-    refused(answer, 503, "UNAVAILABLE")
+    problem = refused(answer, 503, "UNAVAILABLE")
+    assert problem["detail"] == "accounts did not answer: ask again"  # and not where it is
     assert int(answer.headers["retry-after"]) >= 1
 
 
@@ -205,6 +209,23 @@ async def test_cannot_send_more_than_fits_declared_or_not(client: httpx.AsyncCli
     undeclared = await client.post("/v1/retirements", content=drops(), headers=headers())
     for answer in (declared, undeclared):
         assert refused(answer, 413, "BODY_TOO_LARGE")["details"] == {"limit": MAX_BODY_BYTES}
+
+
+@pytest.mark.parametrize("authorization", ["", "Bearer nonsense"])
+async def test_a_strangers_body_is_not_even_read(
+    client: httpx.AsyncClient, authorization: str
+) -> None:
+    read: list[bytes] = []
+
+    async def megabytes() -> AsyncIterator[bytes]:
+        for _ in range(5):
+            read.append(b" " * 2**20)
+            yield read[-1]
+
+    given = headers(Authorization=authorization)
+    answer = await client.post("/v1/trip-batches", content=megabytes(), headers=given)
+    assert answer.status_code == 401
+    assert read == []
 
 
 async def test_a_batch_of_trips_may_be_larger_but_not_by_any_size(
@@ -299,14 +320,44 @@ async def test_a_gateway_without_any_service_lives_and_is_not_ready(
 async def test_one_caller_has_no_more_live_views_than_tabs() -> None:
     streams = Streams()
     for _ in range(MAX_STREAMS_OF_ONE):
-        streams.check("buyer")
         streams.enter("buyer")
     with pytest.raises(Refused, match="live views") as refusal:
-        streams.check("buyer")
+        streams.enter("buyer")
     assert refusal.value.reason == "TOO_MANY_STREAMS"
-    streams.check("farmer")
+    streams.enter("farmer")
     streams.leave("buyer")
-    streams.check("buyer")
+    streams.enter("buyer")
+
+
+async def test_views_that_begin_at_once_are_counted_before_anybody_is_asked(
+    client: httpx.AsyncClient,
+) -> None:
+    def look() -> Coroutine[Any, Any, httpx.Response]:
+        return client.get(f"/v1/holders/{CITY_GROUP}/events", headers=headers())
+
+    answers = await asyncio.gather(*(look() for _ in range(MAX_STREAMS_OF_ONE + 5)))
+    found = Counter(answer.status_code for answer in answers)
+    assert found == {503: MAX_STREAMS_OF_ONE, 429: 5}  # the service they look at is away
+    assert (await look()).status_code == 503  # what came to nothing takes no place
+
+
+async def test_a_view_whose_reader_is_gone_gives_its_place_back() -> None:
+    services, streams = Services({}), Streams()
+    visitor = Visitor(token(), TokenVerifier(identities(), FixedClock(MORNING_MS)).verify(token()))
+    for _ in range(MAX_STREAMS_OF_ONE):
+        streams.enter("buyer")
+    view = HolderView(services, streams, visitor, CITY_GROUP)
+
+    async def gone() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def unsent(message: Any) -> None:
+        raise OSError("nobody is there")
+
+    scope = {"type": "http", "asgi": {"spec_version": "2.4"}}
+    with pytest.raises(ClientDisconnect):
+        await LiveResponse(view, streams, "buyer")(scope, gone, unsent)
+    streams.enter("buyer")
 
 
 async def test_no_live_view_begins_while_the_process_ends_and_pauses_end_at_once() -> None:
@@ -315,7 +366,7 @@ async def test_no_live_view_begins_while_the_process_ends_and_pauses_end_at_once
     streams.closing.set()
     await pause
     with pytest.raises(Refused):
-        streams.check("buyer")
+        streams.enter("buyer")
 
 
 @pytest.mark.parametrize(

@@ -348,6 +348,17 @@ def test_a_minute_in_common_is_two_clocks_and_no_overlap() -> None:
     assert refused(book, one_ms_more).details["actual_s"] == "61"
 
 
+def test_short_trips_of_one_minute_do_not_pile_up() -> None:
+    """Less than the limit in common, and yet nobody rides two bikes at once."""
+    book = the_city()
+    first = bike("MT-1", 300, minutes=1)
+    credited(book, first)
+    inside = bike("MT-2", 300, minutes=1, start_ms=EIGHT_MS + 29_999, rides=(ride(first),))
+    assert refused(book, inside).details == {"limit_s": "60", "actual_s": "31"}
+    half = bike("MT-3", 300, minutes=1, start_ms=EIGHT_MS + 30_000, rides=(ride(first),))
+    credited(book, half)
+
+
 def test_a_trip_that_earned_nothing_stands_in_nobodys_way() -> None:
     book = the_city()
     impossible = trip("SZT-1", distances=[])

@@ -23,7 +23,7 @@ from kernel.acts import key_id, public_bytes, sign_act
 from kernel.errors import Refused
 from kernel.record import commit
 from kernel.tlog.tiles import TileTree
-from kernel.values import MAX_INTEGER
+from kernel.values import DAY_MS, MAX_INTEGER
 from services.accounts.domain.blocks import take_oldest
 from services.accounts.domain.commands import PostEntry, PostHold, ReleaseHold
 from services.accounts.domain.events import SerialRange
@@ -32,8 +32,10 @@ from services.accounts.main import DOMAIN as ACCOUNTS_DOMAIN
 from services.ledger.books.port import RuleBroken
 from services.ledger.log import Halt, Halted
 from tests.support.books import person
+from tests.support.ending import end
 from tests.support.lanzhou import (
     AUTHORITY_KEY,
+    BACKDATING_DAYS,
     BANK,
     BANK_KEY,
     CASHIER,
@@ -41,6 +43,7 @@ from tests.support.lanzhou import (
     CLAIM,
     CNY,
     EXCHANGE,
+    FARMER,
     PROGRAMME,
     QINWANGCHUAN,
     REGISTRY,
@@ -84,6 +87,7 @@ from tests.support.ledgers import (
     sign_anew,
     stored,
     tell_story,
+    tell_the_day,
 )
 from tests.support.plants import (
     Plant,
@@ -472,6 +476,8 @@ ACCOUNTS_PLANTS = [
     Plant("HOLD_BACK", "hold expired", put(f"{GIVEN}.credit.holder", BANK), ZHONGCHUAN, BANK),
     Plant("ON_AFTER_AT", "hold posted", put("on", "2026-11-21T00:00:00.000Z"), "20T", "21T"),
     Plant("ON_TOO_OLD", "hold released", put("on", "2026-11-01T00:00:00.000Z"), "5 days", "-01T"),
+    Plant("EXPIRY_TIME", "hold expired", put("on", "2026-11-20T13:29:59.999Z"), "from", "59.999Z"),
+    Plant("EXPIRY_TIME", "hold expired", put("on", "2026-11-20T13:30:00.001Z"), "to", "00.001Z"),
     Plant("HOLD_WHOLE", "hold posted", lambda e: e["body"]["legs"].pop(), "400", "300"),
     Plant("HOLD_NOT_DUE", "hold released", as_type("HoldExpired"), "None", "01:30:00.000Z"),
     Plant(
@@ -1057,6 +1063,35 @@ def test_part_just_received_and_part_held_before_may_be_given_on_as_one_range() 
         [{"batch": "n 1", "first": 1, "last": 20}],
     ]
     folded_up_to(story, ACCOUNTS, len(story.accounts))
+
+
+async def hold_that_nobody_was_there_to_end() -> Story:
+    """Due at half past nine in the evening; the accounts service comes back days later."""
+    async with open_desks() as desks:
+        at: dict[str, int] = {}
+        await found_the_place(desks, at)
+        await tell_the_day(desks, at)
+        expires_at_ms = desks.clock.now_ms() + DAY_MS // 2
+        held = hold(ZHONGCHUAN, CITY_GROUP, 90, TICKET, expires_at_ms)
+        await desks.accounts.ask(held, FARMER)
+        desks.clock.at_ms = expires_at_ms + (BACKDATING_DAYS + 1) * DAY_MS
+        writer = desks.accounts.writer
+        timers = asyncio.create_task(writer.run_timers())
+        await writer.next_commit()
+        await end(timers)
+        story = Story()
+        keep(story, desks)
+        return story
+
+
+def test_a_hold_may_expire_long_after_its_time_and_the_log_goes_on() -> None:
+    """The timer names the agreed moment: that is no back-dating of anybody's."""
+    story = asyncio.run(hold_that_nobody_was_there_to_end())
+    record = json.loads(story.accounts[-1].record)
+    assert record["type"] == "HoldExpired"
+    assert record["on"] < record["at"]
+    books = folded_up_to(story, ACCOUNTS, len(story.accounts))
+    assert all(place[2] != "held" for place in books.accounts.balances)
 
 
 # ---- any change to any event --------------------------------------------------------------------

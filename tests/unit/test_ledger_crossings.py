@@ -240,6 +240,13 @@ REGISTRY_PLANTS = [
         f"not {MAKER.actor.sub}",
         MAKER.actor.sub,
     ),
+    Plant(
+        "TWO_PERSONS",
+        I3,
+        put("actor", {"iss": "another issuer", "sub": MAKER.actor.sub}),
+        f"not {MAKER.actor.sub}",
+        MAKER.actor.sub,
+    ),
     Plant("APPROVAL", I3, signed(AUTHORITY_KEY, document="other"), "sha", "other"),
     Plant("APPROVAL", I3, put("actor.sub", "somebody"), "somebody", CHECKER.actor.sub),
     Plant("ACT_KEY", I3, signed(GROUP_KEY), f"authority:{PROGRAMME}", CITY_GROUP),

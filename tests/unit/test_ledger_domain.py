@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import pytest
 
 from kernel.acts import key_id, public_bytes
 from kernel.errors import Kind
-from kernel.record import EventTypes, Record, commit, decode_record, encode_record
+from kernel.record import EventTypes
 from services.ledger.domain.commands import (
     Approve,
     HaltBook,
@@ -406,35 +405,6 @@ FILES = sorted(VECTORS.rglob("ledger.*.json"))
 vectors = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
 
-def type_of(path: Path) -> str:
-    return path.stem.removeprefix("ledger.").partition("-")[0]
-
-
-def test_every_event_type_of_the_ledger_has_a_golden_vector() -> None:
-    assert {type_of(path) for path in FILES} == {event.__name__ for event in EVENTS}
-
-
-@vectors
-def test_a_vector_is_made_again_byte_for_byte(path: Path) -> None:
-    vector = json.loads(path.read_text())
-    data = vector["record"].encode()
-    raw, body = TYPES.decode_canonical(data)
-    assert type(body).__name__ == raw.type == type_of(path)
-    fields = {field: getattr(raw, field) for field in raw.__struct_fields__}
-    assert encode_record(Record(**{**fields, "body": body})) == data
-    salt = bytes.fromhex(vector["salt_hex"])
-    assert commit(salt, data).hex() == vector["commitment_hex"]
-    assert hashlib.sha256(salt + data).hexdigest() == vector["commitment_hex"]
-
-
-@vectors
-def test_the_standard_librarys_encoder_writes_the_same_bytes(path: Path) -> None:
-    text = json.loads(path.read_text())["record"]
-    again = json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    assert again == text
-    assert decode_record(text.encode()).book == "ledger"
-
-
 @vectors
 def test_a_vector_can_be_evolved(path: Path) -> None:
     _, body = TYPES.decode_canonical(json.loads(path.read_text())["record"].encode())
@@ -446,24 +416,6 @@ def test_a_vector_can_be_evolved(path: Path) -> None:
             state, KeyRegistered(body.key_id, "", body.proposed_by, public_key, subject, "ed25519")
         )
     evolve(state, body)
-
-
-def structs_in(annotation: Any) -> Iterator[type[msgspec.Struct]]:
-    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
-        yield annotation
-        for inner in typing.get_type_hints(annotation).values():
-            yield from structs_in(inner)
-    for argument in typing.get_args(annotation):
-        yield from structs_in(argument)
-
-
-@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.__name__)
-def test_fields_stand_in_canonical_order_and_unknown_ones_are_refused(
-    event: type[msgspec.Struct],
-) -> None:
-    assert event.__struct_config__.forbid_unknown_fields
-    for struct in structs_in(event):
-        assert list(struct.__struct_encode_fields__) == sorted(struct.__struct_encode_fields__)
 
 
 PROPOSALS = (KeyProposed, KeyRevocationProposed, OverrideProposed, IdentitiesProposed)

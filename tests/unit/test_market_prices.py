@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from tanzhang.market.v1 import market_pb2 as pb
 
+from kernel.errors import Refused
 from kernel.values import DAY_MS
 from services.market.domain.commands import CompleteSettlement, SetTerms
 from services.market.domain.events import Trade
 from services.market.domain.prices import Bar, band_of
 from services.market.queries import bars, book, quote
+from services.market.rpc import set_terms
 from tests.support.books import MORNING_MS
 from tests.support.lanzhou import CITY_GROUP, QINWANGCHUAN
 from tests.support.lanzhou_market import (
@@ -145,3 +149,18 @@ def test_the_book_shows_the_best_levels_first_and_nothing_of_yesterday() -> None
     assert [level.price_fen_per_t for level in asks] == [4200, 4205]
     assert [order.open_t for order in asks[0].orders] == [10, 7]
     assert asks[0].open_t == 17
+
+
+def test_terms_of_an_instant_that_has_no_business_day_are_refused_before_they_are_decided() -> None:
+    """They once stopped the market: its day in Shanghai falls into the year 10000."""
+    change = pb.TermsChange(
+        instrument=TICKETS,
+        effective_from=Timestamp(seconds=253_402_272_000),
+        terms=pb.Terms(matching_mode=pb.MATCHING_MODE_PICK, tick_fen=1, lot_t=1),
+    )
+    with pytest.raises(Refused) as caught:
+        set_terms(change)
+    assert caught.value.reason == "INSTANT_MALFORMED"
+    change.effective_from.seconds -= 1
+    (event,) = the_market().when(set_terms(change), EXCHANGE_STAFF)
+    assert event.effective_from_ms == 253_402_271_999_000

@@ -31,6 +31,7 @@ from kernel.record import (
 from kernel.values import Act, Actor
 from services.accounts.domain.events import EVENTS as ACCOUNTS_EVENTS
 from services.inclusive.domain.events import EVENTS as INCLUSIVE_EVENTS
+from services.ledger.domain.events import EVENTS as LEDGER_EVENTS
 from services.market.domain.events import EVENTS as MARKET_EVENTS
 from services.registry.domain.events import EVENTS as REGISTRY_EVENTS
 
@@ -41,6 +42,7 @@ OWNERS: dict[str, tuple[type[msgspec.Struct], ...]] = {
     "registry": REGISTRY_EVENTS,
     "market": MARKET_EVENTS,
     "inclusive": INCLUSIVE_EVENTS,
+    "ledger": LEDGER_EVENTS,
 }
 TYPES = {owner: EventTypes(*events) for owner, events in OWNERS.items()}
 

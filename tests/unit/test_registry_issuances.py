@@ -167,6 +167,15 @@ def test_the_maker_cannot_be_the_checker() -> None:
     assert (refused.reason, refused.kind) == ("MAKER_IS_CHECKER", Kind.FORBIDDEN)
 
 
+def test_the_maker_is_no_second_person_at_another_issuer() -> None:
+    """The authority's statement names its checker alone: it cannot tell the two apart."""
+    book = verified()
+    book.when(proposal(), CHECKER)
+    elsewhere = person(CHECKER.actor.sub, roles=["registry"], iss="guangzhou")
+    refused = book.refusal(ApproveIssuance(ISSUANCE), elsewhere, acts=[approval(BATCH, FOREST_T)])
+    assert refused.reason == "MAKER_IS_CHECKER"
+
+
 def test_the_checker_the_authority_names_is_who_asks() -> None:
     act = approval(BATCH, FOREST_T)
     somebody = person("somebody else", roles=["registry"])

@@ -252,7 +252,10 @@ def pledge_units(state: State, entry: PostEntry, context: Context) -> Basis:
 
 
 def _other_subject(state: State, context: Context, own: str) -> str:
-    """The holder, other than `own`, whose key stands under the pledge; "" when there is none."""
+    """The holder, other than `own`, whose key stands under the pledge."""
+    for act in context.acts:
+        if act.key_id not in state.keyring.keys:  # it may yet come from the directory
+            raise Refused("ACT_KEY_UNKNOWN", f"no key {act.key_id[:40]} in the directory")
     found = {
         key.subject.removeprefix("holder:")
         for act in context.acts

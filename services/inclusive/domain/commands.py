@@ -110,7 +110,8 @@ class ReportTrip(msgspec.Struct, frozen=True):
     """One trip of a received batch; what the rules need, whether or not the event will say it.
 
     `citizen` is empty when nobody knows the rider. `rides` are trips of the same person around
-    the same time, whatever became of them: those that were credited count.
+    the same time, whatever became of them: those that were credited count. `consented` is what
+    stood when it was reported: without it nothing was sealed, and nothing may be credited.
     """
 
     operator: str
@@ -126,6 +127,7 @@ class ReportTrip(msgspec.Struct, frozen=True):
     distances: tuple[Distance, ...]
     rides: tuple[Ride, ...] = ()
     methodology: str = ""
+    consented: bool = True
 
 
 class ConfirmDay(msgspec.Struct, frozen=True):

@@ -106,7 +106,7 @@ def rider_known(state: State, trip: ReportTrip, context: Context, rules: RuleSet
 
 
 def consent_given(state: State, trip: ReportTrip, context: Context, rules: RuleSet) -> None:
-    if not state.citizens[trip.citizen].measure:
+    if not (trip.consented and state.citizens[trip.citizen].measure):
         raise Refused("NO_CONSENT", "the rider has not agreed to be measured")
 
 
@@ -223,11 +223,17 @@ def speed_possible(state: State, trip: ReportTrip, context: Context, rules: Rule
 
 
 def rides_apart(state: State, trip: ReportTrip, context: Context, rules: RuleSet) -> None:
-    """With another credited trip of the person, whichever operator reported it."""
+    """With another credited trip of the person, whichever operator reported it.
+
+    A short trip within another has less in common than the limit, and yet was not made twice: more
+    than half of the shorter one is too much as well.
+    """
     started_ms, ended_ms = _span(trip)
     for ride in trip.rides:
         common_ms = min(ended_ms, ride.ended_ms) - max(started_ms, ride.started_ms)
-        if common_ms > rules.overlap_s * 1000 and ride.nullifier in state.credited:
+        shorter_ms = min(ended_ms - started_ms, ride.ended_ms - ride.started_ms)
+        too_much = common_ms > rules.overlap_s * 1000 or common_ms * 2 > shorter_ms >= 0
+        if too_much and common_ms > 0 and ride.nullifier in state.credited:
             raise Refused(
                 "TRIPS_OVERLAP",
                 f"expected at most {rules.overlap_s} s in common with another trip,"

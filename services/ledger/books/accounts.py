@@ -108,7 +108,10 @@ class AccountsBook(Checker):
         # Whatever else two persons accept, nobody pays out what is not there without being told.
         legs = getattr(event, "legs", None)
         if legs:
-            groups.append(lambda: self._check_business_time(raw, legs))
+            if isinstance(event, HoldExpired):
+                groups.append(lambda: self._check_expiry_time(raw, event))
+            else:
+                groups.append(lambda: self._check_business_time(raw, legs))
             groups.append(lambda: self._check_sufficient(legs))
         if isinstance(event, EntryPosted):
             groups.append(lambda: self._desk.check(raw, event))
@@ -178,6 +181,12 @@ class AccountsBook(Checker):
             limit_days = 0 if asset is None else asset.backdating_days
             if at_ms - on_ms > limit_days * DAY_MS:
                 raise RuleBroken("ON_TOO_OLD", f"at most {limit_days} days before {raw.at}", raw.on)
+
+    def _check_expiry_time(self, raw: RawRecord, event: HoldExpired) -> None:
+        """An expiry is of the moment that was agreed, however late the timer came to record it."""
+        expires_at_ms = self._live(event.hold).expires_at_ms
+        if expires_at_ms is None or not expires_at_ms <= instant_ms(raw.on) <= instant_ms(raw.at):
+            raise RuleBroken("EXPIRY_TIME", f"from {expires_at_ms} to {raw.at}", raw.on)
 
     def _check_sufficient(self, legs: list[Leg]) -> None:
         """Balances leg after leg; serials must lie where they are taken from, leg after leg."""

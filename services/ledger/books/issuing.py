@@ -186,7 +186,7 @@ class Issuing:
         if issuance is None or issuance.asked_at is not None:
             raise RuleBroken("ISSUANCE_PROPOSED", "one that waits for its checker", event.issuance)
         proposed = issuance.proposed
-        if raw.actor == issuance.maker:
+        if raw.actor.sub == issuance.maker.sub:  # as the statement names the checker
             raise RuleBroken("TWO_PERSONS", f"not {issuance.maker.sub}", raw.actor.sub)
         authority = f"authority:{proposed.programme}"
         statement = self._keys.statement(raw, [authority], "issuance-approval")

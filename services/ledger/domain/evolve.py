@@ -57,7 +57,7 @@ def on_proposal_withdrawn(state: State, event: ProposalWithdrawn) -> None:
 def on_key_registered(state: State, event: KeyRegistered) -> None:
     state.proposals.pop(event.proposal, None)
     public_key = base64.b64decode(event.public_key)
-    state.keys[event.key_id] = DirectoryKey(event.subject, event.suite, public_key)
+    state.keys[event.key_id] = DirectoryKey(event.subject, event.suite, public_key, state.position)
 
 
 def on_key_revoked(state: State, event: KeyRevoked) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from kernel.values import Actor
+from kernel.values import Actor, Envelope
 
 
 @dataclass(slots=True)
@@ -14,6 +14,7 @@ class DirectoryKey:
     subject: str
     suite: str
     public_key: bytes
+    position: int  # where two persons registered it
     revoked: bool = False
 
 
@@ -35,3 +36,10 @@ class State:
     # How often two persons have accepted (book, position, rule).
     overrides: dict[tuple[str, int, str], int] = field(default_factory=dict)
     identities: str | None = None
+    # Of the event that is folded next.
+    position: int = 0
+
+
+def told(state: State, envelope: Envelope) -> None:
+    """The envelope of the event that evolve is given next."""
+    state.position = envelope.position
