@@ -86,12 +86,25 @@ def _pledge(scene: Scene, lender: str, serials: tuple[SerialRange, ...]) -> Pled
         "quantity_t": PLEDGED_T,
     }
     blocks = [{"batch": one.batch, "first": one.first, "last": one.last} for one in serials]
-    signed = {"kind": "pledge", "serials": blocks, **statement}
+    valuation = Valuation(PRICE_FEN_PER_T, "last trade", scene.traded_ms)
+    signed = {
+        "kind": "pledge",
+        "levels": {"call_bp": CALL_BP, "enforcement_bp": 0, "warning_bp": 0},
+        "notice": "",
+        "rate_bp": RATE_BP,
+        "serials": blocks,
+        "valuation": {
+            "price_fen_per_t": valuation.price_fen_per_t,
+            "priced_at_ms": valuation.priced_ms,
+            "source": valuation.source,
+        },
+        **statement,
+    }
     return Pledge(
         scene.new_id(),
         serials=serials,
         rate_bp=RATE_BP,
-        valuation=Valuation(PRICE_FEN_PER_T, "last trade", scene.traded_ms),
+        valuation=valuation,
         call_bp=CALL_BP,
         notice="",
         acts=(scene.sign("group", signed), scene.sign(lender, signed)),

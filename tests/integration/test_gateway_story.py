@@ -328,7 +328,20 @@ def test_the_bank_takes_a_pledge_at_9_835_basis_points_and_a_stranger_sees_only_
         "quantity_t": PLEDGED_T,
         "serials": [],
     }
-    signed = [sign_act(key, {"kind": "pledge", **said}) for key in (CITY_GROUP_KEY, FIRST_BANK_KEY)]
+    priced_at_ms = office.world.clock.now_ms()
+    statement = {
+        "kind": "pledge",
+        "levels": {"call_bp": 0, "enforcement_bp": 0, "warning_bp": 0},
+        "notice": "",
+        "rate_bp": 385,
+        "valuation": {
+            "price_fen_per_t": PRICE_FEN_PER_T,
+            "priced_at_ms": priced_at_ms,
+            "source": "last trade",
+        },
+        **said,
+    }
+    signed = [sign_act(key, statement) for key in (CITY_GROUP_KEY, FIRST_BANK_KEY)]
     office.write(
         "/v1/pledges",
         TREASURER,
@@ -338,7 +351,7 @@ def test_the_bank_takes_a_pledge_at_9_835_basis_points_and_a_stranger_sees_only_
         valuation={
             "price_fen_per_t": PRICE_FEN_PER_T,
             "source": "last trade",
-            "priced_at": format_instant(office.world.clock.now_ms()),
+            "priced_at": format_instant(priced_at_ms),
         },
         acts=acts(*signed),
     )

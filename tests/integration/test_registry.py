@@ -19,7 +19,7 @@ from kernel.values import Act, Caller, format_instant
 from services.accounts.domain.commands import PostEntry
 from services.accounts.domain.events import Account, Purpose
 from services.registry.domain.commands import RegisterPledge, ReleasePledge
-from services.registry.domain.events import SerialRange
+from services.registry.domain.events import SerialRange, Valuation
 from tests.support import forest
 from tests.support.books import person
 from tests.support.forest import (
@@ -59,6 +59,12 @@ from tests.support.world import AUDITOR, World, Worlds, accepted, refusal, some_
 
 COMMUTER = person("a Shenzhen commuter")
 _lien_numbers = iter(range(1000))
+
+
+def worth_it(lien: str, **changed: Any) -> RegisterPledge:
+    """A pledge by the last trade, long before any clock that runs this."""
+    valuation = Valuation(PRICE_FEN_PER_T, morning("2026-01-05"), "last trade")
+    return forest.pledge(lien, **{"valuation": valuation, **changed})
 
 
 class Office:
@@ -198,11 +204,11 @@ class Office:
             ],
             loan_fen=asked.loan_fen,
             rate_bp=asked.rate_bp,
-            matures_on="2099-11-20",
+            matures_on=asked.matures_on,
             valuation=pb.Valuation(
-                price_fen_per_t=PRICE_FEN_PER_T,
-                source="last trade",
-                priced_at=timestamp_of(morning("2026-01-05")),
+                price_fen_per_t=asked.valuation.price_fen_per_t,
+                source=asked.valuation.source,
+                priced_at=timestamp_of(asked.valuation.priced_at_ms),
             ),
             notice=asked.notice,
             acts=[act_message(act) for act in acts],
@@ -213,7 +219,7 @@ class Office:
         """A lien of the first bank on the city group's oldest tonnes; answers its name."""
         lien = new_lien()
         fields = {"quantity_t": quantity_t, "matures_on": "2099-11-20", **changed}
-        command = forest.pledge(lien, **fields)
+        command = worth_it(lien, **fields)
         accepted(self.pledge(command, forest.pledged_by(command), TREASURER))
         return lien
 
@@ -345,7 +351,7 @@ def test_a_pledge_beyond_what_is_held_is_refused_with_the_numbers(office: Office
 
 def test_a_claimed_business_time_is_that_of_the_entry_too(office: Office) -> None:
     lien, on_ms = new_lien(), office.world.clock.now_ms() - 3_600_000
-    command = forest.pledge(lien, quantity_t=1, matures_on="2099-11-20", loan_fen=1)
+    command = worth_it(lien, quantity_t=1, matures_on="2099-11-20", loan_fen=1)
     accepted(office.pledge(command, forest.pledged_by(command), TREASURER, on_ms))
     found = office.lien(lien)
     assert found.state == pb.PROCESS_STATE_COMPLETED
@@ -369,7 +375,7 @@ def test_named_serials_go_under_the_lien_and_nobody_elses(office: Office) -> Non
 def test_two_banks_have_each_their_own_lien_and_see_no_other(office: Office) -> None:
     first = office.pledge_some(10)
     second = new_lien()
-    command = forest.pledge(
+    command = worth_it(
         second, pledgee=SECOND_BANK, quantity_t=20, matures_on="2099-11-20", loan_fen=1
     )
     acts = forest.pledged_by(command, CITY_GROUP_KEY, SECOND_BANK_KEY)

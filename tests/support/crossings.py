@@ -353,18 +353,30 @@ async def tell_of_issuance(
 
 
 def pledge_said(
-    lien: str, pledgee: str, quantity_t: int, serials: Sequence[SerialRange] = ()
+    lien: str,
+    pledgee: str,
+    quantity_t: int,
+    priced_at_ms: int,
+    serials: Sequence[SerialRange] = (),
 ) -> dict[str, Any]:
     return {
         "asset": TICKET,
+        "levels": {"call_bp": 9900, "enforcement_bp": 9950, "warning_bp": 9800},
         "lien": lien,
         "loan_fen": quantity_t * 4125,
         "matures_on": "2027-11-20",
+        "notice": "",
         "pledgee": pledgee,
         "pledgor": CITY_GROUP,
         "programme": PROGRAMME,
         "quantity_t": quantity_t,
+        "rate_bp": 450,
         "serials": [msgspec.structs.asdict(block) for block in serials],
+        "valuation": {
+            "price_fen_per_t": 4194,
+            "priced_at_ms": priced_at_ms,
+            "source": "last trade",
+        },
     }
 
 
@@ -379,20 +391,9 @@ async def tell_of_pledge(
 ) -> None:
     """98.35 % of 41.94 CNY/t, as in 2021."""
     pledgee, key = (SECOND_LENDER, SECOND_KEY) if lien == SECOND_LIEN else (FIRST_LENDER, FIRST_KEY)
-    said = pledge_said(lien, pledgee, quantity_t, named)
+    said = pledge_said(lien, pledgee, quantity_t, tell.clock.now_ms() - DAY_MS, named)
     acts = [signed(one, "pledge", **said) for one in (GROUP_KEY, key)]
-    asked = registry_events.PledgeRequested(
-        **{
-            **said,
-            "serials": [
-                registry_events.SerialRange(one.batch, one.first, one.last) for one in named
-            ],
-        },
-        levels=registry_events.Levels(9900, 9950, 9800),
-        notice="",
-        rate_bp=450,
-        valuation=registry_events.Valuation(4194, tell.clock.now_ms() - DAY_MS, "last trade"),
-    )
+    asked = msgspec.convert(said, registry_events.PledgeRequested)
     await tell.ask(f"{lien} asked", "registry", registry.RegisterPledge(asked), LENDERS, *acts)
     if refused:
         command = registry.RefusePledge(lien, "INSUFFICIENT_BALANCE", "too little", {})

@@ -235,19 +235,7 @@ def pledged_by(
 ) -> list[Act]:
     """The same statement by each key; by pledgor and first bank if none is given."""
     asked = command.pledge
-    said = {
-        "asset": asked.asset,
-        "kind": "pledge",
-        "lien": asked.lien,
-        "loan_fen": asked.loan_fen,
-        "matures_on": asked.matures_on,
-        "pledgee": asked.pledgee,
-        "pledgor": asked.pledgor,
-        "programme": asked.programme,
-        "quantity_t": asked.quantity_t,
-        "serials": [msgspec.structs.asdict(block) for block in asked.serials],
-        **changed,
-    }
+    said = {"kind": "pledge", **msgspec.to_builtins(asked), **changed}
     return [sign_act(key, said) for key in keys or (CITY_GROUP_KEY, FIRST_BANK_KEY)]
 
 

@@ -20,6 +20,7 @@ from services.accounts.domain.events import (
     Purpose,
     SerialRange,
 )
+from tests.support.books import MORNING_MS
 from tests.support.lanzhou import (
     BUYER,
     CITY_GROUP,
@@ -63,14 +64,22 @@ def statement(**changed: object) -> dict[str, object]:
     return {
         "asset": TICKET,
         "kind": "pledge",
+        "levels": {"call_bp": 9_950, "enforcement_bp": 0, "warning_bp": 0},
         "lien": LIEN,
         "loan_fen": 24_750_000,
         "matures_on": "2027-11-20",
+        "notice": "",
         "pledgee": LENDER,
         "pledgor": CITY_GROUP,
         "programme": PROGRAMME,
         "quantity_t": PLEDGED_T,
+        "rate_bp": 435,
         "serials": [],
+        "valuation": {
+            "price_fen_per_t": 4_194,
+            "priced_at_ms": MORNING_MS,
+            "source": "last trade",
+        },
         **changed,
     }
 

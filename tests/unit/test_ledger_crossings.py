@@ -112,6 +112,17 @@ def one_signs_otherwise(record: Json) -> None:
     record["acts"][ids.index(act["key_id"])] = act
 
 
+def worth(**changed: int) -> Any:
+    """Another valuation, and both parties have signed it."""
+
+    def change(record: Json) -> None:
+        valuation = {**record["body"]["valuation"], **changed}
+        record["body"]["valuation"] = valuation
+        signed_by(GROUP_KEY, FIRST_KEY, valuation=valuation)(record)
+
+    return change
+
+
 FIRST_ASKED, SECOND_ASKED = f"{FIRST_LIEN} asked", f"{SECOND_LIEN} asked"
 I1, I2, I3 = "I-1 approved", "I-2 approved", "I-3 approved"
 PART = "paid back in part asked"
@@ -292,23 +303,30 @@ REGISTRY_PLANTS = [
     Plant("ACT_KEY", FIRST_ASKED, signed_by(GROUP_KEY, SECOND_KEY), FIRST_LENDER, SECOND_LENDER),
     Plant("ACT_DIFFERS", FIRST_ASKED, one_signs_otherwise, "loan_fen", "loan_fen"),
     Plant(
+        "PLEDGE_STATEMENT",
+        FIRST_ASKED,
+        put("body.valuation.price_fen_per_t", 5000),
+        '"price_fen_per_t":5000',
+        '"price_fen_per_t":4194',
+    ),
+    Plant(
         "LOAN_TO_VALUE",
         FIRST_ASKED,
-        put("body.valuation.price_fen_per_t", 4166),
+        worth(price_fen_per_t=4166),
         "9900 bp",
         "6249000",
     ),
     Plant(
         "PRICE_AGE",
         FIRST_ASKED,
-        put("body.valuation.priced_at_ms", 4_000_000_000_000),
+        worth(priced_at_ms=4_000_000_000_000),
         "a price before",
         "4000000000000",
     ),
     Plant(
         "PRICE_AGE",
         FIRST_ASKED,
-        put("body.valuation.priced_at_ms", 0),
+        worth(priced_at_ms=0),
         "at most 2592000000 ms",
         "17",
     ),

@@ -221,13 +221,21 @@ def test_one_signature_or_anothers_is_not_both(keys: tuple[Any, ...]) -> None:
 @pytest.mark.parametrize(
     "field",
     [
-        *("asset", "lien", "loan_fen", "matures_on", "pledgee", "pledgor", "programme"),
-        *("quantity_t", "serials"),
+        *("asset", "lien", "loan_fen", "matures_on", "notice", "pledgee", "pledgor", "programme"),
+        *("levels", "quantity_t", "rate_bp", "serials", "valuation"),
     ],
 )
 def test_both_must_have_signed_what_is_asked(field: str) -> None:
     command = pledge()
-    other: Any = {"loan_fen": 1, "quantity_t": 1, "serials": []}.get(field, "something else")
+    others: dict[str, Any] = {
+        "levels": {"call_bp": 1, "enforcement_bp": 0, "warning_bp": 0},
+        "loan_fen": 1,
+        "quantity_t": 1,
+        "rate_bp": 1,
+        "serials": [],
+        "valuation": {"price_fen_per_t": 1, "priced_at_ms": 0, "source": "wishful"},
+    }
+    other = others.get(field, "something else")
     if field == "serials":
         command = pledge(serials=[SerialRange(BATCH, 1, PLEDGED_T)])
     acts = pledged_by(command, **{field: other})

@@ -77,20 +77,39 @@ class PledgedRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     last: int
 
 
+class PledgeLevels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    call_bp: int
+    enforcement_bp: int
+    warning_bp: int
+
+
+class PledgeValuation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    price_fen_per_t: int
+    priced_at_ms: int
+    source: str
+
+
 class PledgeStatement(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="pledge", tag_field="kind"
 ):
-    """Pledgor and pledgee sign the same; no serials: the oldest the pledgor holds."""
+    """Pledgor and pledgee sign the same; no serials: the oldest the pledgor holds.
+
+    What is not about the units (loan, rate, levels, valuation) is the registry's to judge.
+    """
 
     asset: str
+    levels: PledgeLevels
     lien: str
     loan_fen: int
     matures_on: str
+    notice: str
     pledgee: str
     pledgor: str
     programme: str
     quantity_t: int
+    rate_bp: int
     serials: list[PledgedRange]
+    valuation: PledgeValuation
 
 
 class PledgeRelease(

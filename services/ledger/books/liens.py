@@ -37,6 +37,9 @@ class Liens:
         statement = self._keys.statement(raw, parties, "pledge")
         expected = {
             "asset": leg.asset,
+            # What is not about these units is the registry's log to hold against its pledge.
+            **{name: statement.get(name) for name in ("levels", "notice", "rate_bp")},
+            **{name: statement.get(name) for name in ("serials", "valuation")},
             "kind": "pledge",
             "lien": pledge.lien,
             "loan_fen": integer(statement.get("loan_fen")),
@@ -45,7 +48,6 @@ class Liens:
             "pledgor": pledgor,
             "programme": asset.programme,
             "quantity_t": leg.amount,
-            "serials": statement.get("serials"),
         }
         require("PLEDGE_STATEMENT", canonical(expected), canonical(statement))
         named = ranges_of(statement)

@@ -72,14 +72,18 @@ class Pledging:
         expected = {
             "asset": event.asset,
             "kind": "pledge",
+            "levels": event.levels,
             "lien": event.lien,
             "loan_fen": event.loan_fen,
             "matures_on": event.matures_on,
+            "notice": event.notice,
             "pledgee": event.pledgee,
             "pledgor": event.pledgor,
             "programme": event.programme,
             "quantity_t": event.quantity_t,
+            "rate_bp": event.rate_bp,
             "serials": event.serials,
+            "valuation": event.valuation,
         }
         require("PLEDGE_STATEMENT", canonical(expected), canonical(statement))
 

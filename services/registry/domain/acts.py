@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import msgspec
 
-from services.registry.domain.events import Owner, SerialRange
+from services.registry.domain.events import Levels, Owner, SerialRange, Valuation
 
 
 class VerificationStatement(
@@ -53,15 +53,21 @@ class IssuanceApproval(
 class PledgeStatement(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="pledge", tag_field="kind"
 ):
+    """All of a pledge, as PledgeRequested has it: neither party alone says what it is worth."""
+
     asset: str
+    levels: Levels
     lien: str
     loan_fen: int
     matures_on: str
+    notice: str
     pledgee: str
     pledgor: str
     programme: str
     quantity_t: int
+    rate_bp: int
     serials: list[SerialRange]
+    valuation: Valuation
 
 
 class ReleaseStatement(

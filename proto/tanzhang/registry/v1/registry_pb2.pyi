@@ -845,8 +845,9 @@ Global___Levels: _TypeAlias = Levels  # noqa: Y015
 
 @_typing.final
 class Pledge(_message.Message):
-    """Acts: the same statement twice, by keys of holder:<pledgor> and holder:<pledgee>: kind "pledge",
-    asset, lien, loan_fen, matures_on, pledgee, pledgor, programme, quantity_t, serials.
+    """Acts: the same statement twice, by keys of holder:<pledgor> and holder:<pledgee>: kind "pledge"
+    and all of the pledge: asset, levels, lien, loan_fen, matures_on, notice, pledgee, pledgor,
+    programme, quantity_t, rate_bp, serials, valuation (price_fen_per_t, priced_at_ms, source).
     """
 
     DESCRIPTOR: _descriptor.Descriptor
