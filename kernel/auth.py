@@ -113,6 +113,17 @@ def _claims_to_caller(
     return exp, Caller(Actor(claims["iss"], sub), granted, operated)
 
 
+def check_may_see(caller: Caller, holder: str) -> None:
+    """What is a holder's is shown to who operates for it, and to auditors."""
+    if holder not in caller.holders and "auditor" not in caller.roles:
+        raise Refused(
+            "NOT_YOUR_ACCOUNT",
+            f"{caller.actor.sub} does not operate for {holder[:40]}",
+            Kind.FORBIDDEN,
+            holder=holder[:40],
+        )
+
+
 def mint_token(
     key: Ed25519PrivateKey,
     *,

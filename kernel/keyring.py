@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from kernel.errors import Kind, Refused
-from kernel.values import Act, Context
+from kernel.values import Act, Context, check_role
 
 MAX_SHOWN_CHARS: Final = 200  # of each side in a refusal, which is recorded for ever
 
@@ -74,18 +74,13 @@ class Keyring:
 
 
 def admit_key(command: AdmitKey, context: Context) -> list[KeyAdmitted]:
-    _check_system(context)
+    check_role(context, "system")
     return [KeyAdmitted(command.key_id, command.public_key, command.subject, command.suite)]
 
 
 def withdraw_key(command: WithdrawKey, context: Context) -> list[KeyWithdrawn]:
-    _check_system(context)
+    check_role(context, "system")
     return [KeyWithdrawn(command.key_id)]
-
-
-def _check_system(context: Context) -> None:
-    if "system" not in context.caller.roles:
-        raise Refused("ROLE_MISSING", "expected role system", Kind.FORBIDDEN, needed="system")
 
 
 T = TypeVar("T", bound=msgspec.Struct)

@@ -20,7 +20,7 @@ from kernel.config import Settings
 from kernel.follower import Follower
 from kernel.frames import FrameSigner
 from kernel.host import BookHost, Job, run_jobs
-from kernel.identities import load_identities
+from kernel.identities import Identities, load_identities
 from kernel.journal.database import open_engine
 from kernel.journal.postgres import PostgresJournal
 from kernel.keys import load_private_key
@@ -49,6 +49,7 @@ class BookService(Generic[S]):
         host: BookHost,
         bus: Bus,
         clock: SystemClock,
+        identities: Identities,
     ) -> None:
         self.name = name
         self.settings = settings
@@ -58,7 +59,7 @@ class BookService(Generic[S]):
         self.clock = clock
         self.engine = host.engine
         self.writer: Writer[S] = host.writer
-        self.identities = load_identities(settings.identities, settings.operator_vkey)
+        self.identities = identities
         self._token_key = load_private_key(settings.token_key)
         self._channels: list[Channel] = []
         self._observed: list[Follower] = []
@@ -163,7 +164,7 @@ async def open_service(
     host = BookHost(engine, settings.database_url, book, make_writer)
     await host.open()
     bus = await Bus.connect(settings.nats_url, name, wait=False)
-    service = BookService(name, settings, domain, host, bus, clock)
+    service = BookService(name, settings, domain, host, bus, clock, identities)
     try:
         yield service
     finally:

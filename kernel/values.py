@@ -81,6 +81,39 @@ class Envelope(msgspec.Struct, frozen=True):
     cause: tuple[str, int] | None
 
 
+def check_role(context: Context, *roles: str) -> None:
+    """The caller has one of these roles."""
+    if not context.caller.roles.intersection(roles):
+        raise Refused(
+            "ROLE_MISSING",
+            f"expected role {' or '.join(roles)}",
+            Kind.FORBIDDEN,
+            needed=" ".join(roles),
+        )
+
+
+def check_operates(context: Context, holder: str) -> None:
+    """The caller acts for this holder."""
+    if holder not in context.caller.holders:
+        raise Refused(
+            "NOT_YOUR_ACCOUNT",
+            f"{context.caller.actor.sub} does not operate for {holder[:40]}",
+            Kind.FORBIDDEN,
+            holder=holder[:40],
+        )
+
+
+def check_on(context: Context) -> None:
+    """Business time is never later than the recording."""
+    if context.on_ms > context.at_ms:
+        raise Refused(
+            "ON_IN_FUTURE",
+            f"business time {format_instant(context.on_ms)} is after the recording"
+            f" {format_instant(context.at_ms)}",
+            at=format_instant(context.at_ms),
+        )
+
+
 @functools.lru_cache(maxsize=4096)  # a batch has one instant, a day of history few
 def format_instant(at_ms: int) -> str:
     """Milliseconds since the epoch to `2026-11-20T08:30:00.000Z`."""

@@ -1,6 +1,6 @@
 """Who was shown which event, and when: an audit trail, append-only by convention.
 
-The table `disclosures` is one of each service's own (its tables.py and migrations).
+The table `disclosures` is one of each service's own: its tables.py asks for it here.
 """
 
 from __future__ import annotations
@@ -11,18 +11,26 @@ import sqlalchemy as sa
 
 from kernel.journal.database import Engine
 
-_disclosures = sa.table(
-    "disclosures",
-    sa.column("at", sa.Text),
-    sa.column("principal", sa.Text),
-    sa.column("position", sa.BigInteger),
-)
+
+def disclosures_table(metadata: sa.MetaData) -> sa.Table:
+    """Trust: it may be read, never changed; who can write to the database can hide a disclosure."""
+    return sa.Table(
+        "disclosures",
+        metadata,
+        sa.Column("number", sa.BigInteger, sa.Identity(), primary_key=True),
+        sa.Column("at", sa.Text, nullable=False),
+        sa.Column("principal", sa.Text, nullable=False),
+        sa.Column("position", sa.BigInteger, nullable=False),
+    )
 
 
 def log_disclosures(engine: Engine, at: str, principal: str, positions: Sequence[int]) -> None:
     """One row per event, before it is handed out."""
     with engine.begin() as connection:
         connection.execute(
-            sa.insert(_disclosures),
+            sa.insert(_DISCLOSURES),
             [{"at": at, "principal": principal, "position": p} for p in positions],
         )
+
+
+_DISCLOSURES = disclosures_table(sa.MetaData())

@@ -104,9 +104,7 @@ class Guard(grpc.aio.ServerInterceptor):
             except Exception as error:
                 status = _status_of(method, error)
                 code = status.code.name
-                await context.abort(
-                    status.code, status.details or "", tuple(status.trailing_metadata or ())
-                )
+                await _abort(context, status)
             finally:
                 metrics.rpc_seconds.labels(method, code).observe(time.perf_counter() - started_s)
 
@@ -123,9 +121,7 @@ class Guard(grpc.aio.ServerInterceptor):
             except Exception as error:
                 status = _status_of(method, error)
                 code = status.code.name
-                await context.abort(
-                    status.code, status.details or "", tuple(status.trailing_metadata or ())
-                )
+                await _abort(context, status)
             finally:
                 metrics.rpc_seconds.labels(method, code).observe(time.perf_counter() - started_s)
 
@@ -174,6 +170,12 @@ def _token(context: Context) -> str:
 def _limit_s(context: Context) -> float:
     left_s = context.time_remaining()
     return MAX_CALL_S if left_s is None else min(left_s, MAX_CALL_S)
+
+
+async def _abort(context: Context, status: grpc.Status) -> None:
+    """Ends the call: it raises, so the metrics are told before."""
+    metadata = tuple(status.trailing_metadata or ())
+    await context.abort(status.code, status.details or "", metadata)
 
 
 def _status_of(method: str, error: Exception) -> grpc.Status:

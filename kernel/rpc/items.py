@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from tanzhang.kernel.v1 import items_pb2
@@ -12,6 +12,8 @@ from tanzhang.kernel.v1 import items_pb2
 from kernel.errors import Kind, Refused
 from kernel.frames import StoredEvent
 from kernel.values import MAX_INSTANT_MS, MAX_INTEGER, SHANGHAI_MS, Act, Caller
+
+E = TypeVar("E")
 
 LATEST_MS: Final = MAX_INSTANT_MS - SHANGHAI_MS  # later ones have no business day to be written
 
@@ -29,6 +31,20 @@ def instant_of(timestamp: Timestamp, field: str) -> int:
             field=field,
         )
     return at_ms
+
+
+def enum_of(known: Mapping[Any, E], number: int, field: str) -> E:
+    """The word of ours for an enum's number."""
+    value = known.get(number)
+    if value is None:
+        raise Refused(
+            "UNKNOWN_VALUE",
+            f"{field}: expected one of 1..{max(known)}, got {number}",
+            Kind.INVALID,
+            field=field,
+            actual=number,
+        )
+    return value
 
 
 def timestamp_of(at_ms: int) -> Timestamp:

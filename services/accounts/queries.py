@@ -6,14 +6,10 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
 
-from kernel.errors import Kind, Refused
-from kernel.values import MAX_INTEGER
 from services.accounts.domain.events import Purpose, SerialRange
 from services.accounts.domain.state import MAY_BE_NEGATIVE, AccountKey, State
 from services.accounts.tables import movements, serial_moves
 
-DEFAULT_PAGE: Final = 100
-MAX_PAGE: Final = 1000
 MovementRow: TypeAlias = "sa.Row[Any]"  # a row of the movements table
 
 MAX_HISTORY: Final = 1000  # movements of one serial
@@ -73,7 +69,7 @@ def totals(state: State, asset: str) -> list[AssetTotals]:
 
 
 def list_movements(
-    engine: sa.Engine, holder: str, asset: str, after: tuple[int, int], limit: int
+    engine: sa.Engine, holder: str, asset: str, after: tuple[int, ...], limit: int
 ) -> list[MovementRow]:
     """Legs that touch a holder, oldest first, from just after (position, leg)."""
     place = sa.tuple_(movements.c.position, movements.c.leg)
@@ -133,25 +129,3 @@ def ranges_of(
             block = SerialRange(row.batch, row.first, row.last)
             found.setdefault((row.position, row.leg), []).append(block)
     return found
-
-
-def encode_page_token(position: int, leg: int) -> str:
-    return f"{position}.{leg}"
-
-
-def decode_page_token(token: str) -> tuple[int, int]:
-    if not token:
-        return -1, -1
-    position, _, leg = token.partition(".")
-    if not (
-        position.isdecimal()
-        and leg.isdecimal()
-        and len(token) <= 40
-        and max(int(position), int(leg)) <= MAX_INTEGER
-    ):
-        raise Refused(
-            "PAGE_TOKEN_MALFORMED",
-            f"expected the next_page_token of an earlier answer, got {token[:60]!r}",
-            Kind.INVALID,
-        )
-    return int(position), int(leg)

@@ -10,14 +10,15 @@ import msgspec
 from tanzhang.accounts.v1 import accounts_pb2 as pb
 from tanzhang.accounts.v1 import accounts_pb2_grpc
 
+from kernel.auth import check_may_see
 from kernel.clock import Clock
-from kernel.errors import Kind, Refused
 from kernel.journal.database import Engine
 from kernel.projection import Projector
 from kernel.record import decode_record
 from kernel.rpc.batch import carry_out, disclose, find_outcomes
 from kernel.rpc.interceptors import current_caller
-from kernel.rpc.items import instant_of, timestamp_of
+from kernel.rpc.items import enum_of, instant_of, timestamp_of
+from kernel.rpc.pages import page_limit, page_place, page_token
 from kernel.values import Caller, check_text, parse_instant
 from kernel.writer import Writer
 from services.accounts import queries
@@ -72,7 +73,7 @@ class AccountsRpc(accounts_pb2_grpc.AccountsServiceServicer):
         return pb.ReleaseHoldsResponse(results=results)
 
     async def GetBalances(self, request: pb.GetBalancesRequest, context: object) -> Any:
-        _may_see(current_caller(), request.holder)
+        check_may_see(current_caller(), request.holder)
         rows, position = await self._writer.read(
             lambda state: queries.balances(state, request.holder, request.asset),
             request.min_position,
@@ -109,17 +110,15 @@ class AccountsRpc(accounts_pb2_grpc.AccountsServiceServicer):
         return pb.GetTotalsResponse(totals=found, as_of_position=position)
 
     async def ListMovements(self, request: pb.ListMovementsRequest, context: object) -> Any:
-        _may_see(current_caller(), request.holder)
+        check_may_see(current_caller(), request.holder)
         _check_words(holder=request.holder, asset=request.asset)
-        after = queries.decode_page_token(request.page_token)
-        limit = min(request.page_size or queries.DEFAULT_PAGE, queries.MAX_PAGE)
-        if limit < 1:
-            raise Refused("PAGE_SIZE", f"expected 1..{queries.MAX_PAGE}, got {limit}", Kind.INVALID)
+        after = page_place(request.page_token, 2)
+        limit = page_limit(request.page_size)
         position = await self._movements.reached(request.min_position)
         rows = await asyncio.to_thread(
             queries.list_movements, self._engine, request.holder, request.asset, after, limit
         )
-        token = queries.encode_page_token(rows[-1].position, rows[-1].leg) if rows else ""
+        token = page_token(rows[-1].position, rows[-1].leg) if rows else ""
         return pb.ListMovementsResponse(
             movements=await self._movement_messages(rows),
             next_page_token=token if len(rows) == limit else "",
@@ -170,16 +169,6 @@ class AccountsRpc(accounts_pb2_grpc.AccountsServiceServicer):
         return pb.DiscloseEventsResponse(events=found)
 
 
-def _may_see(caller: Caller, holder: str) -> None:
-    if holder not in caller.holders and "auditor" not in caller.roles:
-        raise Refused(
-            "NOT_YOUR_ACCOUNT",
-            f"{caller.actor.sub} does not operate for {holder[:40]}",
-            Kind.FORBIDDEN,
-            holder=holder[:40],
-        )
-
-
 def _check_words(**words: str) -> None:
     """What a history is looked up by: the database takes no zero byte, not even in a question."""
     for what, word in words.items():
@@ -218,14 +207,14 @@ async def _is_party(caller: Caller, record: bytes) -> bool:
 
 
 def register_holder(item: pb.Holder) -> commands.RegisterHolder:
-    kind = _enum(_KINDS, item.kind, "kind")
+    kind = enum_of(_KINDS, item.kind, "kind")
     return commands.RegisterHolder(item.holder, kind, item.uscc, item.name)
 
 
 def define_asset(item: pb.Asset) -> commands.DefineAsset:
     return commands.DefineAsset(
         item.asset,
-        _enum(_UNITS, item.unit, "unit"),
+        enum_of(_UNITS, item.unit, "unit"),
         item.programme,
         item.serialised,
         item.name,
@@ -266,24 +255,13 @@ def _leg(leg: pb.Leg) -> events.Leg:
 
 
 def _account(account: pb.Account) -> events.Account:
-    return events.Account(account.holder, _enum(_PURPOSES, account.purpose, "purpose"), account.ref)
+    return events.Account(
+        account.holder, enum_of(_PURPOSES, account.purpose, "purpose"), account.ref
+    )
 
 
 def _ranges(ranges: Sequence[pb.SerialRange]) -> list[events.SerialRange]:
     return [events.SerialRange(block.batch, block.first, block.last) for block in ranges]
-
-
-def _enum(known: dict[Any, Any], number: int, field: str) -> Any:
-    value = known.get(number)
-    if value is None:
-        raise Refused(
-            "UNKNOWN_VALUE",
-            f"{field}: expected one of 1..{max(known)}, got {number}",
-            Kind.INVALID,
-            field=field,
-            actual=number,
-        )
-    return value
 
 
 def _account_message(holder: str, purpose: str, ref: str) -> pb.Account:

@@ -13,8 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import IntegrityError
 
-from kernel.errors import Conflict, Kind, Refused
-from kernel.values import MAX_INTEGER
+from kernel.errors import Conflict
 from services.inclusive.tables import trips, vault_keys, vault_persons, vault_riders
 
 DEFAULT_PAGE: Final = 50
@@ -59,23 +58,6 @@ def credited_positions(engine: sa.Engine, wanted: Iterable[CitizenDay]) -> list[
     )
     with engine.connect() as connection:
         return list(connection.execute(query).scalars())
-
-
-def encode_page_token(position: int) -> str:
-    return str(position)
-
-
-def decode_page_token(token: str) -> int:
-    """The position to go on below; without a token everything lies below."""
-    if not token:
-        return MAX_INTEGER
-    if not (token.isascii() and token.isdecimal() and len(token) <= 16):
-        raise Refused(
-            "PAGE_TOKEN_MALFORMED",
-            f"expected the next_page_token of an earlier answer, got {token[:60]!r}",
-            Kind.INVALID,
-        )
-    return min(int(token), MAX_INTEGER)
 
 
 # ---- the vault ----------------------------------------------------------------------------------

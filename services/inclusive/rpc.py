@@ -28,9 +28,10 @@ from kernel.rpc.batch import (
     split,
 )
 from kernel.rpc.interceptors import current_caller
-from kernel.rpc.items import act_of, instant_of, timestamp_of
+from kernel.rpc.items import act_of, enum_of, instant_of, timestamp_of
+from kernel.rpc.pages import page_limit, page_place, page_token
 from kernel.rpc.problems import refused_item, to_item_result
-from kernel.values import Caller, check_text
+from kernel.values import MAX_INTEGER, Caller, check_text
 from kernel.writer import Result, Writer
 from services.inclusive import queries
 from services.inclusive.citizens import Citizens, Enrolment
@@ -175,10 +176,9 @@ class InclusiveRpc(inclusive_pb2_grpc.InclusiveServiceServicer):
     async def ListTrips(self, request: pb.ListTripsRequest, context: object) -> Any:
         """Newest first. What is sealed is opened for the citizen herself alone."""
         name, herself = await self._subject(current_caller(), request.citizen)
-        before = queries.decode_page_token(request.page_token)
-        limit = min(request.page_size or queries.DEFAULT_PAGE, queries.MAX_PAGE)
-        if limit < 1:
-            raise Refused("PAGE_SIZE", f"expected 1..{queries.MAX_PAGE}, got {limit}", Kind.INVALID)
+        (place,) = page_place(request.page_token, 1)
+        before = place if request.page_token else MAX_INTEGER  # newest first: all lies below
+        limit = page_limit(request.page_size, queries.DEFAULT_PAGE, queries.MAX_PAGE)
         position = await self._trips.reached(request.min_position)
         positions = await asyncio.to_thread(
             queries.trip_positions, self._engine, name, before, limit
@@ -196,7 +196,7 @@ class InclusiveRpc(inclusive_pb2_grpc.InclusiveServiceServicer):
         full = len(positions) == limit
         return pb.ListTripsResponse(
             trips=explained,
-            next_page_token=queries.encode_page_token(positions[-1]) if full else "",
+            next_page_token=page_token(positions[-1]) if full else "",
             as_of_position=position,
         )
 
@@ -296,11 +296,11 @@ def propose_methodology(item: pb.Methodology) -> commands.ProposeMethodology:
         item.gas,
         item.has_metro if item.HasField("has_metro") else None,
         item.methodology,
-        _enum(_MODES, item.mode, "mode"),
+        enum_of(_MODES, item.mode, "mode"),
         item.project_mg_per_km,
         item.region,
         item.source,
-        _enum(_STATUSES, item.status, "status"),
+        enum_of(_STATUSES, item.status, "status"),
         item.title,
         item.valid_first,
         item.valid_last,
@@ -314,7 +314,7 @@ def approve_methodology(item: pb.MethodologyApproval) -> commands.ApproveMethodo
 
 def set_point_rule(item: pb.PointRule) -> commands.SetPointRule:
     return commands.SetPointRule(
-        _enum(_MODES, item.mode, "mode"), item.valid_first, item.points_per_kg
+        enum_of(_MODES, item.mode, "mode"), item.valid_first, item.points_per_kg
     )
 
 
@@ -324,7 +324,7 @@ def register_operator(item: pb.Operator) -> commands.RegisterOperator:
         item.name,
         item.city,
         item.city_has_metro,
-        [_enum(_MODES, mode, "modes") for mode in item.modes],
+        [enum_of(_MODES, mode, "modes") for mode in item.modes],
     )
 
 
@@ -374,7 +374,7 @@ def _signed(trip: pb.Trip) -> SignedTrip:
 
 def _word(known: dict[Any, Any], number: int, field: str) -> str:
     """The word of a value; empty for none at all. What has no word cannot have been signed."""
-    return str(_enum(known, number, field).value) if number else ""
+    return str(enum_of(known, number, field).value) if number else ""
 
 
 def _reported(trip: pb.Trip) -> ReportedTrip | Refusal:
@@ -393,8 +393,8 @@ def _reported(trip: pb.Trip) -> ReportedTrip | Refusal:
         return ReportedTrip(
             trip.order,
             trip.rider_ref,
-            _enum(_MODES, trip.mode, "mode"),
-            _enum(_EVIDENCE, trip.evidence, "evidence"),
+            enum_of(_MODES, trip.mode, "mode"),
+            enum_of(_EVIDENCE, trip.evidence, "evidence"),
             instant_of(trip.started_at, "started_at") if trip.HasField("started_at") else None,
             instant_of(trip.ended_at, "ended_at") if trip.HasField("ended_at") else None,
             trip.from_place,
@@ -407,22 +407,9 @@ def _reported(trip: pb.Trip) -> ReportedTrip | Refusal:
 
 def _distances(trip: pb.Trip) -> tuple[commands.Distance, ...]:
     return tuple(
-        commands.Distance(_enum(_SOURCES, one.source, "source"), one.metres, one.least_metres)
+        commands.Distance(enum_of(_SOURCES, one.source, "source"), one.metres, one.least_metres)
         for one in trip.distances
     )
-
-
-def _enum(known: dict[Any, Any], number: int, field: str) -> Any:
-    value = known.get(number)
-    if value is None:
-        raise Refused(
-            "UNKNOWN_VALUE",
-            f"{field}: expected one of 1..{max(known)}, got {number}",
-            Kind.INVALID,
-            field=field,
-            actual=number,
-        )
-    return value
 
 
 # ---- answers ------------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import BYTEA
 
+from kernel.journal.disclosures import disclosures_table
+
 metadata = sa.MetaData()
 
 # Which events are whose trips: the events themselves are read from the journal.
@@ -30,14 +32,7 @@ trips = sa.Table(
 )
 
 # Who was shown which event, and when.
-disclosures = sa.Table(
-    "disclosures",
-    metadata,
-    sa.Column("number", sa.BigInteger, sa.Identity(), primary_key=True),
-    sa.Column("at", sa.Text, nullable=False),
-    sa.Column("principal", sa.Text, nullable=False),
-    sa.Column("position", sa.BigInteger, nullable=False),
-)
+disclosures = disclosures_table(metadata)
 
 # A citizen's own key, 32 random bytes: it opens what is sealed in her records.
 vault_keys = sa.Table(

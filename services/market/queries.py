@@ -12,8 +12,6 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
 
-from kernel.errors import Kind, Refused
-from kernel.values import MAX_INTEGER
 from services.market.domain.events import Terms
 from services.market.domain.matching import Order
 from services.market.domain.prices import Bar, band_of
@@ -21,8 +19,6 @@ from services.market.domain.rules import known_instrument
 from services.market.domain.state import Instrument, Position, State
 from services.market.tables import endings, orders, releases, trades
 
-DEFAULT_PAGE: Final = 100
-MAX_PAGE: Final = 1000
 DEFAULT_LEVELS: Final = 5
 MAX_LEVELS: Final = 100
 MAX_LEVEL_ORDERS: Final = 500  # shown of a level: 100 levels of them fit into a message
@@ -141,7 +137,7 @@ _ENDING = (
 )
 
 
-def list_trades(engine: sa.Engine, holder: str, after: tuple[int, int], limit: int) -> list[Row]:
+def list_trades(engine: sa.Engine, holder: str, after: tuple[int, ...], limit: int) -> list[Row]:
     """A holder's trades with their settlements' ends, oldest first, from (position, number)."""
     place = sa.tuple_(trades.c.position, trades.c.number)
     query = (
@@ -179,25 +175,3 @@ def parties_of(engine: sa.Engine, name: str) -> set[str]:
     )
     with engine.connect() as connection:
         return set(connection.execute(query).scalars())
-
-
-def encode_page_token(position: int, number: int = 0) -> str:
-    return f"{position}.{number}"
-
-
-def decode_page_token(token: str) -> tuple[int, int]:
-    if not token:
-        return -1, -1
-    position, _, number = token.partition(".")
-    if not (
-        position.isdecimal()
-        and number.isdecimal()
-        and len(token) <= 40
-        and max(int(position), int(number)) <= MAX_INTEGER
-    ):
-        raise Refused(
-            "PAGE_TOKEN_MALFORMED",
-            f"expected the next_page_token of an earlier answer, got {token[:60]!r}",
-            Kind.INVALID,
-        )
-    return int(position), int(number)

@@ -11,6 +11,7 @@ from tanzhang.kernel.v1 import items_pb2
 from tanzhang.market.v1 import market_pb2 as pb
 from tanzhang.market.v1 import market_pb2_grpc
 
+from kernel.auth import check_may_see
 from kernel.clock import Clock
 from kernel.errors import Conflict, Kind, Refused
 from kernel.follower import Follower
@@ -20,7 +21,8 @@ from kernel.projection import Projector
 from kernel.record import decode_record
 from kernel.rpc.batch import carry_out, disclose, find_outcomes
 from kernel.rpc.interceptors import current_caller
-from kernel.rpc.items import instant_of, timestamp_of
+from kernel.rpc.items import enum_of, instant_of, timestamp_of
+from kernel.rpc.pages import page_limit, page_place, page_token
 from kernel.values import (
     MAX_INTEGER,
     Caller,
@@ -146,7 +148,7 @@ class MarketRpc(market_pb2_grpc.MarketServiceServicer):
         )
 
     async def ListBars(self, request: pb.ListBarsRequest, context: object) -> Any:
-        limit = _page_size(request.page_size)
+        limit = page_limit(request.page_size)
         after = check_day(request.page_token, "page_token") if request.page_token else ""
         rows, position = await self._writer.read(
             lambda state: queries.bars(state, request.instrument, after, limit),
@@ -165,7 +167,7 @@ class MarketRpc(market_pb2_grpc.MarketServiceServicer):
     # ---- what a holder's operators may see -------------------------------------------------------
 
     async def GetPositions(self, request: pb.GetPositionsRequest, context: object) -> Any:
-        _may_see(current_caller(), request.holder)
+        check_may_see(current_caller(), request.holder)
         await self._heard_accounts(request.min_accounts_position)
         rows, position = await self._writer.read(
             lambda state: queries.positions(state, request.holder), request.min_position
@@ -190,15 +192,15 @@ class MarketRpc(market_pb2_grpc.MarketServiceServicer):
         )
 
     async def ListOrders(self, request: pb.ListOrdersRequest, context: object) -> Any:
-        _may_see(current_caller(), request.holder)
+        check_may_see(current_caller(), request.holder)
         check_text(request.holder, "holder", MAX_WORD_CHARS)
-        after, _ = queries.decode_page_token(request.page_token)
-        limit = _page_size(request.page_size)
+        after, _ = page_place(request.page_token, 2)
+        limit = page_limit(request.page_size)
         position = await self._orders.reached(request.min_position)
         rows = await asyncio.to_thread(
             queries.list_orders, self._engine, request.holder, after, limit
         )
-        token = queries.encode_page_token(rows[-1].position) if len(rows) == limit else ""
+        token = page_token(rows[-1].position, 0) if len(rows) == limit else ""
         return pb.ListOrdersResponse(
             orders=[_order_status(row) for row in rows],
             next_page_token=token,
@@ -206,10 +208,10 @@ class MarketRpc(market_pb2_grpc.MarketServiceServicer):
         )
 
     async def ListTrades(self, request: pb.ListTradesRequest, context: object) -> Any:
-        _may_see(current_caller(), request.holder)
+        check_may_see(current_caller(), request.holder)
         check_text(request.holder, "holder", MAX_WORD_CHARS)
-        after = queries.decode_page_token(request.page_token)
-        limit = _page_size(request.page_size)
+        after = page_place(request.page_token, 2)
+        limit = page_limit(request.page_size)
         reached = request.min_position
         if request.settled:
             holder = request.holder
@@ -218,11 +220,7 @@ class MarketRpc(market_pb2_grpc.MarketServiceServicer):
         rows = await asyncio.to_thread(
             queries.list_trades, self._engine, request.holder, after, limit
         )
-        token = (
-            queries.encode_page_token(rows[-1].position, rows[-1].number)
-            if len(rows) == limit
-            else ""
-        )
+        token = page_token(rows[-1].position, rows[-1].number) if len(rows) == limit else ""
         return pb.ListTradesResponse(
             trades=[_trade_message(row) for row in rows],
             next_page_token=token,
@@ -241,7 +239,7 @@ class MarketRpc(market_pb2_grpc.MarketServiceServicer):
         rows = await asyncio.to_thread(queries.find_releases, self._engine, names)
         caller = current_caller()
         for row in rows:
-            _may_see(caller, row.holder)
+            check_may_see(caller, row.holder)
         return pb.GetReleasesResponse(
             releases=[_release_status(row) for row in rows], as_of_position=position
         )
@@ -290,26 +288,9 @@ class MarketRpc(market_pb2_grpc.MarketServiceServicer):
         return bool(parties & caller.holders)
 
 
-def _may_see(caller: Caller, holder: str) -> None:
-    if holder not in caller.holders and "auditor" not in caller.roles:
-        raise Refused(
-            "NOT_YOUR_ACCOUNT",
-            f"{caller.actor.sub} does not operate for {holder[:40]}",
-            Kind.FORBIDDEN,
-            holder=holder[:40],
-        )
-
-
 def _check_asked(count: int) -> None:
     if not 1 <= count <= MAX_ASKED:
         raise Refused("POSITIONS_COUNT", f"expected 1 to {MAX_ASKED}, got {count}", Kind.INVALID)
-
-
-def _page_size(asked: int) -> int:
-    limit = min(asked or queries.DEFAULT_PAGE, queries.MAX_PAGE)
-    if limit < 1:
-        raise Refused("PAGE_SIZE", f"expected 1..{queries.MAX_PAGE}, got {limit}", Kind.INVALID)
-    return limit
 
 
 def _bounded(asked: int, default: int, most: int, what: str) -> int:
@@ -343,7 +324,7 @@ def _terms(terms: pb.Terms) -> events.Terms:
         terms.band_bp,
         terms.day_turn,
         terms.lot_t,
-        _enum(_MODES, terms.matching_mode, "matching_mode"),
+        enum_of(_MODES, terms.matching_mode, "matching_mode"),
         terms.max_quantity_t,
         [
             events.Session(one.first_minute, one.last_minute, sorted(set(one.weekdays)))
@@ -357,7 +338,7 @@ def place_order(item: pb.Order) -> commands.PlaceOrder:
     return commands.PlaceOrder(
         item.instrument,
         item.holder,
-        _enum(_SIDES, item.side, "side"),
+        enum_of(_SIDES, item.side, "side"),
         item.price_fen_per_t,
         item.quantity_t,
     )
@@ -367,7 +348,7 @@ def pick_orders(item: pb.Pick) -> commands.PickOrders:
     return commands.PickOrders(
         item.instrument,
         item.holder,
-        _enum(_SIDES, item.side, "side"),
+        enum_of(_SIDES, item.side, "side"),
         item.quantity_t,
         item.limit_fen_per_t,
         list(item.orders),
@@ -380,19 +361,6 @@ def cancel_order(item: pb.Cancellation) -> commands.CancelOrder:
 
 def request_release(item: pb.Release) -> commands.RequestRelease:
     return commands.RequestRelease(item.holder, item.asset, item.amount)
-
-
-def _enum(known: dict[Any, Any], number: int, field: str) -> Any:
-    value = known.get(number)
-    if value is None:
-        raise Refused(
-            "UNKNOWN_VALUE",
-            f"{field}: expected one of 1..{max(known)}, got {number}",
-            Kind.INVALID,
-            field=field,
-            actual=number,
-        )
-    return value
 
 
 # ---- and back ------------------------------------------------------------------------------------

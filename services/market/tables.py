@@ -10,6 +10,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
+from kernel.journal.disclosures import disclosures_table
+
 metadata = sa.MetaData()
 
 # One row per order; `ended` is empty, cancelled or expired; `open_t` is what nobody took.
@@ -74,11 +76,4 @@ endings = sa.Table(
 )
 
 # Who was shown which event, and when.
-disclosures = sa.Table(
-    "disclosures",
-    metadata,
-    sa.Column("number", sa.BigInteger, sa.Identity(), primary_key=True),
-    sa.Column("at", sa.Text, nullable=False),
-    sa.Column("principal", sa.Text, nullable=False),
-    sa.Column("position", sa.BigInteger, nullable=False),
-)
+disclosures = disclosures_table(metadata)

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 import sqlalchemy as sa
 
 from kernel.errors import Kind, Refused
-from kernel.values import MAX_INTEGER, Caller
+from kernel.values import Caller
 from services.registry.domain.events import SerialRange
 from services.registry.domain.serials import covering
 from services.registry.domain.state import (
@@ -27,8 +27,6 @@ from services.registry.domain.state import (
 )
 from services.registry.tables import retired_serials, retirements
 
-DEFAULT_PAGE: Final = 100
-MAX_PAGE: Final = 1000
 MAX_NAMED: Final = 1000  # issuances, liens in one answer
 MAX_LIENS_OF_BATCH: Final = 50_000  # ranges of some 80 bytes: half of what a message may hold
 
@@ -168,25 +166,3 @@ def serials_of(engine: sa.Engine, positions: Sequence[int]) -> dict[int, list[Se
             block = SerialRange(row.batch, row.first, row.last)
             found.setdefault(row.position, []).append(block)
     return found
-
-
-def page_limit(page_size: int) -> int:
-    limit = min(page_size or DEFAULT_PAGE, MAX_PAGE)
-    if limit < 1:
-        raise Refused("PAGE_SIZE", f"expected 1..{MAX_PAGE}, got {limit}", Kind.INVALID)
-    return limit
-
-
-def decode_page_token(token: str) -> int:
-    """The position of the last row of the page before; -1 for the first page."""
-    if not token:
-        return -1
-    if not (
-        token.isascii() and token.isdecimal() and len(token) <= 16 and int(token) <= MAX_INTEGER
-    ):
-        raise Refused(
-            "PAGE_TOKEN_MALFORMED",
-            f"expected the next_page_token of an earlier answer, got {token[:60]!r}",
-            Kind.INVALID,
-        )
-    return int(token)

@@ -21,7 +21,8 @@ from kernel.projection import Projector
 from kernel.record import decode_record
 from kernel.rpc.batch import carry_out, disclose, find_outcomes
 from kernel.rpc.interceptors import current_caller
-from kernel.rpc.items import instant_of, timestamp_of
+from kernel.rpc.items import enum_of, instant_of, timestamp_of
+from kernel.rpc.pages import page_limit, page_place, page_token
 from kernel.values import Caller, Envelope, check_text, parse_instant
 from kernel.writer import Writer
 from services.registry import queries
@@ -136,8 +137,8 @@ class RegistryRpc(registry_pb2_grpc.RegistryServiceServicer):
         return pb.GetProgrammesResponse(programmes=found, as_of_position=position)
 
     async def ListProjects(self, request: pb.ListProjectsRequest, context: object) -> Any:
-        after = queries.decode_page_token(request.page_token)
-        limit = queries.page_limit(request.page_size)
+        (after,) = page_place(request.page_token, 1)
+        limit = page_limit(request.page_size)
         found, position = await self._writer.read(
             lambda known: [
                 _project_message(known, one)
@@ -148,7 +149,7 @@ class RegistryRpc(registry_pb2_grpc.RegistryServiceServicer):
         page, more = fitting(found, limit)
         return pb.ListProjectsResponse(
             projects=page,
-            next_page_token=str(page[-1].filed_position) if more else "",
+            next_page_token=page_token(page[-1].filed_position) if more else "",
             as_of_position=position,
         )
 
@@ -207,8 +208,8 @@ class RegistryRpc(registry_pb2_grpc.RegistryServiceServicer):
         for what in ("asset", "holder"):
             # The database takes no zero byte, not even in a question.
             check_text(getattr(request, what), what, rules.MAX_NAME_CHARS, required=False)
-        after = queries.decode_page_token(request.page_token)
-        limit = queries.page_limit(request.page_size)
+        (after,) = page_place(request.page_token, 1)
+        limit = page_limit(request.page_size)
         if request.min_accounts_position:
             heard = await self._heard(request.min_accounts_position)
             await self._retirements.reached(heard)
@@ -223,7 +224,7 @@ class RegistryRpc(registry_pb2_grpc.RegistryServiceServicer):
         page, more = fitting(found, limit)
         return pb.ListRetirementsResponse(
             retirements=page,
-            next_page_token=str(page[-1].position) if more else "",
+            next_page_token=page_token(page[-1].position) if more else "",
             as_of_position=position,
         )
 
@@ -287,15 +288,7 @@ def _check_fitting(found: list[M]) -> None:
 
 
 def open_programme(item: pb.Programme) -> commands.OpenProgramme:
-    kind = _KINDS.get(item.unit_kind)
-    if kind is None:
-        raise Refused(
-            "UNKNOWN_VALUE",
-            f"unit_kind: expected one of 1..{max(_KINDS)}, got {item.unit_kind}",
-            Kind.INVALID,
-            field="unit_kind",
-            actual=item.unit_kind,
-        )
+    kind = enum_of(_KINDS, item.unit_kind, "unit_kind")
     parts = events.Parts(
         authority=item.parts.authority,
         clearing_house=item.parts.clearing_house,

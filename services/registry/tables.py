@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from kernel.journal.disclosures import disclosures_table
+
 metadata = sa.MetaData()
 
 # One row per UnitsRetired; its position is the retirement's number.
@@ -40,11 +42,4 @@ retired_serials = sa.Table(
 )
 
 # Who was shown which event, and when.
-disclosures = sa.Table(
-    "disclosures",
-    metadata,
-    sa.Column("number", sa.BigInteger, sa.Identity(), primary_key=True),
-    sa.Column("at", sa.Text, nullable=False),
-    sa.Column("principal", sa.Text, nullable=False),
-    sa.Column("position", sa.BigInteger, nullable=False),
-)
+disclosures = disclosures_table(metadata)

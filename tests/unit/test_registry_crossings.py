@@ -9,6 +9,7 @@ from tanzhang.accounts.v1 import accounts_pb2 as pb
 from kernel.errands import MAX_ERRANDS
 from kernel.errors import Kind, Refused
 from kernel.record import RawRecord
+from kernel.rpc.pages import page_limit, page_place
 from kernel.values import Actor
 from services.accounts.domain.events import (
     Claim,
@@ -212,16 +213,16 @@ def test_a_lien_is_settled_when_nothing_of_it_is_on_its_way() -> None:
 @pytest.mark.parametrize("token", ["x", "-1", "٣", "１", "1" * 17, str(2**53)])
 def test_a_page_token_is_one_we_gave(token: str) -> None:
     with pytest.raises(Refused) as refused:
-        queries.decode_page_token(token)
+        page_place(token, 1)
     assert refused.value.reason == "PAGE_TOKEN_MALFORMED"
-    assert queries.decode_page_token("") == -1
-    assert queries.decode_page_token("41") == 41
+    assert page_place("", 1) == (-1,)
+    assert page_place("41", 1) == (41,)
 
 
 def test_a_page_has_at_least_one_row_and_at_most_a_thousand() -> None:
-    assert [queries.page_limit(size) for size in (0, 1, 5000)] == [100, 1, 1000]
+    assert [page_limit(size) for size in (0, 1, 5000)] == [100, 1, 1000]
     with pytest.raises(Refused) as refused:
-        queries.page_limit(-1)
+        page_limit(-1)
     assert refused.value.reason == "PAGE_SIZE"
 
 

@@ -11,7 +11,7 @@ import msgspec
 from kernel import keyring
 from kernel.errors import Kind, Refused
 from kernel.keyring import AdmitKey, KeyAdmitted, KeyWithdrawn, WithdrawKey
-from kernel.values import MAX_INTEGER, Context, check_text, check_uscc
+from kernel.values import MAX_INTEGER, Context, check_operates, check_role, check_text, check_uscc
 from services.accounts.domain import blocks, rules
 from services.accounts.domain.commands import (
     DefineAsset,
@@ -206,7 +206,7 @@ class Draft:
 
 
 def place_hold(state: State, command: PlaceHold, context: Context) -> list[HoldPlaced]:
-    rules.check_operates(context, command.holder)
+    check_operates(context, command.holder)
     if context.id in state.holds:  # ids are unique per caller; holds are named for everyone
         raise Refused("HOLD_EXISTS", f"hold {context.id} is live", hold=context.id)
     leg = Leg(
@@ -228,7 +228,7 @@ def place_hold(state: State, command: PlaceHold, context: Context) -> list[HoldP
 
 def post_hold(state: State, command: PostHold, context: Context) -> list[HoldPosted]:
     hold = _live_hold(state, command.hold, context)
-    rules.check_operates(context, hold.to.holder)
+    check_operates(context, hold.to.holder)
     rules.check_business_time(state.assets[hold.asset], context)
     rules.check_amount(command.amount)
     if command.amount > hold.amount:
@@ -247,13 +247,13 @@ def post_hold(state: State, command: PostHold, context: Context) -> list[HoldPos
 def release_hold(state: State, command: ReleaseHold, context: Context) -> list[HoldReleased]:
     """By whom it is held for: the holder alone could otherwise take back what was promised."""
     hold = _live_hold(state, command.hold, context)
-    rules.check_operates(context, hold.to.holder)
+    check_operates(context, hold.to.holder)
     rules.check_business_time(state.assets[hold.asset], context)
     return [HoldReleased(command.hold, _all_back(state, command.hold, hold))]
 
 
 def expire_hold(state: State, command: ExpireHold, context: Context) -> list[HoldExpired]:
-    rules.check_role(context, "system")
+    check_role(context, "system")
     hold = state.holds.get(command.hold)
     if hold is None:
         raise _unknown_hold(command.hold)

@@ -18,7 +18,16 @@ from typing import Final, NamedTuple
 
 from kernel.errors import Kind, Refused
 from kernel.keyring import check_none, check_same, signed_by_all, signed_statement
-from kernel.values import DAY_MS, MAX_INTEGER, Context, check_text, format_instant
+from kernel.values import (
+    DAY_MS,
+    MAX_INTEGER,
+    Context,
+    check_on,
+    check_operates,
+    check_role,
+    check_text,
+    format_instant,
+)
 from services.accounts.domain.acts import (
     BankAdvice,
     IssuanceApproval,
@@ -170,39 +179,13 @@ def check_ranges(asset: AssetDefined, amount: int, ranges: list[SerialRange]) ->
 
 def check_business_time(asset: AssetDefined, context: Context) -> None:
     """`on` is never later than the recording, nor further back than the asset allows."""
-    if context.on_ms > context.at_ms:
-        raise Refused(
-            "ON_IN_FUTURE",
-            f"business time {format_instant(context.on_ms)} is after the recording"
-            f" {format_instant(context.at_ms)}",
-            at=format_instant(context.at_ms),
-        )
+    check_on(context)
     if context.at_ms - context.on_ms > asset.backdating_days * DAY_MS:
         raise Refused(
             "ON_TOO_OLD",
             f"{asset.asset}: expected business time at most {asset.backdating_days} days back,"
             f" got {format_instant(context.on_ms)}",
             limit_days=asset.backdating_days,
-        )
-
-
-def check_operates(context: Context, holder: str) -> None:
-    if holder not in context.caller.holders:
-        raise Refused(
-            "NOT_YOUR_ACCOUNT",
-            f"{context.caller.actor.sub} does not operate for {holder}",
-            Kind.FORBIDDEN,
-            holder=holder,
-        )
-
-
-def check_role(context: Context, *roles: str) -> None:
-    if not context.caller.roles.intersection(roles):
-        raise Refused(
-            "ROLE_MISSING",
-            f"expected role {' or '.join(roles)}",
-            Kind.FORBIDDEN,
-            needed=" ".join(roles),
         )
 
 

@@ -15,6 +15,8 @@ from kernel.values import (
     DAY_MS,
     Context,
     check_day,
+    check_operates,
+    check_role,
     check_text,
     day_start_ms,
     shanghai_day,
@@ -235,7 +237,7 @@ def receive_trip_batch(
     state: State, command: ReceiveTripBatch, context: Context
 ) -> list[TripBatchReceived]:
     """The operator signed these very trips; what becomes of each is decided one by one."""
-    _check_operates(context, command.operator)
+    check_operates(context, command.operator)
     if command.operator not in state.operators:
         raise Refused(
             "UNKNOWN_OPERATOR",
@@ -271,7 +273,7 @@ def report_trip(
     state: State, command: ReportTrip, context: Context
 ) -> list[TripCredited] | list[TripRefused]:
     """The hot path: an event either way, because the rider is owed the reason."""
-    _check_operates(context, command.operator)
+    check_operates(context, command.operator)
     if (command.operator, command.batch) not in state.batches:
         raise Refused("UNKNOWN_TRIP_BATCH", f"no batch {command.batch!r} was received")
     day = rules.day_of(command, context.at_ms)
@@ -345,7 +347,7 @@ def _points_per_kg(state: State, trip: ReportTrip, day: str) -> int:
 
 
 def confirm_day(state: State, command: ConfirmDay, context: Context) -> list[DayConfirmed]:
-    _check_role(context, "system")
+    check_role(context, "system")
     if command.day not in state.unconfirmed:
         raise Refused("DAY_NOT_DUE", f"{command.day} has nothing to confirm", day=command.day)
     if day_start_ms(command.day) > context.at_ms:
@@ -365,13 +367,8 @@ def withdraw_key(state: State, command: WithdrawKey, context: Context) -> list[K
 
 
 def _check_staff(context: Context) -> None:
-    _check_role(context, STAFF)
+    check_role(context, STAFF)
     keyring.check_none(context)
-
-
-def _check_role(context: Context, role: str) -> None:
-    if role not in context.caller.roles:
-        raise Refused("ROLE_MISSING", f"expected role {role}", Kind.FORBIDDEN, needed=role)
 
 
 def _check_own(context: Context, citizen: str) -> None:
@@ -382,16 +379,6 @@ def _check_own(context: Context, citizen: str) -> None:
             f"{context.caller.actor.sub} is not {citizen[:40]}",
             Kind.FORBIDDEN,
             holder=citizen[:40],
-        )
-
-
-def _check_operates(context: Context, holder: str) -> None:
-    if holder not in context.caller.holders:
-        raise Refused(
-            "NOT_YOUR_ACCOUNT",
-            f"{context.caller.actor.sub} does not operate for {holder[:40]}",
-            Kind.FORBIDDEN,
-            holder=holder[:40],
         )
 
 

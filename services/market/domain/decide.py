@@ -8,7 +8,16 @@ from typing import Any, Final
 import msgspec
 
 from kernel.errors import Kind, Refused
-from kernel.values import DAY_MS, Context, check_text, day_start_ms, shanghai_day
+from kernel.values import (
+    DAY_MS,
+    Context,
+    check_on,
+    check_operates,
+    check_role,
+    check_text,
+    day_start_ms,
+    shanghai_day,
+)
 from services.market.domain import rules
 from services.market.domain.commands import (
     CancelOrder,
@@ -85,7 +94,7 @@ def define_instrument(
             limit=command.terms.tick_fen,
             actual=command.reference_price_fen_per_t,
         )
-    rules.check_on(context)
+    check_on(context)
     return [
         InstrumentDefined(
             command.asset,
@@ -101,7 +110,7 @@ def set_terms(state: State, command: SetTerms, context: Context) -> list[TermsSe
     """From now on or later: what has been judged stays judged."""
     instrument = rules.known_instrument(state, command.instrument)
     rules.check_terms(command.terms)
-    rules.check_on(context)
+    check_on(context)
     asked_ms = command.effective_from_ms
     from_ms = context.at_ms if asked_ms is None else asked_ms
     if from_ms < context.at_ms:
@@ -114,7 +123,7 @@ def set_terms(state: State, command: SetTerms, context: Context) -> list[TermsSe
 def receive_allocations(
     state: State, command: ReceiveAllocations, context: Context
 ) -> list[AllocationsReceived]:
-    rules.check_role(context, "system")
+    check_role(context, "system")
     return [AllocationsReceived(command.allocations)]
 
 
@@ -125,7 +134,7 @@ def place_order(
     state: State, command: PlaceOrder, context: Context
 ) -> list[OrderPlaced | TradesMade]:
     """Under `pick` it is listed; under `price_time` it crosses first and what is left is listed."""
-    rules.check_operates(context, command.holder)
+    check_operates(context, command.holder)
     rules.check_new_name(state, context.id)
     instrument = rules.known_instrument(state, command.instrument)
     terms, day = instrument.terms_at(context.at_ms), shanghai_day(context.at_ms)
@@ -156,7 +165,7 @@ def place_order(
 
 def pick_orders(state: State, command: PickOrders, context: Context) -> list[TradesMade]:
     """All of the quantity at once, within the best levels, or nothing."""
-    rules.check_operates(context, command.holder)
+    check_operates(context, command.holder)
     rules.check_new_name(state, context.id)
     instrument = rules.known_instrument(state, command.instrument)
     terms, day = instrument.terms_at(context.at_ms), shanghai_day(context.at_ms)
@@ -286,12 +295,12 @@ def _settled_together(
 def cancel_order(state: State, command: CancelOrder, context: Context) -> list[OrderCancelled]:
     order = _live_order(state, command.order)
     if "exchange" not in context.caller.roles:
-        rules.check_operates(context, order.holder)
+        check_operates(context, order.holder)
     return [OrderCancelled(command.order)]
 
 
 def expire_order(state: State, command: ExpireOrder, context: Context) -> list[OrderExpired]:
-    rules.check_role(context, "system")
+    check_role(context, "system")
     order = _live_order(state, command.order)
     if day_start_ms(order.day) + DAY_MS > context.at_ms:
         raise Refused("ORDER_NOT_DUE", f"order {command.order} is good for {order.day}")
@@ -313,7 +322,7 @@ def _live_order(state: State, id: str) -> Order:
 def request_release(
     state: State, command: RequestRelease, context: Context
 ) -> list[ReleaseRequested]:
-    rules.check_operates(context, command.holder)
+    check_operates(context, command.holder)
     rules.check_new_name(state, context.id)
     rules.check_asset(command.asset)
     rules.check_amount(command.amount)
@@ -348,7 +357,7 @@ def refuse_release(state: State, command: RefuseRelease, context: Context) -> li
 
 
 def _check_open(requests: dict[str, Any], name: str, context: Context) -> None:
-    rules.check_role(context, "system")
+    check_role(context, "system")
     if name not in requests:
         raise Refused("NO_OPEN_REQUEST", f"nothing open is named {name[:60]!r}", Kind.UNKNOWN)
 

@@ -16,7 +16,6 @@ from kernel.errors import Kind, Refused
 from kernel.values import (
     DAY_MS,
     MAX_INTEGER,
-    Context,
     check_text,
     day_start_ms,
     format_instant,
@@ -35,21 +34,6 @@ MINUTES_PER_DAY: Final = 1440
 DAYS_SEARCHED: Final = 8  # a session comes at least once a week
 
 _NAME = re.compile(r"[A-Z][A-Z0-9.]*(-[A-Za-z0-9.]+)*")
-
-
-def check_operates(context: Context, holder: str) -> None:
-    if holder not in context.caller.holders:
-        raise Refused(
-            "NOT_YOUR_ACCOUNT",
-            f"{context.caller.actor.sub} does not operate for {holder[:40]}",
-            Kind.FORBIDDEN,
-            holder=holder[:40],
-        )
-
-
-def check_role(context: Context, role: str) -> None:
-    if role not in context.caller.roles:
-        raise Refused("ROLE_MISSING", f"expected role {role}", Kind.FORBIDDEN, needed=role)
 
 
 def check_amount(amount: int) -> None:
@@ -87,16 +71,6 @@ def known_instrument(state: State, instrument: str) -> Instrument:
     if known is None:
         raise Refused("UNKNOWN_INSTRUMENT", f"no instrument {instrument[:60]!r}", Kind.UNKNOWN)
     return known
-
-
-def check_on(context: Context) -> None:
-    if context.on_ms > context.at_ms:
-        raise Refused(
-            "ON_IN_FUTURE",
-            f"business time {format_instant(context.on_ms)} is after the recording"
-            f" {format_instant(context.at_ms)}",
-            at=format_instant(context.at_ms),
-        )
 
 
 def check_new_name(state: State, id: str) -> None:

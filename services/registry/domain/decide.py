@@ -9,8 +9,7 @@ import msgspec
 
 from kernel import keyring
 from kernel.keyring import AdmitKey, KeyAdmitted, KeyWithdrawn, WithdrawKey, check_none
-from kernel.values import Context
-from services.registry.domain import rules
+from kernel.values import Context, check_role
 from services.registry.domain.commands import (
     AdvanceProject,
     ApproveIssuance,
@@ -70,7 +69,7 @@ def due(state: State, at_ms: int) -> Iterable[tuple[int, str, msgspec.Struct]]:
 
 def retire_units(state: State, command: RetireUnits, context: Context) -> list[UnitsRetired]:
     """A retirement is decided in the accounts book; here it becomes a public fact."""
-    rules.check_system(context)
+    check_role(context, "system")
     return [
         UnitsRetired(
             asset=lot.asset,

@@ -12,7 +12,7 @@ from typing import Final
 
 from kernel.errors import Kind, Refused
 from kernel.keyring import check_same, signed_statement
-from kernel.values import Context, check_text
+from kernel.values import Context, check_on, check_role, check_text
 from services.registry.domain import rules
 from services.registry.domain.acts import IssuanceApproval
 from services.registry.domain.commands import (
@@ -38,7 +38,7 @@ def propose_issuance(
     state: State, command: ProposeIssuance, context: Context
 ) -> list[IssuanceProposed]:
     """The event names the serials the batch would get, and the owner of each lot."""
-    rules.check_on(context)
+    check_on(context)
     rules.check_name(command.issuance, "issuance")
     rules.check_once(
         command.issuance in state.issuances, "ISSUANCE_EXISTS", f"issuance {command.issuance}"
@@ -131,7 +131,7 @@ def _programme(state: State, lots: list[Lot]) -> str:
 def approve_issuance(
     state: State, command: ApproveIssuance, context: Context
 ) -> list[IssuanceApproved]:
-    rules.check_on(context)
+    check_on(context)
     issuance = _in_stage(state, command.issuance, Stage.PROPOSED)
     checker = context.caller.actor
     # By name alone, as the statement names the checker: its signer cannot tell issuers apart.
@@ -171,7 +171,7 @@ def _in_stage(state: State, name: str, stage: Stage) -> Issuance:
 def complete_issuance(
     state: State, command: CompleteIssuance, context: Context
 ) -> list[IssuanceCompleted]:
-    rules.check_system(context)
+    check_role(context, "system")
     _in_stage(state, command.issuance, Stage.REQUESTED)
     return [IssuanceCompleted(command.issuance)]
 
@@ -179,6 +179,6 @@ def complete_issuance(
 def refuse_issuance(
     state: State, command: RefuseIssuance, context: Context
 ) -> list[IssuanceRefused]:
-    rules.check_system(context)
+    check_role(context, "system")
     _in_stage(state, command.issuance, Stage.REQUESTED)
     return [IssuanceRefused(command.details, command.issuance, command.message, command.reason)]

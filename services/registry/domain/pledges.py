@@ -12,7 +12,16 @@ from typing import Final
 
 from kernel.errors import Kind, Refused
 from kernel.keyring import check_same, signed_by_all, signed_statement
-from kernel.values import DAY_MS, MAX_INTEGER, Context, check_day, check_text, shanghai_day
+from kernel.values import (
+    DAY_MS,
+    MAX_INTEGER,
+    Context,
+    check_day,
+    check_on,
+    check_role,
+    check_text,
+    shanghai_day,
+)
 from services.registry.domain import rules
 from services.registry.domain.acts import PledgeStatement, ReleaseStatement
 from services.registry.domain.commands import (
@@ -47,7 +56,7 @@ def register_pledge(
     state: State, command: RegisterPledge, context: Context
 ) -> list[PledgeRequested]:
     pledge = command.pledge
-    rules.check_on(context)
+    check_on(context)
     if not _LIEN.fullmatch(pledge.lien):
         raise Refused(
             "LIEN_MALFORMED",
@@ -161,7 +170,7 @@ def _check_valuation(pledge: PledgeRequested, terms: Terms, context: Context) ->
 def complete_pledge(
     state: State, command: CompletePledge, context: Context
 ) -> list[PledgeRegistered]:
-    rules.check_system(context)
+    check_role(context, "system")
     lien = find_lien(state, command.lien, Stage.REQUESTED)
     if command.serials:  # an asset without serials moves without any
         check_amount(lien.asked.quantity_t, command.serials)
@@ -169,7 +178,7 @@ def complete_pledge(
 
 
 def refuse_pledge(state: State, command: RefusePledge, context: Context) -> list[PledgeRefused]:
-    rules.check_system(context)
+    check_role(context, "system")
     find_lien(state, command.lien, Stage.REQUESTED)
     return [PledgeRefused(command.details, command.lien, command.message, command.reason)]
 
@@ -191,7 +200,7 @@ def find_lien(state: State, name: str, stage: Stage) -> Lien:
 def release_pledge(
     state: State, command: ReleasePledge, context: Context
 ) -> list[ReleaseRequested]:
-    rules.check_on(context)
+    check_on(context)
     lien = find_lien(state, command.lien, Stage.COMPLETED)
     pledgee = lien.asked.pledgee
     if pledgee not in context.caller.holders and "registry" not in context.caller.roles:
@@ -219,7 +228,7 @@ def release_pledge(
 def complete_release(
     state: State, command: CompleteRelease, context: Context
 ) -> list[PledgeReleased]:
-    rules.check_system(context)
+    check_role(context, "system")
     release = _open_release(state, command.lien, command.release)
     if command.serials:
         check_amount(release.quantity_t, command.serials)
@@ -227,7 +236,7 @@ def complete_release(
 
 
 def refuse_release(state: State, command: RefuseRelease, context: Context) -> list[ReleaseRefused]:
-    rules.check_system(context)
+    check_role(context, "system")
     _open_release(state, command.lien, command.release)
     return [
         ReleaseRefused(

@@ -11,7 +11,7 @@ from typing import Final
 
 from kernel.errors import Kind, Refused
 from kernel.keyring import check_same, signed_statement
-from kernel.values import MAX_INTEGER, Context, check_day, check_text, shanghai_day
+from kernel.values import MAX_INTEGER, Context, check_day, check_on, check_text, shanghai_day
 from services.registry.domain import rules
 from services.registry.domain.acts import VerificationStatement
 from services.registry.domain.commands import (
@@ -41,7 +41,7 @@ _PROJECT = re.compile(r"[A-Z0-9][A-Z0-9.]*(-[A-Za-z0-9.]+)*")
 
 def open_programme(state: State, command: OpenProgramme, context: Context) -> list[ProgrammeOpened]:
     opening = command.opening
-    rules.check_on(context)
+    check_on(context)
     rules.check_holder(opening.programme, "programme")
     rules.check_once(
         opening.programme in state.programmes, "PROGRAMME_EXISTS", f"programme {opening.programme}"
@@ -78,7 +78,7 @@ def check_terms(terms: Terms) -> None:
 
 
 def set_terms(state: State, command: SetTerms, context: Context) -> list[TermsSet]:
-    rules.check_on(context)
+    check_on(context)
     rules.find_programme(state, command.programme)
     check_terms(command.terms)
     if command.effective_from_ms < context.on_ms:
@@ -94,7 +94,7 @@ def set_terms(state: State, command: SetTerms, context: Context) -> list[TermsSe
 
 def file_project(state: State, command: FileProject, context: Context) -> list[ProjectFiled]:
     filing = command.filing
-    rules.check_on(context)
+    check_on(context)
     _check_project_name(filing.project)
     rules.check_once(
         filing.project in state.projects, "PROJECT_EXISTS", f"project {filing.project}"
@@ -127,7 +127,7 @@ def _check_project_name(project: str) -> None:
 def advance_project(
     state: State, command: AdvanceProject, context: Context
 ) -> list[ProjectAdvanced]:
-    rules.check_on(context)
+    check_on(context)
     project = rules.find_project(state, command.project)
     check_text(command.document, "document", rules.MAX_TEXT_CHARS)
     terms = rules.terms_at(state.programmes[project.filed.programme], context.on_ms)
@@ -160,7 +160,7 @@ def verify_reduction(
     state: State, command: VerifyReduction, context: Context
 ) -> list[ReductionVerified]:
     asked = command.reduction
-    rules.check_on(context)
+    check_on(context)
     rules.check_name(asked.verification, "verification")
     rules.check_once(
         asked.verification in state.reductions,

@@ -15,10 +15,8 @@ from kernel.errors import Kind, Refused
 from kernel.values import (
     DAY_MS,
     MAX_INTEGER,
-    Context,
     check_text,
     day_start_ms,
-    format_instant,
     shanghai_day,
 )
 from services.registry.domain.events import Terms
@@ -30,17 +28,6 @@ BP: Final = 10_000
 
 _HOLDER = re.compile(r"h-[a-z2-7]{16}")
 _ASSET = re.compile(r"[A-Z][A-Z0-9.]*(-[A-Za-z0-9.]+)*")
-
-
-def check_on(context: Context) -> None:
-    """Business time is never later than the recording; how far back it lies is free here."""
-    if context.on_ms > context.at_ms:
-        raise Refused(
-            "ON_IN_FUTURE",
-            f"business time {format_instant(context.on_ms)} is after the recording"
-            f" {format_instant(context.at_ms)}",
-            at=format_instant(context.at_ms),
-        )
 
 
 def check_name(name: str, what: str) -> None:
@@ -92,12 +79,6 @@ def check_bound(number: int, what: str, limit: int) -> None:
 def check_once(done: bool, reason: str, what: str) -> None:
     if done:
         raise Refused(reason, f"{what} is there already", what=what)
-
-
-def check_system(context: Context) -> None:
-    """Reactions and errands: what other books have done, nobody may claim."""
-    if "system" not in context.caller.roles:
-        raise Refused("ROLE_MISSING", "expected role system", Kind.FORBIDDEN, needed="system")
 
 
 def find_programme(state: State, programme: str) -> Programme:
