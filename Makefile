@@ -85,7 +85,8 @@ $(STAMP):
 	fi
 	@echo "setup: installing the locked packages (a minute or two the first time)"
 	@rm -f $(VENV)/.setup-*
-	@$(PIP) --require-hashes --requirement requirements/dev.txt
+	@# The lock is the whole closure: resolving it again could only pick what it does not pin.
+	@$(PIP) --require-hashes --no-deps --requirement requirements/dev.txt
 	@$(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@
 	@echo "setup: done"
