@@ -1,0 +1,32 @@
+"""Clients work while everything around them is killed, stopped, cut, delayed and hung.
+
+Nothing acknowledged is lost, nothing happens twice, and no client ever saw what the journal
+contradicts. `make test` runs every kind of fault once; `make faults` goes on for
+TANZHANG_FAULTS_S seconds. TANZHANG_SEED repeats the troubles and the clients' choices of a run.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from tests.support.faultrun import fault_run
+from tests.support.troubles import CONNECTIONS, PROCESSES
+
+LONG_S = 600.0
+
+
+def test_nothing_is_lost_or_done_twice_whatever_happens_to_the_processes_and_their_connections(
+    tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seed = os.environ.get("TANZHANG_SEED") or str(time.time_ns() // 1_000_000)
+    long = os.environ.get("TANZHANG_LONG") == "1"
+    for_s = float(os.environ.get("TANZHANG_FAULTS_S") or LONG_S) if long else 0.0
+    report = fault_run(tmp_path_factory.mktemp("fault-run"), seed, for_s)
+    with capsys.disabled():
+        print(f"\n{report}")
+    assert report.faults.keys() >= {f"{one.what} {one.whom}" for one in (*PROCESSES, *CONNECTIONS)}
+    assert report.answers["ok"]
+    assert report.failovers_s

@@ -1,0 +1,331 @@
+"""A fault run: a world through a proxy, clients that do not give up, troubles from a seed, a check.
+
+`fault_run` does all of it and answers a `Report`; it raises when anything acknowledged was lost,
+done twice or contradicted, and tells the seed and the folder in which all is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from tanzhang.accounts.v1 import accounts_pb2 as pb
+from tanzhang.accounts.v1 import accounts_pb2_grpc
+from tanzhang.kernel.v1 import journal_pb2, journal_pb2_grpc
+
+from kernel.frames import Frame, frame_from_message
+from kernel.rpc.client import metadata
+from kernel.rpc.health import SERVING, health
+from tests.support.history import Answer, Command, Read, Seen, commands_of, reads_of, resolved
+from tests.support.historycheck import Finding, check_history
+from tests.support.lanzhou import CNY, TICKET
+from tests.support.proxied import STANDBY, ProxiedSupervisor
+from tests.support.tcp_proxy import Cut, TcpProxy
+from tests.support.traders import HOLDERS, Trader, outcomes_of
+from tests.support.troubles import CONNECTIONS, PROCESSES, Controller, rounds
+from tests.support.world import AUDITOR, PATIENCE_S, World, until
+from tests.support.world import Command as Sent
+
+SERVICES = ("accounts", "ledger", "market", "gateway")
+ACCOUNTS = ("accounts", STANDBY)
+CLIENTS = 5
+WARM_S = 1.0  # of work before the first trouble
+CALM_S = 2.0  # of work after the last one
+BACK_S = 120.0  # until everybody serves again: some wait out a back-off
+START_T, START_FEN = 600, 50_000  # of each holder, half of it at the venue
+SHOWN = 12  # contradictions in words; the others are counted
+
+
+@dataclass
+class Report:
+    """What a run comes to; `str` of it is what is printed."""
+
+    seed: str
+    folder: Path
+    lasted_s: float = 0.0
+    faults: Counter[str] = field(default_factory=Counter)
+    answers: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    again_for: Counter[str] = field(default_factory=Counter)
+    findings: list[Finding] = field(default_factory=list)
+    events: int = 0
+    longest_gap_s: float = 0.0
+    failovers_s: list[float] = field(default_factory=list)
+
+    def count(self, name: str) -> int:
+        return sum(one.name == name for one in self.findings)
+
+    def __str__(self) -> str:
+        a = self.answers
+        failovers = " ".join(f"{one:.1f}" for one in self.failovers_s) or "none"
+        others = len(self.findings) - self.count("LOST") - self.count("DOUBLED")
+        lines = [
+            f"fault run: TANZHANG_SEED={self.seed}, {self.lasted_s:.0f} s, {self.folder}",
+            f"  faults injected      {self.faults.total()}: {told(self.faults)}",
+            f"  commands             acknowledged {a['ok']}, refused {a['refused']},"
+            f" unknown {a['unknown']} (of these recorded {a['found']},"
+            f" refused {a['found refused']}, never there {a['absent']})",
+            f"  refused for          {told(self.reasons)}",
+            f"  asked again for      {told(self.again_for)}",
+            f"  strong reads         {a['reads']}",
+            f"  journal              {self.events} events",
+            f"  lost                 {self.count('LOST')}",
+            f"  doubled              {self.count('DOUBLED')}",
+            f"  other contradictions {others}",
+            f"  longest time without an answer {self.longest_gap_s:.1f} s",
+            f"  takeovers, as clients saw them (s): {failovers}",
+        ]
+        return "\n".join(lines)
+
+
+def told(counted: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counted.items())) or "nothing"
+
+
+@contextmanager
+def troubled_world(folder: Path) -> Iterator[tuple[World, TcpProxy]]:
+    """Servers of its own, all services, a standby of accounts, and the proxy between them."""
+    with TcpProxy() as proxy:
+        supervisor = ProxiedSupervisor(folder, proxy, SERVICES)
+        world = World(supervisor)
+        world.start()
+        try:
+            supervisor.start_standby()
+            world.settle_in()
+            endow(world)
+            yield world, proxy
+        finally:
+            proxy_is_open(proxy)
+            world.stop()
+
+
+def proxy_is_open(proxy: TcpProxy) -> None:
+    """Nothing held back: services may be stopping through it."""
+    proxy.do(lambda link: link.heal())
+
+
+def endow(world: World) -> None:
+    """Every holder has units and money, part of it at the venue."""
+    world.issue("LZXQ-2026", dict.fromkeys(HOLDERS, START_T))
+    for holder in HOLDERS:
+        world.fund(holder, START_FEN)
+        world.allocate(holder, START_T // 2, TICKET)
+        world.allocate(holder, START_FEN // 2, CNY)
+
+
+def fault_run(folder: Path, seed: str, for_s: float) -> Report:
+    """All of it. Raises AssertionError with the seed and the folder when something is wrong."""
+    report = Report(seed, folder)
+    try:
+        with troubled_world(folder) as (world, proxy):
+            seen = work(world, proxy, report, for_s)
+            check(world, seen, report)
+    except BaseException as error:
+        raise AssertionError(f"{report}\n\n{type(error).__name__}: {error}") from error
+    return report
+
+
+def work(world: World, proxy: TcpProxy, report: Report, for_s: float) -> list[Seen]:
+    """Everybody at work, troubles meanwhile, all healed at the end; what clients saw."""
+    began_s = time.monotonic()
+    traders = [
+        Trader(f"client {n}", world, ACCOUNTS, report.seed, report.folder / "history")
+        for n in range(1, CLIENTS + 1)
+    ]
+
+    def writer() -> str:
+        return Counter(one.answered_by for one in traders).most_common(1)[0][0]
+
+    controller = Controller(world, proxy, writer)
+    lanes = [
+        rounds(PROCESSES, random.Random(f"{report.seed} processes"), (0.3, 1.5)),
+        rounds(CONNECTIONS, random.Random(f"{report.seed} connections"), (0.2, 1.0)),
+    ]
+    for trader in traders:
+        trader.start()
+    try:
+        time.sleep(WARM_S)
+        controller.run(*lanes, at_least=1, for_s=for_s)
+        await_all(world)
+        time.sleep(CALM_S)
+    finally:
+        controller.heal()
+        for trader in traders:
+            trader.stop()
+        report.faults = controller.done
+        keep_troubles(report.folder, began_s, controller)
+    for trader in traders:
+        trader.join()
+        report.again_for.update(trader.asked_again_for)
+        if trader.broken is not None:
+            raise trader.broken
+    report.lasted_s = time.monotonic() - began_s
+    proxy.do(lambda link: link.cut(Cut.FIN), *controller.links("clients→accounts"))
+    return resolve(world, [one for trader in traders for one in trader.diary.seen])
+
+
+def keep_troubles(folder: Path, began_s: float, controller: Controller) -> None:
+    lines = [f"{at_s - began_s:8.2f} {what}\n" for at_s, what in controller.told]
+    (folder / "history" / "troubles.txt").write_text("".join(lines), encoding="utf-8")
+
+
+def await_all(world: World) -> None:
+    """Every process there, one accounts process serving, the others too."""
+    for name in (*SERVICES, STANDBY, "postgres", "nats"):
+        until(lambda name=name: world.supervisor.process(name).running, f"{name} to run", BACK_S)  # type: ignore[misc]
+    for name in ("ledger", "market"):
+        until(lambda name=name: world.serves(name), f"{name} to serve", BACK_S)  # type: ignore[misc]
+    until(lambda: serving(world) is not None, "an accounts process to serve", BACK_S)
+
+
+def serving(world: World) -> str | None:
+    """Which accounts process serves, if one does."""
+    found = [n for n in ACCOUNTS if health(world.supervisor.target(n)) == SERVING]
+    return found[0] if found else None
+
+
+def resolve(world: World, seen: Sequence[Seen]) -> list[Seen]:
+    """Every unknown one is asked for by its id."""
+    process = serving(world)
+    assert process is not None
+    unknown: dict[str, list[str]] = {}
+    for one in commands_of(seen):
+        if one.answer is Answer.UNKNOWN:
+            unknown.setdefault(one.client, []).append(one.id)
+    outcomes: dict[str, int | None] = {}
+    for client, ids in unknown.items():
+        outcomes |= outcomes_of(world, process, client, ids)
+    return [resolved(one, outcomes) if isinstance(one, Command) else one for one in seen]
+
+
+# ---- the check ----------------------------------------------------------------------------------
+
+
+def check(world: World, seen: Sequence[Seen], report: Report) -> None:
+    """The clients' histories against the journal, one process against the other, then the world."""
+    until(lambda: not about_to_expire(records_of(world)), "the last holds to expire")
+    records = records_of(world)
+    count(seen, records, report)
+    pictures(world)
+    report.findings = check_history(seen, records)
+    words = "\n".join(f"  {one.name} {one.what}: {one.words}" for one in report.findings[:SHOWN])
+    assert not report.findings, f"{len(report.findings)} contradictions\n{words}"
+    for one in commands_of(seen):
+        world.sent[Sent("accounts", one.client, one.id)] = one.position
+    world.check()
+
+
+def records_of(world: World) -> list[dict[str, Any]]:
+    return [json.loads(event.record) for frame in frames_of(world) for event in frame.events]
+
+
+def frames_of(world: World) -> list[Frame]:
+    """Of the accounts book, as whoever serves it answers them."""
+    process = serving(world)
+    assert process is not None
+    stub = journal_pb2_grpc.JournalServiceStub(world.channel(process))
+    stream = stub.ReadEvents(
+        journal_pb2.ReadEventsRequest(book="accounts"),
+        timeout=PATIENCE_S,
+        metadata=metadata(world.token(AUDITOR)),
+    )
+    return [frame_from_message(response.frame) for response in stream]
+
+
+def about_to_expire(records: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Holds that a timer will still end, which would be in the middle of the check."""
+    live = {
+        raw["body"]["hold"]
+        for raw in records
+        if raw["type"] == "HoldPlaced" and raw["body"].get("expires_at_ms") is not None
+    }
+    ends = ("HoldPosted", "HoldReleased", "HoldExpired")
+    return live - {raw["body"]["hold"] for raw in records if raw["type"] in ends}
+
+
+def pictures(world: World) -> None:
+    """The writer's balances are those of the standby that takes over, and of a fresh replay.
+
+    Ends with the process `accounts` writing, alone.
+    """
+    supervisor = world.supervisor
+    first = serving(world)
+    assert first is not None
+    before = picture(world, first)
+    supervisor.stop_service(first)
+    (other,) = [name for name in ACCOUNTS if name != first]
+    supervisor.await_serving(other)
+    assert picture(world, other) == before, f"{other}, taking over, differs from {first}"
+    supervisor.start_service(first)
+    supervisor.stop_service(other)
+    supervisor.await_serving(first)
+    assert picture(world, first) == before, f"{first}, from zero, differs from itself before"
+    if first != "accounts":
+        supervisor.start_service("accounts")
+        supervisor.stop_service(first)
+        supervisor.await_serving("accounts")
+        assert picture(world, "accounts") == before
+
+
+def picture(world: World, process: str) -> Any:
+    """Everything a process answers of holders and totals."""
+    stub = accounts_pb2_grpc.AccountsServiceStub(world.channel(process))
+
+    def ask(method: Any, request: Any) -> Any:
+        return world.call(method, request, AUDITOR, patience_s=PATIENCE_S)
+
+    balances = {
+        holder: sorted(
+            one.SerializeToString()
+            for one in ask(stub.GetBalances, pb.GetBalancesRequest(holder=holder)).balances
+        )
+        for holder in HOLDERS
+    }
+    totals = ask(stub.GetTotals, pb.GetTotalsRequest()).totals
+    return balances, sorted(one.SerializeToString() for one in totals)
+
+
+def count(seen: Sequence[Seen], records: Sequence[Mapping[str, Any]], report: Report) -> None:
+    commands, reads = commands_of(seen), reads_of(seen)
+    report.events = len(records)
+    report.answers.update(one.answer.value for one in commands)
+    report.answers["reads"] = len(reads)
+    report.reasons.update(one.reason for one in commands if one.reason)
+    for one in commands:
+        if one.answer is Answer.UNKNOWN:
+            there = "absent" if one.found is None else "found"
+            report.answers["found refused" if one.found_refused else there] += 1
+    answered = sorted(
+        one.answered_s
+        for one in seen
+        if isinstance(one, Read) or (one.answered_s is not None and one.answer is Answer.OK)
+        if one.answered_s is not None
+    )
+    report.longest_gap_s = max((b - a for a, b in pairwise(answered)), default=0.0)
+    report.failovers_s = takeovers(commands, records)
+
+
+def takeovers(commands: Sequence[Command], records: Sequence[Mapping[str, Any]]) -> list[float]:
+    """From the last answer before a new writer to the first after it, for each new writer."""
+    answers = sorted(
+        (one.position, one.answered_s)
+        for one in commands
+        if one.position is not None and one.answered_s is not None
+    )
+    found = []
+    for raw in records:
+        if raw["type"] != "WriterStarted":
+            continue
+        before = [at_s for position, at_s in answers if position < raw["position"]]
+        after = [at_s for position, at_s in answers if position > raw["position"]]
+        if before and after:
+            found.append(max(min(after) - max(before), 0.0))
+    return found
