@@ -17,6 +17,8 @@ import msgspec
 from kernel.errors import Misconfigured
 
 DEFAULT_LOG_PREFIX: Final = "tanzhang.local"
+# Between two snapshots; 0: none are made. Replaying them again takes about ten seconds.
+DEFAULT_SNAPSHOT_EVENTS: Final = 500_000
 MODES: Final = ("development", "production")
 
 
@@ -49,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True):
     log_prefix: str
     clock_file: Path | None
     tls_authority: Path | None
+    snapshot_events: int
 
     def root_certificate(self) -> bytes | None:
         """What our calls to other processes trust; None: they speak plainly, over loopback."""
@@ -101,6 +104,7 @@ def load_settings(service: str, env: Environment) -> Settings:
         log_prefix=env.text("LOG_PREFIX", DEFAULT_LOG_PREFIX),
         clock_file=clock_file,
         tls_authority=env.optional_path("TLS_AUTHORITY"),
+        snapshot_events=env.integer("SNAPSHOT_EVENTS", DEFAULT_SNAPSHOT_EVENTS),
     )
 
 

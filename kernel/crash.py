@@ -17,6 +17,7 @@ POINTS: Final = frozenset(
         "journal.committing",  # events are on the connection, the commit is not sent yet
         "journal.committed",  # the journal has it, nobody has been told
         "answer.lost",  # the answer is made, and never sent
+        "snapshot.writing",  # the chunks of a snapshot are written, its head is not committed
         "relay.published",  # the bus has the frame, the relay has not noted it
         "projection.applied",  # the read model is written, its transaction is not committed
         "reaction.called",  # the reaction's command is recorded, nothing after it

@@ -88,7 +88,11 @@ class FrameSigner:
     def _sign(self, book: str, book_id: bytes, events: Sequence[StoredEvent]) -> Frame:
         first = events[0].position
         digest = frame_digest(book_id, first, b"".join(event.commitment for event in events))
-        return Frame(book, book_id, first, events, digest, self.key_id, self._key.sign(digest))
+        return Frame(book, book_id, first, events, digest, self.key_id, self.sign(digest))
+
+    def sign(self, digest: bytes) -> bytes:
+        """Of 32 bytes that were hashed with their own domain: of a frame, or of a snapshot."""
+        return self._key.sign(digest)
 
 
 def frame_digest(book_id: bytes, first: int, commitments: bytes) -> bytes:

@@ -16,20 +16,21 @@ from kernel import metrics
 from kernel.bus import Bus
 from kernel.clock import monotonic_ms
 from kernel.errors import InvariantBroken
-from kernel.frames import Frame, FrameError
+from kernel.frames import Frame, FrameError, KeyLookup
 from kernel.journal.database import Engine
 from kernel.journal.postgres import PostgresJournal
+from kernel.journal.snapshots import PostgresSnapshots
 from kernel.journal.watermarks import Bookmark
 from kernel.lease import RENEW_EVERY_MS, Freshness, PostgresLease
 from kernel.logs import get_logger
 from kernel.projection import Projector
 from kernel.relay import Relay
+from kernel.snapshot.recovery import recover, show_progress
 from kernel.tail import Tail
 from kernel.writer import Writer
 
 CANCEL_AGAIN_S: Final = 2.0
 STANDBY_POLL_S: Final = 0.25
-PROGRESS_EVERY_MS: Final = 2000
 
 log = get_logger(__name__)
 
@@ -40,9 +41,13 @@ Job = Callable[[], Awaitable[object]]
 class BookHost:
     """Holds one book's connection, lease and writer."""
 
-    def __init__(self, engine: Engine, url: str, book: str, make_writer: MakeWriter) -> None:
+    def __init__(
+        self, engine: Engine, url: str, book: str, make_writer: MakeWriter, keys: KeyLookup
+    ) -> None:
         self.book = book
         self.engine = engine
+        self.snapshots = PostgresSnapshots(engine, book)
+        self._keys = keys
         self._lease = PostgresLease.open(url, book)
         self._freshness = Freshness()
         self.writer = make_writer(PostgresJournal(engine, book, self._lease.connection))
@@ -50,12 +55,13 @@ class BookHost:
         self._epoch = 0
 
     async def open(self) -> None:
-        """Replays, waits for the lease (following the journal meanwhile), takes the book over."""
+        """Recovers, waits for the lease (following the journal meanwhile), takes the book over."""
         writer, loop = self.writer, asyncio.get_running_loop()
         on_thread = functools.partial(loop.run_in_executor, writer.thread)
         try:
+            await on_thread(recover, writer, self.snapshots, self._keys)
             while True:
-                await on_thread(writer.catch_up, self._report_progress())
+                await on_thread(writer.catch_up, show_progress(self.book))
                 sent_ms = monotonic_ms()
                 epoch = await on_thread(self._lease.try_take, writer.progress.epoch)
                 if epoch is not None:
@@ -71,17 +77,6 @@ class BookHost:
             log.error("book.damaged", book=self.book, error=str(error))
             return
         log.info("book.open", book=self.book, epoch=epoch, next_position=writer.committed_next)
-
-    def _report_progress(self) -> Callable[[int, int], None]:
-        shown_ms = monotonic_ms()
-
-        def show(done: int, total: int) -> None:
-            nonlocal shown_ms
-            if monotonic_ms() - shown_ms > PROGRESS_EVERY_MS:
-                shown_ms = monotonic_ms()
-                log.info("book.replaying", book=self.book, done=done, total=total)
-
-        return show
 
     def tail(self) -> Tail:
         """A reader's own view of the book's tail."""

@@ -31,6 +31,7 @@ from kernel.reactor import Observe, React, Reactor
 from kernel.rpc.client import Channel, OwnerSource, open_channel
 from kernel.rpc.journal import journal_service
 from kernel.rpc.server import Register, RpcServer
+from kernel.snapshot.keeper import SnapshotKeeper
 from kernel.writer import Domain, Writer
 
 OPENING_S: Final = 3.0  # how long we wait at start to be told of halts
@@ -120,7 +121,8 @@ class BookService(Generic[S]):
         try:
             own = self.host.jobs(self.bus, projectors)
             open_doors = functools.partial(self._open_doors, server)
-            await run_jobs([*own, open_doors, *jobs] if own else [], stop)
+            keeper = SnapshotKeeper(self.writer, self.host.snapshots, self.settings.snapshot_events)
+            await run_jobs([*own, open_doors, keeper.run, *jobs] if own else [], stop)
         finally:
             await server.stop()
 
@@ -161,7 +163,7 @@ async def open_service(
             journal, domain, signer, identities.frame_key, clock, origin=origin, verify=verify_act
         )
 
-    host = BookHost(engine, settings.database_url, book, make_writer)
+    host = BookHost(engine, settings.database_url, book, make_writer, identities.frame_key)
     await host.open()
     bus = await Bus.connect(settings.nats_url, name, wait=False)
     service = BookService(name, settings, domain, host, bus, clock, identities)

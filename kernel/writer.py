@@ -98,6 +98,8 @@ class Domain(Generic[S]):
     due: Callable[[S, int], Iterable[tuple[int, str, msgspec.Struct]]]
     # For states that fold more than bodies: told of each event's envelope just before `evolve`.
     told: Callable[[S, Envelope], None] | None = None
+    # To be raised when `evolve` makes something else of old events: older snapshots are then void.
+    version: int = 1
 
 
 @dataclass
@@ -186,13 +188,20 @@ class Writer(Generic[S]):
 
     # ---- recovery: the same evolve as every day -------------------------------------------------
 
-    def catch_up(self, progress: Callable[[int, int], None] | None = None) -> None:
-        """Replays the journal from where memory stands to its end, checking every frame.
+    def begin_at(self, state: S, progress: Progress) -> None:
+        """Takes a state from a snapshot that was believed; what came after it is replayed."""
+        self.state, self.progress = state, progress
+        self.committed_next = progress.next_position
+
+    def catch_up(
+        self, progress: Callable[[int, int], None] | None = None, end: int | None = None
+    ) -> None:
+        """Replays the journal from where memory stands to its end (or `end`), checking every frame.
 
         Blocks; called before serving, and over and over by a standby. Raises FrameError at the
         first event that is not what was signed.
         """
-        head = self.journal.head()
+        head = self.journal.head() if end is None else end
         for frame in self.journal.read_frames(self.progress.next_position, head):
             verify_frame(frame, self._keys)
             for event in frame.events:

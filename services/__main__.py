@@ -1,43 +1,68 @@
-"""The single server binary: `python -m services <name>` serves, `... <name> migrate` migrates.
+"""The single server binary: `python -m services <name>` serves.
 
-Exit codes: 0 stopped in order, 1 something broke (the supervisor starts it again), 2 misconfigured.
+`... <name> migrate` brings its schema up to date. Beside the one that serves, `... <name> snapshot`
+writes a snapshot of its book, and `... <name> verify` replays the book from zero and compares.
+
+Exit codes: 0 stopped in order or done, 1 something broke (the supervisor starts it again) or
+differs, 2 misconfigured.
 """
 
 from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 import signal
 import sys
 from typing import Any, Final
 
-from kernel.config import Environment
+from kernel.config import Environment, Settings, load_settings
 from kernel.errors import Misconfigured
 from kernel.logs import configure_logs, get_logger
 from kernel.migrate import upgrade
+from kernel.snapshot.offline import make_snapshot, opened, verify_book
 
 NAMES: Final = ("accounts", "registry", "market", "inclusive", "ledger")
-USAGE: Final = f"usage: python -m services {{{'|'.join(NAMES)}}} [migrate]"
+VERBS: Final = ("migrate", "snapshot", "verify")
+USAGE: Final = f"usage: python -m services {{{'|'.join(NAMES)}}} [{'|'.join(VERBS)}]"
+LOWEST_PRIORITY: Final = 19
 
 log = get_logger(__name__)
 
 
 def main(arguments: list[str]) -> int:
-    if not arguments or arguments[0] not in NAMES or arguments[1:] not in ([], ["migrate"]):
+    if not arguments or arguments[0] not in NAMES or arguments[1:] not in ([], *map(_one, VERBS)):
         print(USAGE, file=sys.stderr)
         return 2
-    name = arguments[0]
+    name, verb = arguments[0], "".join(arguments[1:])
     configure_logs(name)
     env = Environment()
     try:
-        if arguments[1:] == ["migrate"]:
+        if verb == "migrate":
             print(upgrade(env.text("DATABASE_URL"), name))
             return 0
         service: Any = importlib.import_module(f"services.{name}.main")
+        if verb:
+            return _read(service, load_settings(name, env), verb)
         return asyncio.run(_serve(service, env))
     except Misconfigured as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
+
+
+def _one(verb: str) -> list[str]:
+    return [verb]
+
+
+def _read(service: Any, settings: Settings, verb: str) -> int:
+    """Beside the writer, and never in its way."""
+    os.nice(LOWEST_PRIORITY)
+    with opened(service.SERVICE, service.BOOK, settings, service.DOMAIN) as book:
+        if verb == "verify":
+            return 0 if verify_book(book, print) else 1
+        made = make_snapshot(book)
+        print(f"{service.BOOK}: " + ("nothing new" if made is None else f"at {made.position}"))
+        return 0
 
 
 async def _serve(service: Any, env: Environment) -> int:

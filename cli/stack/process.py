@@ -78,6 +78,20 @@ class ServiceProcess:
         """Bring its schema to the head of its history, as a process of its own."""
         return self._spawn(["migrate"])
 
+    def beside(
+        self, verb: str, extra_env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `snapshot` or `verify` beside it; what it says is in `stdout`."""
+        return subprocess.run(
+            [*self._argv(), verb],
+            env={**self.environment, **(extra_env or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            cwd=PROJECT,
+            check=False,
+        )
+
     def stop(self) -> None:
         """SIGTERM, wait, SIGKILL after STOP_DEADLINE_S. A stopped one (SIGSTOP) is woken for it."""
         if self._process is None:
@@ -110,13 +124,7 @@ class ServiceProcess:
         with self.log.open("ab") as log:
             self._log_start = log.tell()
             return subprocess.Popen(
-                # -X takes any word and ignores those it does not know: this one is ours, see
-                # cli/stack/folder.py. UTF-8 whatever the locale.
-                [
-                    sys.executable,
-                    *("-X", "utf8", "-X", our_mark(self._directory)),
-                    *("-m", *self._command, *arguments),
-                ],
+                [*self._argv(), *arguments],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -125,3 +133,9 @@ class ServiceProcess:
                 # A session of its own: Ctrl-C in the terminal reaches the supervisor alone.
                 start_new_session=True,
             )
+
+    def _argv(self) -> list[str]:
+        # -X takes any word and ignores those it does not know: this one is ours, see
+        # cli/stack/folder.py. UTF-8 whatever the locale.
+        mark = our_mark(self._directory)
+        return [sys.executable, "-X", "utf8", "-X", mark, "-m", *self._command]

@@ -40,6 +40,7 @@ CRASHES: list[tuple[str, str, Step]] = [
 
 # Reached with more than the core of a world, and tried where that more is.
 ELSEWHERE = {
+    "snapshot.writing": "tests/faults/test_snapshots.py",
     "errand.answered": "tests/integration/test_registry.py",
     "gateway.called": "tests/integration/test_gateway_process.py",
 }

@@ -20,9 +20,7 @@ from services.ledger.domain.events import (
     OverrideProposed,
     ProposalWithdrawn,
 )
-from services.ledger.domain.state import DirectoryKey, Proposal, State
-
-Proposed = KeyProposed | KeyRevocationProposed | OverrideProposed | IdentitiesProposed
+from services.ledger.domain.state import DirectoryKey, Proposal, Proposed, State
 
 
 def evolve(state: State, event: msgspec.Struct) -> None:

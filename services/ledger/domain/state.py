@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import msgspec
-
 from kernel.values import Actor, Envelope
+from services.ledger.domain.events import (
+    IdentitiesProposed,
+    KeyProposed,
+    KeyRevocationProposed,
+    OverrideProposed,
+)
+
+Proposed = KeyProposed | KeyRevocationProposed | OverrideProposed | IdentitiesProposed
 
 
 @dataclass(slots=True)
@@ -23,7 +29,7 @@ class Proposal:
     """An open proposal: who made it, and the event that says what it asks."""
 
     by: Actor
-    asked: msgspec.Struct
+    asked: Proposed
 
 
 @dataclass
