@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -22,31 +21,36 @@ import msgspec
 from kernel.clock import Clock
 from kernel.crash import crash_point
 from kernel.errors import Conflict, InvariantBroken, Kind, Refused
+from kernel.fairness import FairQueue
 from kernel.frames import Frame, FrameSigner, KeyLookup, StoredEvent, verify_frame
 from kernel.ids import Entropy, derived_id, uuid7, uuid7_ms
-from kernel.journal.port import Batch, EventKey, Journal, Outcome, Refusal
+from kernel.journal.port import Batch, Journal, Outcome, Refusal
 from kernel.logs import get_logger
+from kernel.recent import MAX_ID_AHEAD_MS, RECENT_IDS_MS, Fading, RecentOutcomes, id_at
 from kernel.record import (
+    KERNEL_EVENTS,
     SALT_BYTES,
     BookOpened,
     EventTypes,
-    Record,
+    RecordMaker,
     WriterStarted,
     commit,
     decode_record,
-    encode_record,
 )
 from kernel.values import Act, Actor, Caller, Context, Envelope, format_instant, parse_instant
 from kernel.waiting import PositionWaiters
 
-MAX_BATCH_ASKS: Final = 8000  # one commit: a few MB, tens of milliseconds to decide
-MAX_QUEUED_ASKS: Final = 64_000  # beyond that callers are told to come back
-RECENT_IDS_MS: Final = 120_000  # ids this young are answered from memory alone
-MAX_ID_AHEAD_MS: Final = 60_000  # how far a client's clock may run ahead of ours
+MAX_BATCH_ASKS: Final = 8000  # one call's, and so one commit's: a few MB
+# A batch takes no further submission beyond this: who asks for one thing waits behind that much.
+TARGET_BATCH_ASKS: Final = 2000
+SALTS_AT_ONCE: Final = 512
+MAX_LOADED: Final = 100_000  # outcomes read at start; older ids are looked up
 MIN_POSITION_WAIT_S: Final = 5.0
 BOOK_VERSION: Final = 1
 
 S = TypeVar("S")
+
+_pack = msgspec.msgpack.Encoder().encode
 
 log = get_logger(__name__)
 
@@ -78,9 +82,7 @@ class Ask(msgspec.Struct, frozen=True):
         It is kept for ever and has no salt: of hours and places it would give away what it hashes.
         """
         what = self.command if self.same is None else self.same
-        body = msgspec.msgpack.encode(
-            (type(self.command).__name__, what, self.on_ms, self.acts, self.cause)
-        )
+        body = _pack((type(self.command).__name__, what, self.on_ms, self.acts, self.cause))
         return hashlib.sha256(body).digest()
 
 
@@ -121,23 +123,26 @@ class Result(msgspec.Struct, frozen=True):
     repeated: bool
 
 
-@dataclass
+@dataclass(slots=True)
 class _Submission:
     asks: Sequence[Ask]
     answer: asyncio.Future[list[Result]]
 
 
-@dataclass
+@dataclass(slots=True)
 class _Decided:
     """A batch between decision and commit."""
 
+    at_ms: int
+    maker: RecordMaker
+    fading: Fading
     events: list[StoredEvent] = field(default_factory=list)
-    keys: list[EventKey | None] = field(default_factory=list)
+    # One per event: the outcome that stands on it, or None (see Batch.keys).
+    keys: list[Outcome | None] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     answers: list[tuple[_Submission, list[Result]]] = field(default_factory=list)
-    # What memory may forget, and when, but not before this batch has committed.
-    fading: list[tuple[int, tuple[str, str]]] = field(default_factory=list)
-    next_position: int = 0
+    # Outcomes of ids that were looked up in the journal.
+    found: dict[tuple[str, str], Outcome] = field(default_factory=dict)
 
 
 class Writer(Generic[S]):
@@ -175,11 +180,10 @@ class Writer(Generic[S]):
         self._system = Caller(
             Actor(f"book:{self.book}", "writer"), frozenset({"system"}), frozenset()
         )
-        self._queue: deque[_Submission] = deque()
-        self._queued_asks = 0
+        self._queue: FairQueue[_Submission] = FairQueue(self.book)
         self._arrived = asyncio.Event()
-        self._recent: dict[tuple[str, str], Outcome] = {}
-        self._fading: deque[tuple[int, tuple[str, str]]] = deque()
+        self._recent = RecentOutcomes()
+        self._salts = b""
         self._waiters = PositionWaiters()
         self._stopped = False
         # One thread: commits and lease renewals of a book follow one another on one connection.
@@ -236,12 +240,12 @@ class Writer(Generic[S]):
         if cause is not None and actor == reaction_actor(self.book, cause[0]):
             source, position = cause
             known.watermarks[source] = max(known.watermarks.get(source, 0), position + 1)
-        if isinstance(event, WriterStarted):
+        if type(event) not in KERNEL_EVENTS:
+            self.domain.evolve(self.state, event)
+        elif isinstance(event, WriterStarted):
             known.epoch = event.epoch
         elif isinstance(event, BookOpened):
             known.book_id = bytes.fromhex(event.book_id)
-        else:
-            self.domain.evolve(self.state, event)
 
     def start(self, epoch: int) -> None:
         """Reads the journal to its end and appends WriterStarted; blocks, in the journal's thread.
@@ -249,32 +253,30 @@ class Writer(Generic[S]):
         From here on whatever an older writer still tries collides with this position.
         """
         self.catch_up()
-        now_ms = self._clock.now_ms()
-        self._load_recent(max(now_ms, self.progress.last_at_ms))
-        decided = _Decided()
+        at_ms = self._take_instant()
+        self._load_recent(at_ms)
         opening: list[msgspec.Struct] = []
         if self.progress.next_position == 0:
             opening.append(BookOpened(self._entropy(16).hex(), self._origin, BOOK_VERSION))
         opening.append(WriterStarted(epoch))
-        ask = Ask(uuid7(now_ms, self._entropy), self._system, opening[-1])
-        at_ms = max(now_ms, self.progress.last_at_ms)
-        self.progress.last_at_ms = at_ms
-        self._record(decided, ask, opening, at_ms, at_ms)
+        decided = self._new_batch(at_ms)
+        ask = Ask(uuid7(at_ms, self._entropy), self._system, opening[-1])
+        self._record(decided, ask, opening, at_ms)
+        decided.keys.extend([None] * len(opening))
         self._write(decided)
 
-    def _load_recent(self, now_ms: int) -> None:
+    def _load_recent(self, at_ms: int) -> None:
         """Every id that repeats could still bring without a look-up is in memory from the start."""
-        floor_ms = max(now_ms - RECENT_IDS_MS - MAX_ID_AHEAD_MS, 0)
-        for outcome in self.journal.outcomes_since(uuid7(floor_ms, bytes)):
-            self._fading.append(self._remember(outcome, now_ms))
+        floor = id_at(at_ms - RECENT_IDS_MS - MAX_ID_AHEAD_MS)
+        self._recent.load(*self.journal.newest_outcomes(floor, MAX_LOADED), at_ms)
 
     # ---- the daily path -------------------------------------------------------------------------
 
     async def submit(self, asks: Sequence[Ask], *, while_halted: bool = False) -> list[Result]:
         """Results in the order of the asks, once all of them are recorded.
 
-        Raises Refused(BOOK_HALTED) while the log has halted, Conflict when the queue is full or we
-        are only just starting.
+        The first one's caller is whose turn it is. Raises Refused(BOOK_HALTED) while the log
+        has halted, Conflict when the queue is full or we are only just starting.
         Reactions go on while it is halted: they add no value, and one of them is how it resumes.
         """
         self._refuse_damaged()
@@ -282,22 +284,17 @@ class Writer(Generic[S]):
             raise Conflict("STARTING", f"{self.book} is only just starting: ask again by id")
         if self.halted is not None and not while_halted:
             raise Refused("BOOK_HALTED", f"{self.book} is halted: {self.halted}", book=self.book)
-        if self._queued_asks + len(asks) > MAX_QUEUED_ASKS:
-            raise Conflict(
-                "QUEUE_FULL",
-                f"{self.book}: expected at most {MAX_QUEUED_ASKS} commands waiting,"
-                f" there are {self._queued_asks} and {len(asks)} more came",
-            )
         if not asks:
             return []
-        return await self._enqueue(asks)
+        principal = asks[0].caller.principal
+        self._queue.check_room(principal, len(asks))
+        return await self._enqueue(principal, asks)
 
-    async def _enqueue(self, asks: Sequence[Ask]) -> list[Result]:
+    async def _enqueue(self, principal: str, asks: Sequence[Ask]) -> list[Result]:
         if self._stopped:
             raise self._stopped_error()
         submission = _Submission(asks, asyncio.get_running_loop().create_future())
-        self._queue.append(submission)
-        self._queued_asks += len(asks)
+        self._queue.put(principal, len(asks), submission)
         self._arrived.set()
         return await submission.answer
 
@@ -318,9 +315,9 @@ class Writer(Generic[S]):
                         committing.result()
                         committing = None
                     continue
-                submissions = self._drain()
-                known = await self._look_up(submissions)
-                decided = self._decide(submissions, known)
+                submissions = self._queue.take(TARGET_BATCH_ASKS, MAX_BATCH_ASKS)
+                found = await self._look_up(submissions)
+                decided = self._decide(submissions, found)
                 if committing is not None:
                     await committing
                 committing = asyncio.create_task(self._commit(decided))
@@ -341,29 +338,20 @@ class Writer(Generic[S]):
         finally:
             waiting.cancel()
 
-    def _drain(self) -> list[_Submission]:
-        taken: list[_Submission] = []
-        asks = 0
-        while self._queue and (not taken or asks + len(self._queue[0].asks) <= MAX_BATCH_ASKS):
-            taken.append(self._queue.popleft())
-            asks += len(taken[-1].asks)
-        self._queued_asks -= asks
-        return taken
-
     async def _look_up(self, submissions: list[_Submission]) -> dict[tuple[str, str], Outcome]:
         """Outcomes of ids too old to be surely in memory: one query for the batch, seldom any.
 
-        Forgets here and nowhere else, by the same instant as the horizon: an id is in memory or
-        it is looked up, whatever the clock does between here and the decision, back or ahead.
+        Forgets here and nowhere else: an id is in memory or it is looked up, whatever the clock
+        does between here and the decision, back or ahead.
         """
-        now_ms = max(self._clock.now_ms(), self.progress.last_at_ms)
-        self._forget(now_ms)
-        horizon_ms = now_ms - RECENT_IDS_MS
+        recent = self._recent
+        recent.forget(max(self._clock.now_ms(), self.progress.last_at_ms))
+        horizon = recent.horizon
         old = {
             ask.id
             for submission in submissions
             for ask in submission.asks
-            if uuid7_ms(ask.id) <= horizon_ms and (ask.caller.principal, ask.id) not in self._recent
+            if ask.id <= horizon and recent.is_missing(ask.caller.principal, ask.id)
         }
         if not old:
             return {}
@@ -372,86 +360,97 @@ class Writer(Generic[S]):
         )
         return {(outcome.principal, outcome.id): outcome for outcome in found}
 
+    def _take_instant(self) -> int:
+        """The writer's clock, which never goes back within a book."""
+        self.progress.last_at_ms = max(self._clock.now_ms(), self.progress.last_at_ms)
+        return self.progress.last_at_ms
+
+    def _new_batch(self, at_ms: int) -> _Decided:
+        return _Decided(at_ms, RecordMaker(self.book, format_instant(at_ms)), Fading(at_ms))
+
     def _decide(
-        self, submissions: list[_Submission], known: dict[tuple[str, str], Outcome]
+        self, submissions: list[_Submission], found: dict[tuple[str, str], Outcome]
     ) -> _Decided:
-        at_ms = self.progress.last_at_ms = max(self._clock.now_ms(), self.progress.last_at_ms)
-        decided = _Decided()
+        """The hot path: everything between two awaits, some microseconds a command."""
+        decided = self._new_batch(self._take_instant())
+        decided.found = found
+        latest_id = id_at(decided.at_ms + MAX_ID_AHEAD_MS, last=True)
+        caller: Caller | None = None
+        principal = ""
+        known: dict[str, Outcome] = {}
         for submission in submissions:
-            results = [self._decide_one(decided, ask, at_ms, known) for ask in submission.asks]
+            results = []
+            for ask in submission.asks:
+                if ask.caller is not caller:
+                    caller, principal = ask.caller, ask.caller.principal
+                    known = self._recent.of(principal)
+                results.append(self._decide_one(decided, ask, principal, known, latest_id))
             decided.answers.append((submission, results))
-        decided.next_position = self.progress.next_position
         return decided
 
     def _decide_one(
-        self, decided: _Decided, ask: Ask, at_ms: int, known: dict[tuple[str, str], Outcome]
-    ) -> Result:
-        key = (ask.caller.principal, ask.id)
-        digest = ask.digest()
-        before = self._recent.get(key) or known.get(key)
-        if before is not None:
-            return Result(_same_command(before, ask, digest), repeated=True)
-        # An id derived from its cause carries the cause's own time, of another process's clock.
-        if ask.cause is None and uuid7_ms(ask.id) > at_ms + MAX_ID_AHEAD_MS:
-            return Result(_unrecorded(ask, digest, _id_from_future(ask.id, at_ms)), repeated=False)
-        on_ms = at_ms if ask.on_ms is None else ask.on_ms
-        context = Context(ask.id, at_ms, on_ms, ask.caller, ask.acts, ask.cause, self._verify)
-        first = self.progress.next_position
-        try:
-            events = self.domain.decide(self.state, ask.command, context)
-            self._record(decided, ask, events, at_ms, on_ms, digest)
-            outcome = Outcome(ask.id, key[0], digest, first, len(events), None)
-        except Refused as refused:
-            outcome = Outcome(ask.id, key[0], digest, 0, 0, Refusal.of(refused))
-            decided.outcomes.append(outcome)
-        decided.fading.append(self._remember(outcome, at_ms))
-        return Result(outcome, repeated=False)
-
-    def _record(
         self,
         decided: _Decided,
         ask: Ask,
-        events: Sequence[msgspec.Struct],
-        at_ms: int,
-        on_ms: int,
-        digest: bytes | None = None,
-    ) -> None:
-        """Makes the bytes, once; evolves only when all of the command's events could be made."""
-        at, on = format_instant(at_ms), format_instant(on_ms)
-        acts = sorted(ask.acts) if ask.acts else msgspec.UNSET
-        position = self.progress.next_position
+        principal: str,
+        known: dict[str, Outcome],
+        latest_id: str,
+    ) -> Result:
+        id, at_ms, digest = ask.id, decided.at_ms, ask.digest()
+        before = known.get(id) or (decided.found and decided.found.get((principal, id)))
+        if before:
+            return Result(_same_command(before, ask, digest), True)
+        # An id derived from its cause carries the cause's own time, of another process's clock.
+        if id > latest_id and ask.cause is None:
+            return Result(_unrecorded(ask, digest, _id_from_future(id, at_ms)), False)
+        on_ms = at_ms if ask.on_ms is None else ask.on_ms
+        context = Context(id, at_ms, on_ms, ask.caller, ask.acts, ask.cause, self._verify)
+        try:
+            events = self.domain.decide(self.state, ask.command, context)
+            first = self._record(decided, ask, events, on_ms)
+        except Refused as refused:
+            outcome = Outcome(id, principal, digest, 0, 0, Refusal.of(refused))
+            decided.outcomes.append(outcome)
+        else:
+            outcome = Outcome(id, principal, digest, first, len(events), None)
+            decided.keys.append(outcome)
+            if len(events) > 1:
+                decided.keys.extend([None] * (len(events) - 1))
+                decided.outcomes.append(outcome)
+        self._recent.add(known, decided.fading, outcome)
+        return Result(outcome, False)
+
+    def _record(
+        self, decided: _Decided, ask: Ask, events: Sequence[msgspec.Struct], on_ms: int
+    ) -> int:
+        """Makes the bytes, once; evolves only when all of the command's events could be made.
+
+        Answers the position of the first.
+        """
+        first = position = self.progress.next_position
+        caller, on = ask.caller, format_instant(on_ms)
         stored = []
-        for i, event in enumerate(events):
-            record = encode_record(
-                Record(
-                    acts=acts,
-                    actor=ask.caller.actor,
-                    at=at,
-                    body=event,
-                    book=self.book,
-                    by=ask.id,
-                    cause=ask.cause,
-                    on=on,
-                    position=position + i,
-                    sealed=msgspec.UNSET if ask.sealed is None else ask.sealed,
-                    type=type(event).__name__,
-                    v=1,
-                )
+        for event in events:
+            record = decided.maker.make(
+                event, caller.actor, ask.acts, ask.id, ask.cause, on, position, ask.sealed
             )
-            salt = self._entropy(SALT_BYTES)
-            stored.append(StoredEvent(position + i, record, salt, commit(salt, record)))
+            salt = self._salt()
+            stored.append(StoredEvent(position, record, salt, commit(salt, record)))
+            position += 1
+        told = self.domain.told
         for i, event in enumerate(events):
-            if self.domain.told is not None:
-                envelope = Envelope(position + i, ask.id, ask.caller.actor, on_ms, ask.cause)
-                self.domain.told(self.state, envelope)
-            self._evolve(event, ask.caller.actor, ask.cause)
+            if told is not None:
+                told(self.state, Envelope(first + i, ask.id, caller.actor, on_ms, ask.cause))
+            self._evolve(event, caller.actor, ask.cause)
         decided.events.extend(stored)
-        key = None if digest is None else EventKey(ask.id, ask.caller.principal, digest)
-        decided.keys.extend((key, *[None] * (len(stored) - 1)))
-        if digest is not None and len(stored) > 1:
-            decided.outcomes.append(
-                Outcome(ask.id, ask.caller.principal, digest, position, len(stored), None)
-            )
+        return first
+
+    def _salt(self) -> bytes:
+        """From one draw for many: each is used once."""
+        if not self._salts:
+            self._salts = self._entropy(SALT_BYTES * SALTS_AT_ONCE)
+        salt, self._salts = self._salts[:SALT_BYTES], self._salts[SALT_BYTES:]
+        return salt
 
     async def _commit(self, decided: _Decided) -> None:
         """Durable, then known to others, then answered: in this order, whatever dies between."""
@@ -467,7 +466,7 @@ class Writer(Generic[S]):
             raise
         # A crash here: it happened, nobody knows; a repeat of the id is answered from the journal.
         crash_point("journal.committed")
-        self._fading.extend(decided.fading)
+        self._recent.committed(decided.fading)
         for listener in self.on_commit:
             listener(frames)
         self._waiters.wake(self.committed_next)
@@ -487,25 +486,11 @@ class Writer(Generic[S]):
             self.committed_next = decided.events[-1].position + 1
         return frames
 
-    # ---- what memory remembers ------------------------------------------------------------------
-
-    def _remember(self, outcome: Outcome, now_ms: int) -> tuple[int, tuple[str, str]]:
-        """Answers when it may be forgotten again, once it is in the journal."""
-        key = (outcome.principal, outcome.id)
-        self._recent[key] = outcome
-        return max(now_ms, uuid7_ms(outcome.id)) + RECENT_IDS_MS, key
-
-    def _forget(self, now_ms: int) -> None:
-        """Drops outcomes whose ids are by now old enough to be looked up instead."""
-        while self._fading and self._fading[0][0] < now_ms:
-            _, key = self._fading.popleft()
-            self._recent.pop(key, None)
-
     async def find_outcomes(self, principal: str, ids: Sequence[str]) -> list[Outcome]:
         """Committed outcomes of a caller's ids; ids never carried out are left out."""
         self._refuse_damaged()
         # Through the queue: what is being recorded right now, refusals included, is waited for.
-        await self._enqueue(())
+        await self._enqueue(principal, ())
         found = await asyncio.get_running_loop().run_in_executor(
             self._reading, self.journal.find_outcomes, list(ids)
         )
@@ -570,9 +555,7 @@ class Writer(Generic[S]):
             if self.halted is None and not self.opening:
                 book_id = self.progress.book_id.hex()
                 # The decision must not be earlier than this, or what is due would not be.
-                at_ms = self.progress.last_at_ms = max(
-                    self._clock.now_ms(), self.progress.last_at_ms
-                )
+                at_ms = self._take_instant()
                 asks = [
                     Ask(derived_id(when_ms, book_id, what), self._system, command, when_ms)
                     for when_ms, what, command in self.domain.due(self.state, at_ms)

@@ -10,6 +10,7 @@ differs, 2 misconfigured.
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import os
 import signal
@@ -27,6 +28,10 @@ VERBS: Final = ("migrate", "snapshot", "verify")
 USAGE: Final = f"usage: python -m services {{{'|'.join(NAMES)}}} [{'|'.join(VERBS)}]"
 LOWEST_PRIORITY: Final = 19
 
+# What a service makes by the thousand (commands, events, outcomes) dies by reference count; cycles
+# are few. With Python's own thresholds a third of a batch's time went into looking for them.
+COLLECT_AFTER: Final = (100_000, 20, 50)
+
 log = get_logger(__name__)
 
 
@@ -35,6 +40,7 @@ def main(arguments: list[str]) -> int:
         print(USAGE, file=sys.stderr)
         return 2
     name, verb = arguments[0], "".join(arguments[1:])
+    gc.set_threshold(*COLLECT_AFTER)
     configure_logs(name)
     env = Environment()
     try:

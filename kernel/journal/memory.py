@@ -50,10 +50,12 @@ class MemoryJournal:
         wanted = set(ids)
         return [one for one in (self._keyed | self._others).values() if one.id in wanted]
 
-    def outcomes_since(self, id_floor: str) -> Iterator[Outcome]:
-        for outcome in (self._keyed | self._others).values():
-            if outcome.id >= id_floor:
-                yield outcome
+    def newest_outcomes(self, id_floor: str, limit: int) -> tuple[list[Outcome], str]:
+        found = [one for one in (self._keyed | self._others).values() if one.id > id_floor]
+        if len(found) <= limit:
+            return found, id_floor
+        found.sort(key=lambda one: one.id)
+        return found[-limit:], found[-limit - 1].id
 
 
 def _unique(

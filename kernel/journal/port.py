@@ -63,21 +63,14 @@ class Outcome(NamedTuple):
     refusal: Refusal | None
 
 
-class EventKey(NamedTuple):
-    """On the first event of an accepted command; of one with one event it is the whole outcome."""
-
-    id: str
-    principal: str
-    digest: bytes
-
-
 class Batch(NamedTuple):
     """What one commit writes."""
 
     epoch: int
     events: Sequence[StoredEvent]
-    # One per event: the command whose first event it is, or None.
-    keys: Sequence[EventKey | None]
+    # One per event: what became of the command whose first event it is, or None. The row carries
+    # the command's key; of a command with one event it is the whole outcome.
+    keys: Sequence[Outcome | None]
     # Outcomes of refused commands and of commands with several events.
     outcomes: Sequence[Outcome]
     frames: Sequence[Frame]
@@ -106,6 +99,10 @@ class Journal(Protocol):
         """Outcomes of these command ids, whoever the principal."""
         ...
 
-    def outcomes_since(self, id_floor: str) -> Iterator[Outcome]:
-        """All outcomes whose id sorts at or above the floor (UUIDv7: from an instant on)."""
+    def newest_outcomes(self, id_floor: str, limit: int) -> tuple[list[Outcome], str]:
+        """Outcomes whose id sorts above the floor (UUIDv7: from an instant on), and the floor.
+
+        When there are more than about `limit`, the newest of them, and a floor just below those:
+        above it none is missing.
+        """
         ...

@@ -19,12 +19,11 @@ from sqlalchemy.dialects.postgresql import ARRAY, UUID
 from kernel.crash import crash_point
 from kernel.errors import InvariantBroken
 from kernel.frames import Frame, StoredEvent
-from kernel.journal.port import Batch, EventKey, Fenced, Outcome, Refusal
+from kernel.journal.port import Batch, Fenced, Outcome, Refusal
 from kernel.journal.schema import events, frames, outcomes
 from kernel.values import MAX_INTEGER
 
 READ_PAGE_FRAMES: Final = 64  # at most 64 x 480 KiB in memory at once
-OUTCOME_PAGE: Final = 10_000
 
 _COPY_EVENTS: Final = (
     "COPY events (book, position, record, salt, principal, command_id, digest)"
@@ -236,29 +235,53 @@ class PostgresJournal:
         # A command with several events has both rows; the second one says how many.
         return list({(one.principal, one.id): one for one in found}.values())
 
-    def outcomes_since(self, id_floor: str) -> Iterator[Outcome]:
-        yield from self._outcomes_of_events(events.c.command_id >= id_floor)
-        yield from self._other_outcomes(outcomes.c.command_id >= id_floor)
+    def newest_outcomes(self, id_floor: str, limit: int) -> tuple[list[Outcome], str]:
+        keyed = self._outcomes_of_events(events.c.command_id > id_floor, limit + 1)
+        others = self._other_outcomes(outcomes.c.command_id > id_floor, limit + 1)
+        beyond = [rows[limit].id for rows in (keyed, others) if len(rows) > limit]
+        floor = max([id_floor, *beyond])
+        # A command with several events has both rows; the second one says how many.
+        found = {(one.principal, one.id): one for one in (*keyed, *others) if one.id > floor}
+        return list(found.values()), floor
 
-    def _outcomes_of_events(self, condition: sa.ColumnElement[bool]) -> Iterator[Outcome]:
+    def _outcomes_of_events(
+        self, condition: sa.ColumnElement[bool], limit: int | None = None
+    ) -> list[Outcome]:
         query = sa.select(
             events.c.command_id, events.c.principal, events.c.digest, events.c.position
         ).where(events.c.book == self.book, condition)
-        for row in self._pages(query):
-            yield Outcome(row.command_id, row.principal, bytes(row.digest), row.position, 1, None)
+        return [
+            Outcome(row.command_id, row.principal, bytes(row.digest), row.position, 1, None)
+            for row in self._newest(query, events.c.command_id, limit)
+        ]
 
-    def _other_outcomes(self, condition: sa.ColumnElement[bool]) -> Iterator[Outcome]:
+    def _other_outcomes(
+        self, condition: sa.ColumnElement[bool], limit: int | None = None
+    ) -> list[Outcome]:
         query = sa.select(outcomes).where(outcomes.c.book == self.book, condition)
-        for row in self._pages(query):
-            refusal = None if row.refusal is None else _refusal_decoder.decode(bytes(row.refusal))
-            yield Outcome(
-                row.command_id, row.principal, bytes(row.digest), row.first, row.events, refusal
+        return [
+            Outcome(
+                row.command_id,
+                row.principal,
+                bytes(row.digest),
+                row.first,
+                row.events,
+                None if row.refusal is None else _refusal_decoder.decode(bytes(row.refusal)),
             )
+            for row in self._newest(query, outcomes.c.command_id, limit)
+        ]
 
-    def _pages(self, query: sa.Select) -> Iterator[sa.Row]:  # type: ignore[type-arg]
+    def _newest(
+        self,
+        query: sa.Select,  # type: ignore[type-arg]
+        by: sa.ColumnElement[str],
+        limit: int | None,
+    ) -> Sequence[sa.Row]:  # type: ignore[type-arg]
+        """All rows, or those with the largest ids, the largest first."""
+        if limit is not None:
+            query = query.order_by(by.desc()).limit(limit)
         with self._engine.connect() as connection:
-            result = connection.execution_options(yield_per=OUTCOME_PAGE).execute(query)
-            yield from result
+            return connection.execute(query).all()
 
 
 def _field(data: bytes) -> bytes:
@@ -269,7 +292,7 @@ def _uuid_bytes(text: str) -> bytes:
     return bytes.fromhex(text.replace("-", ""))
 
 
-def _key_fields(key: EventKey) -> bytes:
+def _key_fields(key: Outcome) -> bytes:
     principal = key.principal.encode()
     return b"".join(
         (

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
+from google.protobuf.message import Message
 from tanzhang.kernel.v1 import items_pb2
 
 from kernel import metrics
@@ -38,19 +39,36 @@ def check_count(count: int, limit: int = MAX_ITEMS) -> None:
         raise Refused("TOO_MANY_ITEMS", f"expected at most {limit}, got {count}", Kind.INVALID)
 
 
+class Shape(NamedTuple):
+    """Which of the common parts an item's message type has: asked once per type."""
+
+    on: bool
+    acts: bool
+    cause: bool
+
+
+_SHAPES: dict[type[Message], Shape] = {}
+
+
+def shape_of(item: Message) -> Shape:
+    known = _SHAPES.get(type(item))
+    if known is None:
+        fields = item.DESCRIPTOR.fields_by_name
+        known = _SHAPES[type(item)] = Shape("on" in fields, "acts" in fields, "cause" in fields)
+    return known
+
+
 def ask_of(item: Any, caller: Caller, to_command: ToCommand) -> Ask:
     """The command of one item, with what its message says of time, signatures and cause."""
-    check_uuid7(item.id)
-    fields = item.DESCRIPTOR.fields_by_name
-    has_on = "on" in fields and item.HasField("on")
-    has_cause = "cause" in fields and item.HasField("cause")
+    shape = shape_of(item)
+    acts = item.acts if shape.acts else ()
     return Ask(
-        id=item.id,
-        caller=caller,
-        command=to_command(item),
-        on_ms=instant_of(item.on, "on") if has_on else None,
-        acts=tuple(act_of(act) for act in item.acts) if "acts" in fields else (),
-        cause=cause_of(item.cause, caller) if has_cause else None,
+        check_uuid7(item.id),
+        caller,
+        to_command(item),
+        instant_of(item.on, "on") if shape.on and item.HasField("on") else None,
+        tuple(map(act_of, acts)) if acts else (),
+        cause_of(item.cause, caller) if shape.cause and item.HasField("cause") else None,
     )
 
 

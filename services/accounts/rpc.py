@@ -249,15 +249,20 @@ def release_hold(item: pb.HoldRelease) -> commands.ReleaseHold:
 
 
 def _leg(leg: pb.Leg) -> events.Leg:
+    ranges = leg.serials
     return events.Leg(
-        leg.amount, leg.asset, _account(leg.credit), _account(leg.debit), _ranges(leg.serials)
+        leg.amount,
+        leg.asset,
+        _account(leg.credit),
+        _account(leg.debit),
+        _ranges(ranges) if ranges else [],
     )
 
 
 def _account(account: pb.Account) -> events.Account:
-    return events.Account(
-        account.holder, enum_of(_PURPOSES, account.purpose, "purpose"), account.ref
-    )
+    number = account.purpose
+    purpose = _PURPOSES.get(number) or enum_of(_PURPOSES, number, "purpose")
+    return events.Account(account.holder, purpose, account.ref)
 
 
 def _ranges(ranges: Sequence[pb.SerialRange]) -> list[events.SerialRange]:

@@ -19,7 +19,7 @@ from kernel.errors import InvariantBroken, Kind
 from kernel.frames import FrameError, FrameSigner, StoredEvent, verify_frame
 from kernel.ids import derived_id, uuid7
 from kernel.journal.memory import MemoryJournal
-from kernel.journal.port import Batch, EventKey, Fenced, Journal, Outcome, Refusal
+from kernel.journal.port import Batch, Fenced, Journal, Outcome, Refusal
 from kernel.journal.postgres import READ_PAGE_FRAMES, PostgresJournal
 from kernel.lease import PostgresLease
 from kernel.record import commit
@@ -74,8 +74,8 @@ def digest_of(n: int) -> bytes:
     return hashlib.sha256(b"command %d" % n).digest()
 
 
-def key_of(n: int, principal: str = COMMUTER) -> EventKey:
-    return EventKey(id_of(n), principal, digest_of(n))
+def key_of(n: int, principal: str = COMMUTER) -> Outcome:
+    return Outcome(id_of(n), principal, digest_of(n), n, 1, None)
 
 
 def refused(n: int, principal: str = COMMUTER) -> Outcome:
@@ -101,7 +101,7 @@ def batch(
     first: int,
     count: int,
     *,
-    keys: Sequence[EventKey | None] | None = None,
+    keys: Sequence[Outcome | None] | None = None,
     outcomes: Sequence[Outcome] = (),
     epoch: int | None = None,
 ) -> Batch:
@@ -123,7 +123,7 @@ def nothing_there(journal: Journal) -> bool:
     return (
         journal.head() == 0
         and not list(journal.read_frames(0))
-        and not list(journal.outcomes_since(uuid7(0, bytes)))
+        and journal.newest_outcomes(uuid7(0, bytes), 10) == ([], uuid7(0, bytes))
         and not journal.read_events([0, 1])
     )
 
@@ -285,15 +285,34 @@ class TestJournal:
             (appended.events[p].record, appended.events[p].salt) for p in (4, 0, 2)
         ]
 
-    def test_outcomes_since_an_instant_are_those_of_younger_ids(self, shelf: Shelf) -> None:
-        ids = [id_of(n, AT_MS + n) for n in range(6)]
-        keys = [EventKey(ids[n], COMMUTER, digest_of(n)) for n in (0, 2, 4)]
-        outcomes = [refused(n)._replace(id=ids[n]) for n in (1, 3, 5)]
-        shelf.journal.append(batch(shelf, 0, 3, keys=keys, outcomes=outcomes))
-        floor = uuid7(AT_MS + 2, bytes)
-        assert sorted(o.id for o in shelf.journal.outcomes_since(floor)) == sorted(ids[2:])
-        assert sorted(o.id for o in shelf.journal.outcomes_since(ids[3])) == sorted(ids[3:])
-        assert not list(shelf.journal.outcomes_since(uuid7(AT_MS + 6, bytes)))
+    def test_newest_outcomes_are_those_of_younger_ids(self, shelf: Shelf) -> None:
+        ids = journal_of_six(shelf)
+        for floor, expected in (
+            (uuid7(AT_MS + 2, bytes), ids[2:]),
+            (ids[3], ids[4:]),
+            (ids[5], []),
+        ):
+            found, reached = shelf.journal.newest_outcomes(floor, 10)
+            assert sorted(one.id for one in found) == expected
+            assert reached == floor
+
+    @pytest.mark.parametrize("limit", [1, 2, 3, 5])
+    def test_of_too_many_newest_outcomes_none_is_missing_above_the_floor_answered(
+        self, shelf: Shelf, limit: int
+    ) -> None:
+        ids = journal_of_six(shelf)
+        found, floor = shelf.journal.newest_outcomes(uuid7(0, bytes), limit)
+        assert sorted(one.id for one in found) == [id for id in ids if id > floor]
+        assert limit <= len(found) <= 2 * limit
+
+
+def journal_of_six(shelf: Shelf) -> list[str]:
+    """Their ids in order; every other one was refused."""
+    ids = [id_of(n, AT_MS + n) for n in range(6)]
+    keys = [key_of(n)._replace(id=ids[n]) for n in (0, 2, 4)]
+    outcomes = [refused(n)._replace(id=ids[n]) for n in (1, 3, 5)]
+    shelf.journal.append(batch(shelf, 0, 3, keys=keys, outcomes=outcomes))
+    return ids
 
 
 # Only PostgreSQL

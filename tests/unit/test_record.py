@@ -23,6 +23,7 @@ from kernel.record import (
     BookOpened,
     EventTypes,
     Record,
+    RecordMaker,
     WriterStarted,
     commit,
     decode_record,
@@ -81,6 +82,22 @@ def test_a_vector_is_made_again_byte_for_byte(path: Path) -> None:
     fields = {field: getattr(raw, field) for field in raw.__struct_fields__}
     assert encode_record(Record(**{**fields, "body": body})) == data
     assert commit(salt, data) == commitment
+
+
+@vectors
+def test_the_writers_own_way_of_making_records_gives_the_same_bytes(path: Path) -> None:
+    """In a batch after another record, of another person and another time."""
+    data, _, _ = read(path)
+    raw = decode_record(data)
+    body = TYPES[owner_and_type(path)[0]].decode(raw)
+    maker = RecordMaker(raw.book, raw.at)
+    other = Actor('兰州 "issuer"', "someone \\ else")
+    maker.make(body, other, (), raw.by, None, "1999-12-31T16:00:00.000Z", 3, None)
+    acts = raw.acts if isinstance(raw.acts, list) else ()
+    sealed = raw.sealed if isinstance(raw.sealed, str) else None
+    for _ in range(2):
+        made = maker.make(body, raw.actor, acts, raw.by, raw.cause, raw.on, raw.position, sealed)
+        assert made == data
 
 
 @vectors

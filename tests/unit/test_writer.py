@@ -23,19 +23,19 @@ import kernel.writer
 from kernel.acts import key_id, public_bytes, verify_act
 from kernel.clock import FixedClock
 from kernel.errors import Conflict, InvariantBroken, Refused
+from kernel.fairness import MAX_OWN_ASKS
 from kernel.frames import Frame, FrameError, FrameSigner
 from kernel.ids import derived_id, uuid7
 from kernel.journal.memory import MemoryJournal
 from kernel.journal.port import Batch, Fenced, Journal, Outcome
 from kernel.journal.postgres import PostgresJournal
 from kernel.lease import PostgresLease
+from kernel.recent import MAX_ID_AHEAD_MS, RECENT_IDS_MS
 from kernel.record import EventTypes, decode_record
 from kernel.values import Actor, Caller, Context, Envelope, format_instant, parse_instant
 from kernel.writer import (
     MAX_BATCH_ASKS,
-    MAX_ID_AHEAD_MS,
-    MAX_QUEUED_ASKS,
-    RECENT_IDS_MS,
+    TARGET_BATCH_ASKS,
     Ask,
     Domain,
     Result,
@@ -726,18 +726,34 @@ async def test_a_full_queue_asks_callers_to_come_back(
     journal: SlowJournal, clock: FixedClock
 ) -> None:
     writer = new_writer(journal, clock)  # not running: nobody takes anything out
-    waiting = asyncio.create_task(writer.submit([ride()] * (MAX_QUEUED_ASKS - 1)))
-    await asyncio.sleep(0)
-    last = asyncio.create_task(writer.submit([ride()]))
+    waiting = asyncio.create_task(writer.submit([ride()] * MAX_OWN_ASKS))
     await asyncio.sleep(0)
     with pytest.raises(Conflict) as caught:
         await writer.submit([ride()])
     assert caught.value.reason == "QUEUE_FULL"
     assert caught.value.retry_after_ms > 0
+    other = asyncio.create_task(writer.submit([ride(caller=NEIGHBOUR)]))
     async with running(writer):
-        assert len(await waiting) == MAX_QUEUED_ASKS - 1
-        await last
+        assert len(await waiting) == MAX_OWN_ASKS
+        await other
         await writer.submit([ride()])
+
+
+async def test_one_command_does_not_wait_for_all_of_anothers_bulk(
+    journal: SlowJournal, clock: FixedClock
+) -> None:
+    writer = new_writer(journal, clock)
+    bulk = [
+        asyncio.create_task(writer.submit([ride() for _ in range(TARGET_BATCH_ASKS)]))
+        for _ in range(5)
+    ]
+    await asyncio.sleep(0)
+    single = asyncio.create_task(writer.submit([ride(caller=NEIGHBOUR)]))
+    await asyncio.sleep(0)
+    async with running(writer):
+        (result,) = await single
+        last = [results[-1].outcome.first for results in await asyncio.gather(*bulk)]
+    assert result.outcome.first < sorted(last)[2]
 
 
 async def test_a_failed_commit_ends_the_writer_and_every_caller_is_told_to_ask_again(

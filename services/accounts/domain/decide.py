@@ -128,6 +128,8 @@ def define_asset(state: State, command: DefineAsset, context: Context) -> list[A
 def post_entry(state: State, command: PostEntry, context: Context) -> list[EntryPosted]:
     basis = rules.check_entry(state, command, context)
     legs = Draft(state).move_all(command.legs)
+    if basis is rules.ITS_HOLDER and command.claim is None:
+        return [EntryPosted(legs=legs)]
     return [
         EntryPosted(
             bank_line=basis.bank_line,
@@ -142,6 +144,8 @@ def post_entry(state: State, command: PostEntry, context: Context) -> list[Entry
 class Draft:
     """Balances and blocks as they would be, leg after leg, without touching the state."""
 
+    __slots__ = ("_balances", "_blocks", "_state")
+
     def __init__(self, state: State) -> None:
         self._state = state
         self._balances: dict[AccountKey, int] = {}
@@ -152,24 +156,17 @@ class Draft:
         return [self._move(leg) for leg in legs]
 
     def _move(self, leg: Leg) -> Leg:
-        source, target = account_key(leg.debit, leg.asset), account_key(leg.credit, leg.asset)
+        debit, asset, amount = leg.debit, leg.asset, leg.amount
+        source, target = account_key(debit, asset), account_key(leg.credit, asset)
         available = self._balance(source)
-        left = available - leg.amount
-        if left < (-MAX_INTEGER if leg.debit.purpose in MAY_BE_NEGATIVE else 0):
-            raise Refused(
-                "INSUFFICIENT_BALANCE",
-                f"{leg.asset} in {leg.debit.purpose} of {leg.debit.holder}:"
-                f" needed {leg.amount}, available {available}",
-                needed=leg.amount,
-                available=available,
-                asset=leg.asset,
-                holder=leg.debit.holder,
-            )
-        reached = self._balance(target) + leg.amount
+        left = available - amount
+        if left < 0 and (debit.purpose not in MAY_BE_NEGATIVE or left < -MAX_INTEGER):
+            raise _insufficient(leg, available)
+        reached = self._balance(target) + amount
         if reached > MAX_INTEGER:
             raise Refused("BALANCE_TOO_LARGE", f"expected at most {MAX_INTEGER}, got {reached}")
         self._balances[source], self._balances[target] = left, reached
-        if not self._state.assets[leg.asset].serialised:
+        if not self._state.assets[asset].serialised:
             return leg
         return self._move_serials(leg, source, target)
 
@@ -203,6 +200,18 @@ class Draft:
             holding = self._state.accounts.get(key)
             self._blocks[key] = list(holding.blocks) if holding is not None else []
         return self._blocks[key]
+
+
+def _insufficient(leg: Leg, available: int) -> Refused:
+    return Refused(
+        "INSUFFICIENT_BALANCE",
+        f"{leg.asset} in {leg.debit.purpose} of {leg.debit.holder}:"
+        f" needed {leg.amount}, available {available}",
+        needed=leg.amount,
+        available=available,
+        asset=leg.asset,
+        holder=leg.debit.holder,
+    )
 
 
 def place_hold(state: State, command: PlaceHold, context: Context) -> list[HoldPlaced]:

@@ -43,7 +43,7 @@ def on_asset_defined(state: State, event: AssetDefined) -> None:
 def on_entry_posted(state: State, event: EntryPosted) -> None:
     for leg in event.legs:
         move(state, leg)
-        if leg.debit.purpose == Purpose.ISSUED:
+        if leg.debit.purpose is Purpose.ISSUED:
             state.batches.update((leg.asset, block.batch) for block in leg.serials)
     if event.bank_line is not None:
         state.bank_lines.add((event.legs[0].debit.ref, event.bank_line))
@@ -109,7 +109,7 @@ def move(state: State, leg: Leg) -> None:
     source.balance -= leg.amount
     target.balance += leg.amount
     if leg.serials:
-        if debit.purpose != Purpose.ISSUED:
+        if debit.purpose is not Purpose.ISSUED:
             blocks.take_named(source.blocks, leg.serials)
         blocks.put(target.blocks, leg.serials)
     if not source.balance:

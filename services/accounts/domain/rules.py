@@ -74,6 +74,9 @@ class Basis(NamedTuple):
     trades: tuple[str, ...] = ()
 
 
+ITS_HOLDER: Final = Basis()  # nothing but the holder's own word
+
+
 def check_entry(state: State, entry: PostEntry, context: Context) -> Basis:
     """Everything but sufficiency. All legs of an entry debit one purpose, under one rule."""
     if not 1 <= len(entry.legs) <= MAX_LEGS:
@@ -84,41 +87,50 @@ def check_entry(state: State, entry: PostEntry, context: Context) -> Basis:
             limit=MAX_LEGS,
             actual=len(entry.legs),
         )
+    purpose = entry.legs[0].debit.purpose
+    mixed = False
     for leg in entry.legs:
-        check_leg(state, leg)
-        check_business_time(state.assets[leg.asset], context)
-    purposes = {leg.debit.purpose for leg in entry.legs}
-    if len(purposes) > 1:
-        raise Refused(
-            "MIXED_DEBITS",
-            f"expected legs that debit one purpose, got {sorted(purposes)}",
-            actual=" ".join(sorted(purposes)),
-        )
-    (purpose,) = purposes
-    if purpose in TERMINAL:
-        raise Refused("TERMINAL", f"{purpose} units never move again", purpose=purpose.value)
+        check_business_time(check_leg(state, leg), context)
+        mixed = mixed or leg.debit.purpose is not purpose
+    if mixed:
+        raise _mixed_debits(entry)
     rule = _RULES.get(purpose)
     if rule is None:
-        raise Refused(
-            "PURPOSE_NOT_DEBITABLE",
-            f"no entry may debit {purpose}",
-            purpose=purpose.value,
-        )
+        raise _not_debitable(purpose)
     return rule(state, entry, context)
 
 
-def check_leg(state: State, leg: Leg) -> None:
+def _mixed_debits(entry: PostEntry) -> Refused:
+    purposes = sorted({leg.debit.purpose for leg in entry.legs})
+    return Refused(
+        "MIXED_DEBITS",
+        f"expected legs that debit one purpose, got {purposes}",
+        actual=" ".join(purposes),
+    )
+
+
+def _not_debitable(purpose: Purpose) -> Refused:
+    if purpose in TERMINAL:
+        return Refused("TERMINAL", f"{purpose} units never move again", purpose=purpose.value)
+    return Refused("PURPOSE_NOT_DEBITABLE", f"no entry may debit {purpose}", purpose=purpose.value)
+
+
+def check_leg(state: State, leg: Leg) -> AssetDefined:
     """Shape: known asset and holders, a positive amount, sane ranges, two different accounts."""
     asset = state.assets.get(leg.asset)
     if asset is None:
         raise Refused("UNKNOWN_ASSET", f"no asset {leg.asset!r}", Kind.UNKNOWN, asset=leg.asset)
     check_amount(leg.amount)
-    for account in (leg.debit, leg.credit):
+    debit, credit = leg.debit, leg.credit
+    for account in (debit, credit):
         check_holder(state, account.holder)
-        check_text(account.ref, "ref", 80, required=False)
-    if leg.debit == leg.credit:
+        if account.ref:
+            check_text(account.ref, "ref", 80)
+    if debit.holder == credit.holder and debit == credit:
         raise Refused("SAME_ACCOUNT", "expected two different accounts", Kind.INVALID)
-    check_ranges(asset, leg.amount, leg.serials)
+    if leg.serials:
+        check_ranges(asset, leg.amount, leg.serials)
+    return asset
 
 
 def check_amount(amount: int) -> None:
@@ -140,8 +152,6 @@ def check_holder(state: State, holder: str) -> None:
 
 def check_ranges(asset: AssetDefined, amount: int, ranges: list[SerialRange]) -> None:
     """Named ranges: only for serialised assets, inside bounds, disjoint, as many as the amount."""
-    if not ranges:
-        return
     if not asset.serialised:
         raise Refused("NOT_SERIALISED", f"{asset.asset} has no serials", Kind.INVALID)
     if len(ranges) > MAX_RANGES:
@@ -179,6 +189,8 @@ def check_ranges(asset: AssetDefined, amount: int, ranges: list[SerialRange]) ->
 
 def check_business_time(asset: AssetDefined, context: Context) -> None:
     """`on` is never later than the recording, nor further back than the asset allows."""
+    if context.on_ms == context.at_ms:
+        return
     check_on(context)
     if context.at_ms - context.on_ms > asset.backdating_days * DAY_MS:
         raise Refused(
@@ -190,21 +202,25 @@ def check_business_time(asset: AssetDefined, context: Context) -> None:
 
 
 def debit_available(state: State, entry: PostEntry, context: Context) -> Basis:
-    if any(leg.credit.purpose == Purpose.PLEDGED for leg in entry.legs):
-        return pledge_units(state, entry, context)
+    for leg in entry.legs:
+        if leg.credit.purpose is Purpose.PLEDGED:
+            return pledge_units(state, entry, context)
     check_none(context)
     for leg in entry.legs:
-        check_operates(context, leg.debit.holder)
-        own = leg.credit.holder == leg.debit.holder
-        if leg.credit.purpose == Purpose.RETIRED and own:
+        debit, credit = leg.debit, leg.credit
+        check_operates(context, debit.holder)
+        if credit.purpose is Purpose.AVAILABLE and not credit.ref:
+            continue
+        own = credit.holder == debit.holder
+        if credit.purpose is Purpose.RETIRED and own:
             _check_claim(state.assets[leg.asset], entry)
-        elif leg.credit.purpose == Purpose.TRADING and own and leg.credit.ref:
-            _check_venue(state, leg.credit.ref)
-        elif leg.credit.purpose != Purpose.AVAILABLE or leg.credit.ref:
+        elif credit.purpose is Purpose.TRADING and own and credit.ref:
+            _check_venue(state, credit.ref)
+        else:
             raise _bad_credit(leg)
     if entry.claim is not None and all(leg.credit.purpose != Purpose.RETIRED for leg in entry.legs):
         raise Refused("CLAIM_WITHOUT_RETIREMENT", "a claim goes with units retired", Kind.INVALID)
-    return Basis()
+    return ITS_HOLDER
 
 
 def pledge_units(state: State, entry: PostEntry, context: Context) -> Basis:
@@ -310,7 +326,7 @@ def debit_trading(state: State, entry: PostEntry, context: Context) -> Basis:
     _refuse_claim(entry)
     if all(leg.credit == Account(leg.debit.holder, Purpose.AVAILABLE, "") for leg in entry.legs):
         check_none(context)
-        return Basis()  # a release: each holder's own, out of the market
+        return ITS_HOLDER  # a release: each holder's own, out of the market
     settled = signed_statement(state.keyring, context, Settlement, f"venue:{venue}")
     check_same("venue", settled.venue, venue)
     names = [trade.trade for trade in settled.trades]
