@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from kernel.acts import key_id, public_bytes, sign_act
 from kernel.ids import derived_holder_id
 from kernel.keyring import KeyAdmitted
-from kernel.values import Act
+from kernel.values import Act, Context
 from services.accounts.domain.commands import PlaceHold, PostEntry
 from services.accounts.domain.decide import decide
 from services.accounts.domain.events import (
@@ -131,7 +132,10 @@ def hold(
 CLAIM = Claim("兰州新区城投", "2026 annual meeting", "carbon-neutral event")
 
 
-def the_place() -> AccountsBook:
+def the_place(
+    decide: Callable[[State, Any, Context], Sequence[msgspec.Struct]] = decide,
+    evolve: Callable[[State, Any], None] = evolve,
+) -> AccountsBook:
     """Holders, assets and keys; nobody owns anything yet."""
     book = Book(State, decide, evolve)
     names = {
