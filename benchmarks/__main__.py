@@ -1,16 +1,14 @@
-"""Runs the benchmarks: `python -m benchmarks [name ...] [--json FILE]`; all of them by default."""
+"""Runs the benchmarks: `python -m benchmarks [name ...] [--json FILE]`; all of them by default.
+
+`tanzhang bench <name>` runs one of them with its options.
+"""
 
 from __future__ import annotations
 
 import argparse
-import importlib
-import json
-import os
-import platform
 from pathlib import Path
-from typing import Any, Final
 
-NAMES: Final = ("entries", "latency", "replay")
+from benchmarks.suite import NAMES, run
 
 
 def main() -> None:
@@ -20,20 +18,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(NAMES):
         parser.error(f"expected names out of {', '.join(NAMES)}, got {', '.join(sorted(unknown))}")
-    figures: dict[str, Any] = {
-        "machine": {
-            "cores": len(os.sched_getaffinity(0)),
-            "processor": platform.processor() or platform.machine(),
-            "python": platform.python_version(),
-            "system": platform.platform(),
-        }
-    }
-    print(figures["machine"], flush=True)
-    for name in arguments.names or NAMES:
-        print(f"== {name}", flush=True)
-        figures[name] = importlib.import_module(f"benchmarks.{name}").run()
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    run({name: {} for name in arguments.names or NAMES}, arguments.json)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from tanzhang.accounts.v1 import accounts_pb2 as pb
+from tanzhang.accounts.v1 import accounts_pb2_grpc
+
+from benchmarks.jobs import Person
 from cli.clients import Account, Asset, Books, Entry, Holder, Leg, Persona
 from cli.directory import accept, register_keys, wait_until_known
+from cli.stack.folder import NATS, POSTGRES
+from cli.stack.provision import PROGRAMS
 from cli.stack.supervisor import Supervisor
 from cli.workspace import Workspace
 from kernel.acts import sign_act
@@ -21,6 +27,7 @@ from kernel.values import uscc_check_character
 START_FEN: Final = 10**12  # on every account: nothing runs dry
 BATCH: Final = 500
 HOLDERS_PER_PERSON: Final = 100  # a token names them all, and a header has its limit
+READ_MODELS_WITHIN_S: Final = 120.0
 REGISTRAR: Final = Persona("registrar", ("registrar",))
 CASHIER: Final = Persona("cashier", ("cashier",))
 
@@ -30,11 +37,41 @@ class Bench(NamedTuple):
 
     supervisor: Supervisor
     workspace: Workspace
-    people: list[tuple[Persona, list[str]]]
+    people: tuple[Person, ...]
+
+    @property
+    def directory(self) -> str:
+        return str(self.workspace.directory)
 
     @property
     def holders(self) -> list[str]:
-        return [holder for _, mine in self.people for holder in mine]
+        return [holder for person in self.people for holder in person.holders]
+
+    def first(self, accounts: int) -> tuple[Person, ...]:
+        """Who operates for the first so many holders, and for no others."""
+        chosen = set(self.holders[:accounts])
+        people = [
+            Person(one.sub, tuple(holder for holder in one.holders if holder in chosen))
+            for one in self.people
+        ]
+        return tuple(one for one in people if one.holders)
+
+    def pids(self) -> dict[str, int]:
+        """Every process of the stack by name."""
+        names = (*PROGRAMS, POSTGRES, NATS)
+        found = {name: self.supervisor.process(name).pid for name in names}
+        return {name: pid for name, pid in found.items() if pid is not None}
+
+    def await_read_models(self, position: int) -> None:
+        """Returns once the movements of accounts cover a position: the last work of an entry."""
+        asyncio.run(self._await_read_models(position))
+
+    async def _await_read_models(self, position: int) -> None:
+        who = self.people[0]
+        request = pb.ListMovementsRequest(holder=who.holders[0], min_position=position, page_size=1)
+        async with Books(self.workspace, patience_s=READ_MODELS_WITHIN_S) as books:
+            stub = accounts_pb2_grpc.AccountsServiceStub(books.channel("accounts"))
+            await books.call(stub.ListMovements, request, who.persona())
 
 
 @contextmanager
@@ -48,10 +85,10 @@ def bench_world(holders: int) -> Iterator[Bench]:
             ids = [new_holder_id() for _ in range(holders)]
             asyncio.run(_fund(workspace, ids))
             slices = iter(ids)
-            people: list[tuple[Persona, list[str]]] = []
-            while mine := list(islice(slices, HOLDERS_PER_PERSON)):
-                people.append((Persona(f"load-{len(people)}", (), tuple(mine)), mine))
-            yield Bench(supervisor, workspace, people)
+            people: list[Person] = []
+            while mine := tuple(islice(slices, HOLDERS_PER_PERSON)):
+                people.append(Person(f"load-{len(people)}", mine))
+            yield Bench(supervisor, workspace, tuple(people))
         finally:
             supervisor.stop()
 

@@ -1,0 +1,102 @@
+"""`tanzhang bench …`: what the core can do on this machine, beside its peers, in one run each.
+
+The measurements are the modules of `benchmarks/`, which come with a checkout and not with the
+image: this gives them their options. Each starts a stack of its own in a temporary folder and
+leaves nothing behind; no `tanzhang up` is needed, and one that runs takes its share of the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.errors import NOT_TRIED, CliError
+
+app = typer.Typer(help="Measure this machine, beside peers.", no_args_is_help=True)
+
+Json = Annotated[Path | None, typer.Option("--json", help="also write the figures to this file")]
+Seconds = Annotated[float, typer.Option(min=0.2, help="of load, per round")]
+
+
+@app.callback()
+def bench() -> None:
+    """Measure this machine, beside peers."""
+
+
+@app.command("settlement")
+def settlement(
+    accounts: Annotated[list[int] | None, typer.Option(min=2, help="again for more rows")] = None,
+    callers: Annotated[list[int] | None, typer.Option(min=1, help="again for more rows")] = None,
+    batch: Annotated[int, typer.Option(min=1, max=8000, help="entries per call")] = 1000,
+    rounds: Annotated[int, typer.Option(min=1, help="of ours and each peer, in turn")] = 3,
+    seconds: Seconds = 3.0,
+    peer_seconds: Annotated[float, typer.Option(min=1.0, help="of load on each peer")] = 2.0,
+    json_file: Json = None,
+) -> None:
+    """Entries per second until proven, against PostgreSQL alone and an event-sourcing library.
+
+    At the end accounts is killed in mid load, and nothing acknowledged may be lost.
+    """
+    options = {
+        "accounts": tuple(accounts or (1000, 10)),
+        "callers": tuple(callers or (1, 8, 64)),
+        "batch": batch,
+        "rounds": rounds,
+        "seconds": seconds,
+        "peer_seconds": peer_seconds,
+    }
+    _run("settlement", options, json_file)
+
+
+@app.command("unary")
+def unary(
+    calls: Annotated[int, typer.Option(min=10, help="on an idle system")] = 500,
+    loaded_calls: Annotated[int, typer.Option(min=10, help="beside a bulk load")] = 300,
+    rounds: Annotated[int, typer.Option(min=1, help="of ours and the peer, in turn")] = 3,
+    json_file: Json = None,
+) -> None:
+    """How long one command takes: idle, beside pgbench, and beside somebody's bulk load."""
+    options = {"calls": calls, "loaded_calls": loaded_calls, "rounds": rounds}
+    _run("unary", options, json_file)
+
+
+@app.command("proven")
+def proven(
+    calls: Annotated[int, typer.Option(min=10, help="on an idle system")] = 200,
+    loaded_calls: Annotated[int, typer.Option(min=10, help="beside a bulk load")] = 200,
+    json_file: Json = None,
+) -> None:
+    """How long from recorded to proven: idle, and beside a bulk load of half of full."""
+    _run("proven", {"calls": calls, "loaded_calls": loaded_calls}, json_file)
+
+
+@app.command("replay")
+def replay(
+    events: Annotated[int, typer.Option(min=1000, help="in the journal")] = 60_000,
+    json_file: Json = None,
+) -> None:
+    """How fast a journal is read again, and how fast the independent check is."""
+    _run("replay", {"events": events}, json_file)
+
+
+@app.command("memory")
+def memory(
+    accounts: Annotated[int, typer.Option(min=100, help="a million for the claim")] = 20_000,
+    entries: Annotated[int, typer.Option(min=1000, help="ten million for the claim")] = 200_000,
+    samples: Annotated[int, typer.Option(min=1, help="rows of the table")] = 10,
+    json_file: Json = None,
+) -> None:
+    """What the processes hold in memory as accounts and entries grow."""
+    options = {"accounts": accounts, "entries": entries, "samples": samples}
+    _run("memory", options, json_file)
+
+
+def _run(name: str, options: Mapping[str, Any], json_file: Path | None) -> None:
+    try:
+        from benchmarks.suite import run  # noqa: PLC0415 - it loads all that a stack needs
+    except ModuleNotFoundError as error:
+        raise CliError(f"the benchmarks come with a checkout: {error}", NOT_TRIED) from error
+    run({name: options}, json_file)
