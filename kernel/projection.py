@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from kernel import metrics
 from kernel.crash import crash_point
 from kernel.errors import Conflict
-from kernel.frames import Frame
-from kernel.journal.database import Connection, Engine
+from kernel.frames import Frame, StoredEvent
+from kernel.journal.database import Connection, Engine, commit_lazily
 from kernel.journal.watermarks import claim_watermark, load_watermark, save_watermark
 from kernel.record import EventTypes, RawRecord, decode_record
 from kernel.tail import Tail
@@ -33,20 +33,32 @@ class Recorded(NamedTuple):
     event: msgspec.Struct
 
 
-Apply = Callable[[Connection, Sequence[Recorded]], None]
+# Writes what some consecutive events, all of them decoded by a Decode, mean for the read model.
+Apply = Callable[[Connection, Sequence[Any]], None]
+Decode = Callable[[StoredEvent], Any]
+
+
+def recorded_by(types: EventTypes) -> Decode:
+    """What a projection is given unless it reads records in its own way."""
+
+    def decode(event: StoredEvent) -> Recorded:
+        raw = decode_record(event.record)
+        return Recorded(raw, types.decode(raw))
+
+    return decode
 
 
 class Projector:
     """One named read model of one book of this process."""
 
     def __init__(
-        self, name: str, book: str, engine: Engine, tail: Tail, types: EventTypes, apply: Apply
+        self, name: str, book: str, engine: Engine, tail: Tail, decode: Decode, apply: Apply
     ) -> None:
         self._name = name
         self._book = book
         self._engine = engine
         self._tail = tail
-        self._types = types
+        self._decode = decode
         self._apply = apply
         self.next_position = 0
         self._waiters = PositionWaiters()
@@ -63,19 +75,17 @@ class Projector:
             self._waiters.wake(self.next_position)
 
     def _project(self, frames: Sequence[Frame]) -> int:
-        recorded = [
-            Recorded(raw, self._types.decode(raw))
-            for frame in frames
-            for event in frame.events
-            if event.position >= self.next_position
-            for raw in (decode_record(event.record),)
+        decode, start = self._decode, self.next_position
+        decoded = [
+            decode(event) for frame in frames for event in frame.events if event.position >= start
         ]
         next_position = frames[-1].last + 1
         with self._engine.begin() as connection:
             reached = claim_watermark(connection, self._name, self._book)
             if reached != self.next_position:
                 return reached  # somebody else of our name has been here: go on from there
-            self._apply(connection, recorded)
+            commit_lazily(connection)
+            self._apply(connection, decoded)
             save_watermark(connection, self._name, self._book, next_position)
             # A crash here: the transaction is gone with us, the same events are projected again.
             crash_point("projection.applied")

@@ -26,7 +26,7 @@ from kernel.journal.postgres import PostgresJournal
 from kernel.keys import load_private_key
 from kernel.metrics import serve_metrics
 from kernel.migrate import check_current
-from kernel.projection import Apply, Projector
+from kernel.projection import Apply, Decode, Projector, recorded_by
 from kernel.reactor import Observe, React, Reactor
 from kernel.rpc.client import Channel, OwnerSource, open_channel
 from kernel.rpc.journal import journal_service
@@ -74,9 +74,16 @@ class BookService(Generic[S]):
         self._channels.append(open_channel(target, self.settings.root_certificate()))
         return self._channels[-1]
 
-    def projector(self, reader: str, apply: Apply) -> Projector:
-        types = self.domain.events
-        return Projector(reader, self.writer.book, self.engine, self.host.tail(), types, apply)
+    def projector(self, reader: str, apply: Apply, decode: Decode | None = None) -> Projector:
+        """A read model of our own book; `decode` reads its records in a narrower way than ours."""
+        return Projector(
+            reader,
+            self.writer.book,
+            self.engine,
+            self.host.tail(),
+            decode or recorded_by(self.domain.events),
+            apply,
+        )
 
     def reactions(
         self,

@@ -13,6 +13,7 @@ from gateway.models.parts import (
     Act,
     Amount,
     Asked,
+    Count,
     HolderId,
     Instant,
     Name,
@@ -147,6 +148,45 @@ class HoldRelease(Timed):
 
 class OfAsset(Query):
     asset: str = Field("", max_length=80, description="Empty: all assets.")
+
+
+Purpose = Literal[
+    "available",
+    "trading",
+    "held",
+    "pledged",
+    "custody",
+    "issued",
+    "external",
+    "surrendered",
+    "retired",
+    "cancelled",
+    "expired",
+    "carried_over",
+    "buffer",
+    "immobilised",
+    "clearing",
+    "fees",
+]
+
+
+class OfAccounts(OfAsset):
+    purpose: Purpose | None = Field(None, description="Absent: all purposes.")
+    ref: str | None = Field(None, max_length=80, description="Absent: all of them.")
+
+
+class Balances(OfAccounts):
+    """Now, or at one moment of the past."""
+
+    position: Count | None = Field(
+        None, description="After this event of the book. With `on`: what was known then."
+    )
+    at: Instant | None = Field(
+        None, description="After everything recorded at or before this instant."
+    )
+    on: Instant | None = Field(
+        None, description="After everything whose business time is at or before this instant."
+    )
 
 
 class Movements(Page):

@@ -40,8 +40,8 @@ READS = (
     Read(
         "/v1/holders/{holder}/balances",
         "accounts.GetBalances",
-        m.OfAsset,
-        "What a holder has, by account and asset",
+        m.Balances,
+        "What a holder has, or had at a moment, by account and asset",
     ),
     Read(
         "/v1/holders/{holder}/movements",

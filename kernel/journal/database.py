@@ -44,6 +44,27 @@ def copy_rows(connection: Connection, table: sa.Table, rows: Sequence[Sequence[A
             copy.write_row(row)
 
 
+def copy_text(connection: Connection, table: sa.Table, lines: Sequence[str]) -> None:
+    """The same for rows that are written out already, in PostgreSQL's text form of COPY."""
+    if not lines:
+        return
+    columns = ", ".join(f'"{column.name}"' for column in table.columns)
+    driver: Any = connection.connection.driver_connection
+    with (
+        driver.cursor() as cursor,
+        cursor.copy(f"COPY {table.name} ({columns}) FROM STDIN") as copy,
+    ):
+        copy.write("".join(lines))
+
+
+def commit_lazily(connection: Connection) -> None:
+    """This transaction need not wait for the disk: what it writes can be made again.
+
+    A crash of the server may lose it as a whole, the reader's watermark with it; never a part.
+    """
+    connection.execute(sa.text("SET LOCAL synchronous_commit TO off"))
+
+
 def is_away(error: Exception) -> bool:
     """Does the database not answer now, so that the same may well succeed in a moment?"""
     return isinstance(

@@ -14,7 +14,7 @@ from services.accounts.domain.decide import decide, due
 from services.accounts.domain.events import EVENTS
 from services.accounts.domain.evolve import evolve
 from services.accounts.domain.state import State
-from services.accounts.projections import READER, project_movements
+from services.accounts.projections import READER, MovesProjection, decode_moves
 from services.accounts.reactions import react
 from services.accounts.rpc import SERVICE as ACCOUNTS_SERVICE
 from services.accounts.rpc import AccountsRpc, register
@@ -31,7 +31,7 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
         def halted(book: str, why: str | None) -> None:
             writer.halted = why
 
-        movements = service.projector(READER, project_movements)
+        movements = service.projector(READER, MovesProjection().project_moves, decode_moves)
         directory = service.reactions(
             "ledger",
             service.channel(config.ledger),

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import msgspec
+from google.protobuf.timestamp_pb2 import Timestamp
 from tanzhang.accounts.v1 import accounts_pb2 as pb
 from tanzhang.accounts.v1 import accounts_pb2_grpc
 
 from kernel.auth import check_may_see
 from kernel.clock import Clock
+from kernel.errors import Kind, Refused
 from kernel.journal.database import Engine
 from kernel.projection import Projector
 from kernel.record import decode_record
@@ -19,15 +22,19 @@ from kernel.rpc.batch import carry_out, disclose, find_outcomes
 from kernel.rpc.interceptors import current_caller
 from kernel.rpc.items import enum_of, instant_of, timestamp_of
 from kernel.rpc.pages import page_limit, page_place, page_token
-from kernel.values import Caller, check_text, parse_instant
+from kernel.values import DAY_MS, Caller, check_day, check_text, day_start_ms, parse_instant
 from kernel.writer import Writer
 from services.accounts import queries
 from services.accounts.domain import commands, events
 from services.accounts.domain.rules import TERMINAL
 from services.accounts.domain.state import State
+from services.accounts.holdings import Place
+from services.accounts.moments import Asked, Clockwork, Moments, PeriodAsked, holdings_then
+from services.accounts.statements import Line, Part, statement_parts
 
 SERVICE: Final = "tanzhang.accounts.v1.AccountsService"
 MAX_WORD_CHARS: Final = 80  # no holder, asset or batch has a longer name
+STATEMENT_THREADS: Final = 2
 
 _PURPOSES: Final = {
     pb.Purpose.Value(f"PURPOSE_{purpose.name}"): purpose for purpose in events.Purpose
@@ -36,6 +43,7 @@ _PURPOSE_NUMBERS: Final = {purpose: number for number, purpose in _PURPOSES.item
 _KINDS: Final = {
     pb.HolderKind.Value(f"HOLDER_KIND_{kind.name}"): kind for kind in events.HolderKind
 }
+_MOMENTS: Final = {clock: pb.Moment.Value(f"MOMENT_{clock.name}") for clock in Clockwork}
 _UNITS: Final = {pb.Unit.Value(f"UNIT_{unit.name}"): unit for unit in events.Unit}
 
 
@@ -47,6 +55,9 @@ class AccountsRpc(accounts_pb2_grpc.AccountsServiceServicer):
         self._engine = engine
         self._movements = movements
         self._clock = clock
+        self._moments = Moments(writer, engine, movements, clock)
+        # Long statements share these: they take turns, and nobody else's question waits for them.
+        self._reading = ThreadPoolExecutor(STATEMENT_THREADS, thread_name_prefix="statements")
 
     async def RegisterHolders(self, request: pb.RegisterHoldersRequest, context: object) -> Any:
         results = await carry_out(self._writer, "RegisterHolders", request.holders, register_holder)
@@ -74,20 +85,38 @@ class AccountsRpc(accounts_pb2_grpc.AccountsServiceServicer):
 
     async def GetBalances(self, request: pb.GetBalancesRequest, context: object) -> Any:
         check_may_see(current_caller(), request.holder)
+        scope = _scope_of(request)
+        if any(request.HasField(name) for name in ("position", "at", "on")):
+            return await self._balances_then(request, scope)
         rows, position = await self._writer.read(
-            lambda state: queries.balances(state, request.holder, request.asset),
+            lambda state: queries.balances(state, scope), request.min_position
+        )
+        found = [_balance_message(row.key[0], row.key[1:], row.amount, row.serials) for row in rows]
+        return pb.GetBalancesResponse(balances=found, as_of_position=position, moment=pb.MOMENT_NOW)
+
+    async def _balances_then(self, request: pb.GetBalancesRequest, scope: queries.Scope) -> Any:
+        """At a moment of the past, from the read models."""
+        await self._writer.read(
+            lambda state: queries.check_known(state, scope.holder, scope.asset),
             request.min_position,
         )
+        asked = Asked(
+            _position_of(request),
+            instant_of(request.at, "at") if request.HasField("at") else None,
+            instant_of(request.on, "on") if request.HasField("on") else None,
+        )
+        seen = await self._moments.find(asked, request.min_position)
+        held = await asyncio.to_thread(holdings_then, self._engine, scope, seen)
         found = [
-            pb.Balance(
-                account=_account_message(row.key[0], row.key[2], row.key[3]),
-                asset=row.key[1],
-                amount=row.amount,
-                serials=_range_messages(row.serials),
-            )
-            for row in rows
+            _balance_message(scope.holder, place, one.amount, one.serials)
+            for place, one in held.accounts.items()
         ]
-        return pb.GetBalancesResponse(balances=found, as_of_position=position)
+        return pb.GetBalancesResponse(
+            balances=found,
+            as_of_position=seen.position,
+            moment=_MOMENTS[seen.clock],
+            instant=_optional_timestamp(seen.instant_ms),
+        )
 
     async def GetTotals(self, request: pb.GetTotalsRequest, context: object) -> Any:
         rows, position = await self._writer.read(
@@ -116,11 +145,17 @@ class AccountsRpc(accounts_pb2_grpc.AccountsServiceServicer):
         limit = page_limit(request.page_size)
         position = await self._movements.reached(request.min_position)
         rows = await asyncio.to_thread(
-            queries.list_movements, self._engine, request.holder, request.asset, after, limit
+            queries.list_movements,
+            self._engine,
+            self._writer.book,
+            request.holder,
+            request.asset,
+            after,
+            limit,
         )
-        token = page_token(rows[-1].position, rows[-1].leg) if rows else ""
+        token = page_token(rows[-1].position, rows[-1].leg_no) if rows else ""
         return pb.ListMovementsResponse(
-            movements=await self._movement_messages(rows),
+            movements=[_movement_message(row) for row in rows],
             next_page_token=token if len(rows) == limit else "",
             as_of_position=position,
         )
@@ -129,32 +164,47 @@ class AccountsRpc(accounts_pb2_grpc.AccountsServiceServicer):
         _check_words(asset=request.asset, batch=request.batch)
         position = await self._movements.reached(request.min_position)
         found = await asyncio.to_thread(
-            queries.serial_history, self._engine, request.asset, request.batch, request.serial
+            queries.serial_history,
+            self._engine,
+            self._writer.book,
+            request.asset,
+            request.batch,
+            request.serial,
         )
         caller = current_caller()
-        rows = [row for row in found if _may_see_move(caller, row)]
-        return pb.GetSerialHistoryResponse(
-            movements=await self._movement_messages(rows), as_of_position=position
-        )
+        rows = [_movement_message(row) for row in found if _may_see_move(caller, row.leg)]
+        return pb.GetSerialHistoryResponse(movements=rows, as_of_position=position)
 
-    async def _movement_messages(self, rows: Sequence[queries.MovementRow]) -> list[pb.Movement]:
-        places = [(row.position, row.leg) for row in rows]
-        ranges = await asyncio.to_thread(queries.ranges_of, self._engine, places)
-        return [
-            pb.Movement(
-                position=row.position,
-                leg=row.leg,
-                at=timestamp_of(parse_instant(row.at)),
-                on=timestamp_of(parse_instant(row.on)),
-                type=row.type,
-                debit=_account_message(row.debit_holder, row.debit_purpose, row.debit_ref),
-                credit=_account_message(row.credit_holder, row.credit_purpose, row.credit_ref),
-                asset=row.asset,
-                amount=row.amount,
-                serials=_range_messages(ranges.get((row.position, row.leg), [])),
-            )
-            for row in rows
-        ]
+    async def GetStatement(
+        self, request: pb.GetStatementRequest, context: object
+    ) -> AsyncIterator[pb.GetStatementResponse]:
+        """The head, then the parts as a thread of its own makes them."""
+        check_may_see(current_caller(), request.holder)
+        scope = _scope_of(request)
+        await self._writer.read(
+            lambda state: queries.check_known(state, scope.holder, scope.asset),
+            request.min_position,
+        )
+        period = _period_of(request)
+        span = await self._moments.find_span(period, request.min_position)
+        head = pb.StatementHead(
+            book=self._writer.book,
+            book_id=self._writer.progress.book_id.hex(),
+            holder=request.holder,
+            asset=request.asset,
+            purpose=request.purpose,
+            ref=scope.ref,
+            moment=_MOMENTS[period.clock],
+            from_instant=timestamp_of(period.from_ms),
+            to_instant=_optional_timestamp(period.to_ms),
+            as_of_position=span.known,
+        )
+        yield pb.GetStatementResponse(head=head)
+        parts = statement_parts(self._engine, self._writer.book, scope, period, span)
+        messages = (_part_message(scope.holder, part) for part in parts)
+        loop = asyncio.get_running_loop()
+        while message := await loop.run_in_executor(self._reading, next, messages, None):
+            yield message
 
     async def GetOutcomes(self, request: pb.GetOutcomesRequest, context: object) -> Any:
         principal = current_caller().principal
@@ -169,20 +219,61 @@ class AccountsRpc(accounts_pb2_grpc.AccountsServiceServicer):
         return pb.DiscloseEventsResponse(events=found)
 
 
+def _scope_of(request: pb.GetBalancesRequest | pb.GetStatementRequest) -> queries.Scope:
+    """Which accounts are asked for."""
+    purpose = enum_of(_PURPOSES, request.purpose, "purpose").value if request.purpose else ""
+    ref = request.ref if request.HasField("ref") else None
+    _check_words(holder=request.holder, asset=request.asset, ref=ref or "")
+    return queries.Scope(request.holder, request.asset, purpose, ref)
+
+
+def _position_of(request: pb.GetBalancesRequest | pb.GetStatementRequest) -> int | None:
+    return request.position if request.HasField("position") else None
+
+
+def _period_of(request: pb.GetStatementRequest) -> PeriodAsked:
+    """Days in Shanghai, the last one included, or instants, the last one not."""
+    by_business_time = request.moment == pb.MOMENT_ON
+    if request.moment not in (pb.MOMENT_UNSPECIFIED, pb.MOMENT_AT, pb.MOMENT_ON):
+        raise Refused(
+            "UNKNOWN_VALUE", "moment: expected at or on for a period", Kind.INVALID, field="moment"
+        )
+    from_ms = _end_of(request, "from")
+    if from_ms is None:
+        raise Refused("MISSING_VALUE", "from is missing", Kind.INVALID, field="from")
+    to_ms = _end_of(request, "to")
+    if request.to_day and to_ms is not None:
+        to_ms += DAY_MS
+    clock = Clockwork.ON if by_business_time else Clockwork.AT
+    return PeriodAsked(clock, from_ms, to_ms, _position_of(request))
+
+
+def _end_of(request: pb.GetStatementRequest, which: str) -> int | None:
+    """The first instant of a day, an instant, or nothing."""
+    day, name = getattr(request, f"{which}_day"), f"{which}_instant"
+    if day and request.HasField(name):  # type: ignore[arg-type]
+        raise Refused(
+            "MOMENT_AMBIGUOUS", f"{which}: expected a day or an instant, not both", Kind.INVALID
+        )
+    if day:
+        return day_start_ms(check_day(day, which))
+    return instant_of(getattr(request, name), which) if request.HasField(name) else None  # type: ignore[arg-type]
+
+
 def _check_words(**words: str) -> None:
     """What a history is looked up by: the database takes no zero byte, not even in a question."""
     for what, word in words.items():
         check_text(word, what, MAX_WORD_CHARS, required=False)
 
 
-def _may_see_move(caller: Caller, row: queries.MovementRow) -> bool:
+def _may_see_move(caller: Caller, leg: events.Leg) -> bool:
     """Issuance and retirement of a serial are public facts; what lies between is its parties'."""
     return (
         "auditor" in caller.roles
-        or row.debit_purpose == events.Purpose.ISSUED
-        or row.credit_purpose in TERMINAL
-        or row.debit_holder in caller.holders
-        or row.credit_holder in caller.holders
+        or leg.debit.purpose == events.Purpose.ISSUED
+        or leg.credit.purpose in TERMINAL
+        or leg.debit.holder in caller.holders
+        or leg.credit.holder in caller.holders
     )
 
 
@@ -272,6 +363,71 @@ def _ranges(ranges: Sequence[pb.SerialRange]) -> list[events.SerialRange]:
 def _account_message(holder: str, purpose: str, ref: str) -> pb.Account:
     number = _PURPOSE_NUMBERS[events.Purpose(purpose)]
     return pb.Account(holder=holder, purpose=number, ref=ref)
+
+
+def _balance_message(
+    holder: str, place: Place, amount: int, serials: Sequence[events.SerialRange]
+) -> pb.Balance:
+    asset, purpose, ref = place
+    return pb.Balance(
+        account=_account_message(holder, purpose, ref),
+        asset=asset,
+        amount=amount,
+        serials=_range_messages(serials),
+    )
+
+
+def _part_message(holder: str, part: Part) -> pb.GetStatementResponse:
+    return pb.GetStatementResponse(
+        openings=[_statement_balance(holder, *one) for one in part.openings],
+        lines=[_line_message(line) for line in part.lines],
+        closings=[_statement_balance(holder, *one) for one in part.closings],
+        end=None if part.total is None else pb.StatementEnd(lines=part.total),
+    )
+
+
+def _statement_balance(holder: str, place: Place, amount: int) -> pb.StatementBalance:
+    asset, purpose, ref = place
+    return pb.StatementBalance(
+        account=_account_message(holder, purpose, ref), asset=asset, amount=amount
+    )
+
+
+def _line_message(line: Line) -> pb.StatementLine:
+    account, other = line.account, line.counterpart
+    return pb.StatementLine(
+        position=line.position,
+        leg=line.leg_no,
+        at=timestamp_of(parse_instant(line.at)),
+        on=timestamp_of(parse_instant(line.on)),
+        type=line.type,
+        account=_account_message(account.holder, account.purpose, account.ref),
+        counterpart=_account_message(other.holder, other.purpose, other.ref),
+        asset=line.asset,
+        amount=line.amount,
+        balance=line.balance,
+        serials=_range_messages(line.serials),
+    )
+
+
+def _optional_timestamp(at_ms: int | None) -> Timestamp | None:
+    return None if at_ms is None else timestamp_of(at_ms)
+
+
+def _movement_message(row: queries.Movement) -> pb.Movement:
+    leg = row.leg
+    return pb.Movement(
+        position=row.position,
+        leg=row.leg_no,
+        at=timestamp_of(parse_instant(row.at)),
+        on=timestamp_of(parse_instant(row.on)),
+        type=row.type,
+        debit=_account_message(leg.debit.holder, leg.debit.purpose, leg.debit.ref),
+        credit=_account_message(leg.credit.holder, leg.credit.purpose, leg.credit.ref),
+        asset=leg.asset,
+        amount=leg.amount,
+        serials=_range_messages(leg.serials),
+    )
 
 
 def _range_messages(ranges: Sequence[events.SerialRange]) -> list[pb.SerialRange]:

@@ -10,9 +10,10 @@ import base64
 import hashlib
 import json
 import time
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 from tanzhang.accounts.v1 import accounts_pb2 as pb
@@ -21,12 +22,13 @@ from tanzhang.ledger.v1 import ledger_pb2 as lb
 from cli.stack.provision import identities_file, operator_signer, policy_file
 from kernel.frames import Frame, StoredEvent, verify_frame
 from kernel.identities import load_identities
-from kernel.projection import Recorded
-from kernel.record import EventTypes, RawRecord, decode_record
+from kernel.projection import recorded_by
+from kernel.record import EventTypes, RawRecord
+from kernel.rpc.items import timestamp_of
 from kernel.tlog.checkpoint import Checkpoint
 from kernel.tlog.policy import parse_policy
+from kernel.values import parse_instant
 from services.accounts import projections as accounts_projections
-from services.accounts.domain import events as accounts_events
 from services.inclusive import projections as inclusive_projections
 from services.inclusive.domain import events as inclusive_events
 from services.market import projections as market_projections
@@ -57,6 +59,7 @@ def check_world(world: World) -> None:
         check_commands(world, book, records)
         if book == "accounts":
             check_balances(world, records)
+            check_past(world, records)
         if book in READ_MODELS:
             check_read_models(world, book, events)
 
@@ -292,23 +295,72 @@ def check_balances(world: World, records: Sequence[Raw]) -> None:
         )  # fmt: skip
 
 
+def check_past(world: World, records: Sequence[Raw]) -> None:
+    """At some positions and instants of the past the service answers what was there then.
+
+    And every anchor of the read models is what the journal adds up to there.
+    """
+    last = len(records) - 1
+    recorded = [raw["at"] for raw in records]
+    for position in sorted({0, last // 3, last // 2, last * 4 // 5, last}):
+        at = recorded[position]
+        seen = bisect_right(recorded, at) - 1
+        for question, shown in (({"position": position}, position), ({"at": instant(at)}, seen)):
+            answered = held_then(world, records, shown, question)
+            assert answered == fold(records[: shown + 1]), f"at {question}"
+    anchors = world.sql("SELECT holder, position, holdings FROM accounts.anchors")
+    for holder, position, data in anchors:
+        balances, _ = fold(records[: position + 1])
+        anchored = {
+            (holder, asset, purpose, ref): held["amount"]
+            for asset, purpose, ref, held in json.loads(bytes(data))
+        }
+        assert anchored == {place: n for place, n in balances.items() if place[0] == holder}
+
+
+def held_then(
+    world: World, records: Sequence[Raw], shown: int, question: Mapping[str, Any]
+) -> tuple[dict[Place, int], dict[Serial, Place]]:
+    """What GetBalances says of every holder at a moment: amounts, and where each serial lay."""
+    answered: dict[Place, int] = {}
+    lying: dict[Serial, Place] = {}
+    for raw in records:
+        if raw["type"] != "HolderRegistered":
+            continue
+        request = pb.GetBalancesRequest(holder=raw["body"]["holder"], **question)
+        answer = world.call(world.accounts.GetBalances, request, AUDITOR, patience_s=REACTIONS_S)
+        assert answer.as_of_position == shown
+        for one in answer.balances:
+            purpose = pb.Purpose.Name(one.account.purpose).removeprefix("PURPOSE_").lower()
+            place = (one.account.holder, one.asset, purpose, one.account.ref)
+            answered[place] = one.amount
+            for block in one.serials:
+                for number in range(block.first, block.last + 1):
+                    lying[one.asset, block.batch, number] = place
+    return answered, lying
+
+
+def instant(text: str) -> Any:
+    return timestamp_of(parse_instant(text))
+
+
 def check_read_models(world: World, book: str, events: Sequence[StoredEvent]) -> None:
     """The read models, made again from zero in tables of our own, are those of the service."""
-    types, reader, project, tables = READ_MODELS[book]
-    await_projected(world, book, reader, len(events))
-    recorded = [
-        Recorded(raw, types.decode(raw))
-        for raw in (decode_record(event.record) for event in events)
-    ]
+    model = READ_MODELS[book]
+    await_projected(world, book, model.reader, len(events))
+    recorded = [model.decode(event) for event in events]
     engine = sa.create_engine(world.admin_url)
     try:
         with engine.connect() as connection:
-            for table in tables:  # temporary tables come first in the search path
+            for table in (
+                *model.tables,
+                *model.kept_now_and_then,
+            ):  # temporary tables come first in the search path
                 connection.exec_driver_sql(
                     f"CREATE TEMP TABLE {table} (LIKE {book}.{table} INCLUDING ALL)"
                 )
-            project(connection, recorded)
-            for table in tables:
+            model.make()(connection, recorded)
+            for table in model.tables:
                 mine, theirs = f"SELECT * FROM {table}", f"SELECT * FROM {book}.{table}"
                 for one, other in ((mine, theirs), (theirs, mine)):
                     left = connection.exec_driver_sql(f"{one} EXCEPT ALL {other}").all()
@@ -325,30 +377,41 @@ def await_projected(world: World, book: str, reader: str, next_position: int) ->
         time.sleep(0.1)
 
 
-# Of each book: its events, the name of its projection, the projection, and the tables it makes.
+class ReadModel(NamedTuple):
+    """How the tables of a book are made: by which reader, from what it sees of an event."""
+
+    reader: str
+    decode: Callable[[StoredEvent], Any]
+    make: Callable[[], Callable[[sa.Connection, Sequence[Any]], None]]
+    tables: tuple[str, ...]
+    # What is right wherever it stands, and stands where the process happened to put it.
+    kept_now_and_then: tuple[str, ...] = ()
+
+
 READ_MODELS = {
-    "accounts": (
-        EventTypes(*accounts_events.EVENTS),
+    "accounts": ReadModel(
         accounts_projections.READER,
-        accounts_projections.project_movements,
-        ("movements", "serial_moves"),
+        accounts_projections.decode_moves,
+        lambda: accounts_projections.MovesProjection().project_moves,
+        ("moves", "moved_serials"),
+        ("anchors",),
     ),
-    "registry": (
-        EventTypes(*registry_events.EVENTS),
+    "registry": ReadModel(
         registry_projections.READER,
-        registry_projections.project_retirements,
+        recorded_by(EventTypes(*registry_events.EVENTS)),
+        lambda: registry_projections.project_retirements,
         ("retirements", "retired_serials"),
     ),
-    "market": (
-        EventTypes(*market_events.EVENTS),
+    "market": ReadModel(
         market_projections.READER,
-        market_projections.project_orders,
+        recorded_by(EventTypes(*market_events.EVENTS)),
+        lambda: market_projections.project_orders,
         ("orders", "trades", "releases", "endings"),
     ),
-    "inclusive": (
-        EventTypes(*inclusive_events.EVENTS),
+    "inclusive": ReadModel(
         inclusive_projections.READER,
-        inclusive_projections.project_trips,
+        recorded_by(EventTypes(*inclusive_events.EVENTS)),
+        lambda: inclusive_projections.project_trips,
         ("trips",),
     ),
 }

@@ -76,6 +76,9 @@ class Accounts:
 
         return ask
 
+    def unary_stream(self, path: str, **ways: object) -> None:
+        """Nothing here is asked for in parts."""
+
     async def PostEntries(self, request: pb.PostEntriesRequest) -> pb.PostEntriesResponse:
         asks = [ask_of(item, self._caller, post_entry) for item in request.entries]
         results = await self._desk.writer.submit(asks)

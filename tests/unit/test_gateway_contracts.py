@@ -32,7 +32,12 @@ WRITTEN_OUT = {
     *(f"{name}.DiscloseEvents" for name in clients._CONTRACTS),
     *(f"{name}.GetOutcomes" for name in clients._CONTRACTS if name != "ledger"),
 }
-NOT_ROUTED = {"ledger.Propose", "ledger.Approve", "ledger.Withdraw"}
+NOT_ROUTED = {
+    "ledger.Propose",
+    "ledger.Approve",
+    "ledger.Withdraw",
+    "accounts.GetStatement",
+}
 REST = ROOT / "docs" / "reference" / "rest.md"
 
 

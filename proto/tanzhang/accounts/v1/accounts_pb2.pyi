@@ -114,6 +114,36 @@ UNIT_CERTIFICATE: Unit.ValueType  # 3
 """Whole certificates of 1 MWh."""
 Global___Unit: _TypeAlias = Unit  # noqa: Y015
 
+class _Moment:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MomentEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Moment.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MOMENT_UNSPECIFIED: _Moment.ValueType  # 0
+    MOMENT_NOW: _Moment.ValueType  # 1
+    """As it stands."""
+    MOMENT_POSITION: _Moment.ValueType  # 2
+    """After an event."""
+    MOMENT_AT: _Moment.ValueType  # 3
+    """By the time of recording."""
+    MOMENT_ON: _Moment.ValueType  # 4
+    """By business time."""
+
+class Moment(_Moment, metaclass=_MomentEnumTypeWrapper):
+    """By which of its clocks a book was asked."""
+
+MOMENT_UNSPECIFIED: Moment.ValueType  # 0
+MOMENT_NOW: Moment.ValueType  # 1
+"""As it stands."""
+MOMENT_POSITION: Moment.ValueType  # 2
+"""After an event."""
+MOMENT_AT: Moment.ValueType  # 3
+"""By the time of recording."""
+MOMENT_ON: Moment.ValueType  # 4
+"""By business time."""
+Global___Moment: _TypeAlias = Moment  # noqa: Y015
+
 @_typing.final
 class Account(_message.Message):
     """A ledger account is (holder, asset, purpose, ref); the asset stands in the leg."""
@@ -719,23 +749,54 @@ class GetBalancesRequest(_message.Message):
     HOLDER_FIELD_NUMBER: _builtins.int
     ASSET_FIELD_NUMBER: _builtins.int
     MIN_POSITION_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    REF_FIELD_NUMBER: _builtins.int
     holder: _builtins.str
     asset: _builtins.str
     """Empty: all assets."""
     min_position: _builtins.int
     """Waits (bounded) until the book has come this far."""
+    position: _builtins.int
+    """After this event of the book. With `on`: what was known then of that business time."""
+    purpose: Global___Purpose.ValueType
+    """Unspecified: all purposes."""
+    ref: _builtins.str
+    """Absent: all of them."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """After everything recorded at or before this instant, which must have passed."""
+
+    @_builtins.property
+    def on(self) -> _timestamp_pb2.Timestamp:
+        """After everything whose business time is at or before this instant, whenever it was recorded."""
+
     def __init__(
         self,
         *,
         holder: _builtins.str = ...,
         asset: _builtins.str = ...,
         min_position: _builtins.int = ...,
+        position: _builtins.int | None = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        on: _timestamp_pb2.Timestamp | None = ...,
+        purpose: Global___Purpose.ValueType = ...,
+        ref: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "_ref", b"_ref", "at", b"at", "on", b"on", "position", b"position", "ref", b"ref"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "holder", b"holder", "min_position", b"min_position"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "_ref", b"_ref", "asset", b"asset", "at", b"at", "holder", b"holder", "min_position", b"min_position", "on", b"on", "position", b"position", "purpose", b"purpose", "ref", b"ref"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__position: _TypeAlias = _typing.Literal["position"]  # noqa: Y015
+    _WhichOneofArgType__position: _TypeAlias = _typing.Literal["_position", b"_position"]  # noqa: Y015
+    _WhichOneofReturnType__ref: _TypeAlias = _typing.Literal["ref"]  # noqa: Y015
+    _WhichOneofArgType__ref: _TypeAlias = _typing.Literal["_ref", b"_ref"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__position) -> _WhichOneofReturnType__position | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ref) -> _WhichOneofReturnType__ref | None: ...
 
 Global___GetBalancesRequest: _TypeAlias = GetBalancesRequest  # noqa: Y015
 
@@ -775,18 +836,28 @@ class GetBalancesResponse(_message.Message):
 
     BALANCES_FIELD_NUMBER: _builtins.int
     AS_OF_POSITION_FIELD_NUMBER: _builtins.int
+    MOMENT_FIELD_NUMBER: _builtins.int
+    INSTANT_FIELD_NUMBER: _builtins.int
     as_of_position: _builtins.int
+    """The last event that counts. By business time: the last one that was looked at."""
+    moment: Global___Moment.ValueType
     @_builtins.property
     def balances(self) -> _containers.RepeatedCompositeFieldContainer[Global___Balance]: ...
+    @_builtins.property
+    def instant(self) -> _timestamp_pb2.Timestamp:
+        """The instant that was asked for, by the clock of `moment`."""
+
     def __init__(
         self,
         *,
         balances: _abc.Iterable[Global___Balance] | None = ...,
         as_of_position: _builtins.int = ...,
+        moment: Global___Moment.ValueType = ...,
+        instant: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["instant", b"instant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_position", b"as_of_position", "balances", b"balances"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_position", b"as_of_position", "balances", b"balances", "instant", b"instant", "moment", b"moment"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1123,3 +1194,275 @@ class DiscloseEventsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DiscloseEventsResponse: _TypeAlias = DiscloseEventsResponse  # noqa: Y015
+
+@_typing.final
+class GetStatementRequest(_message.Message):
+    """A period by one clock of the book: from its beginning, included, to its end, which is not."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDER_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    REF_FIELD_NUMBER: _builtins.int
+    FROM_DAY_FIELD_NUMBER: _builtins.int
+    TO_DAY_FIELD_NUMBER: _builtins.int
+    FROM_INSTANT_FIELD_NUMBER: _builtins.int
+    TO_INSTANT_FIELD_NUMBER: _builtins.int
+    MOMENT_FIELD_NUMBER: _builtins.int
+    MIN_POSITION_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    holder: _builtins.str
+    asset: _builtins.str
+    """Empty: all assets."""
+    purpose: Global___Purpose.ValueType
+    """Unspecified: all purposes."""
+    ref: _builtins.str
+    """Absent: all of them."""
+    from_day: _builtins.str
+    """A business day in Shanghai, like 2026-11-20: from its first instant on."""
+    to_day: _builtins.str
+    """A business day in Shanghai, which belongs to the period."""
+    moment: Global___Moment.ValueType
+    """AT (or unspecified): by the time of recording. ON: by business time."""
+    min_position: _builtins.int
+    position: _builtins.int
+    """Only by business time: what was known after this event. Absent: all that is recorded now."""
+    @_builtins.property
+    def from_instant(self) -> _timestamp_pb2.Timestamp:
+        """Instead of a day."""
+
+    @_builtins.property
+    def to_instant(self) -> _timestamp_pb2.Timestamp:
+        """Instead of a day. Absent both: up to the last event."""
+
+    def __init__(
+        self,
+        *,
+        holder: _builtins.str = ...,
+        asset: _builtins.str = ...,
+        purpose: Global___Purpose.ValueType = ...,
+        ref: _builtins.str | None = ...,
+        from_day: _builtins.str = ...,
+        to_day: _builtins.str = ...,
+        from_instant: _timestamp_pb2.Timestamp | None = ...,
+        to_instant: _timestamp_pb2.Timestamp | None = ...,
+        moment: Global___Moment.ValueType = ...,
+        min_position: _builtins.int = ...,
+        position: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "_ref", b"_ref", "from_instant", b"from_instant", "position", b"position", "ref", b"ref", "to_instant", b"to_instant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_position", b"_position", "_ref", b"_ref", "asset", b"asset", "from_day", b"from_day", "from_instant", b"from_instant", "holder", b"holder", "min_position", b"min_position", "moment", b"moment", "position", b"position", "purpose", b"purpose", "ref", b"ref", "to_day", b"to_day", "to_instant", b"to_instant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__position: _TypeAlias = _typing.Literal["position"]  # noqa: Y015
+    _WhichOneofArgType__position: _TypeAlias = _typing.Literal["_position", b"_position"]  # noqa: Y015
+    _WhichOneofReturnType__ref: _TypeAlias = _typing.Literal["ref"]  # noqa: Y015
+    _WhichOneofArgType__ref: _TypeAlias = _typing.Literal["_ref", b"_ref"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__position) -> _WhichOneofReturnType__position | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ref) -> _WhichOneofReturnType__ref | None: ...
+
+Global___GetStatementRequest: _TypeAlias = GetStatementRequest  # noqa: Y015
+
+@_typing.final
+class StatementHead(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOOK_FIELD_NUMBER: _builtins.int
+    BOOK_ID_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    REF_FIELD_NUMBER: _builtins.int
+    MOMENT_FIELD_NUMBER: _builtins.int
+    FROM_INSTANT_FIELD_NUMBER: _builtins.int
+    TO_INSTANT_FIELD_NUMBER: _builtins.int
+    AS_OF_POSITION_FIELD_NUMBER: _builtins.int
+    book: _builtins.str
+    book_id: _builtins.str
+    """32 hex digits: the identity of the book, for ever."""
+    holder: _builtins.str
+    asset: _builtins.str
+    purpose: Global___Purpose.ValueType
+    ref: _builtins.str
+    moment: Global___Moment.ValueType
+    as_of_position: _builtins.int
+    """The last event that counts. By business time: the last one that was looked at."""
+    @_builtins.property
+    def from_instant(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def to_instant(self) -> _timestamp_pb2.Timestamp:
+        """Absent: up to as_of_position."""
+
+    def __init__(
+        self,
+        *,
+        book: _builtins.str = ...,
+        book_id: _builtins.str = ...,
+        holder: _builtins.str = ...,
+        asset: _builtins.str = ...,
+        purpose: Global___Purpose.ValueType = ...,
+        ref: _builtins.str | None = ...,
+        moment: Global___Moment.ValueType = ...,
+        from_instant: _timestamp_pb2.Timestamp | None = ...,
+        to_instant: _timestamp_pb2.Timestamp | None = ...,
+        as_of_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ref", b"_ref", "from_instant", b"from_instant", "ref", b"ref", "to_instant", b"to_instant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ref", b"_ref", "as_of_position", b"as_of_position", "asset", b"asset", "book", b"book", "book_id", b"book_id", "from_instant", b"from_instant", "holder", b"holder", "moment", b"moment", "purpose", b"purpose", "ref", b"ref", "to_instant", b"to_instant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__ref: _TypeAlias = _typing.Literal["ref"]  # noqa: Y015
+    _WhichOneofArgType__ref: _TypeAlias = _typing.Literal["_ref", b"_ref"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ref) -> _WhichOneofReturnType__ref | None: ...
+
+Global___StatementHead: _TypeAlias = StatementHead  # noqa: Y015
+
+@_typing.final
+class StatementBalance(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    asset: _builtins.str
+    amount: _builtins.int
+    @_builtins.property
+    def account(self) -> Global___Account: ...
+    def __init__(
+        self,
+        *,
+        account: Global___Account | None = ...,
+        asset: _builtins.str = ...,
+        amount: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "amount", b"amount", "asset", b"asset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatementBalance: _TypeAlias = StatementBalance  # noqa: Y015
+
+@_typing.final
+class StatementLine(_message.Message):
+    """One account that one leg touches; a leg between two accounts of the holder is two lines."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    LEG_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    COUNTERPART_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    BALANCE_FIELD_NUMBER: _builtins.int
+    SERIALS_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    leg: _builtins.int
+    type: _builtins.str
+    asset: _builtins.str
+    amount: _builtins.int
+    """Below zero: it left the account."""
+    balance: _builtins.int
+    """Of this account, after this line."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def on(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def account(self) -> Global___Account: ...
+    @_builtins.property
+    def counterpart(self) -> Global___Account: ...
+    @_builtins.property
+    def serials(self) -> _containers.RepeatedCompositeFieldContainer[Global___SerialRange]: ...
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        leg: _builtins.int = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        on: _timestamp_pb2.Timestamp | None = ...,
+        type: _builtins.str = ...,
+        account: Global___Account | None = ...,
+        counterpart: Global___Account | None = ...,
+        asset: _builtins.str = ...,
+        amount: _builtins.int = ...,
+        balance: _builtins.int = ...,
+        serials: _abc.Iterable[Global___SerialRange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "at", b"at", "counterpart", b"counterpart", "on", b"on"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "amount", b"amount", "asset", b"asset", "at", b"at", "balance", b"balance", "counterpart", b"counterpart", "leg", b"leg", "on", b"on", "position", b"position", "serials", b"serials", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatementLine: _TypeAlias = StatementLine  # noqa: Y015
+
+@_typing.final
+class StatementEnd(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINES_FIELD_NUMBER: _builtins.int
+    lines: _builtins.int
+    def __init__(
+        self,
+        *,
+        lines: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatementEnd: _TypeAlias = StatementEnd  # noqa: Y015
+
+@_typing.final
+class GetStatementResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    OPENINGS_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    CLOSINGS_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def head(self) -> Global___StatementHead:
+        """In the first part alone."""
+
+    @_builtins.property
+    def openings(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatementBalance]:
+        """Accounts that are not at zero before the first line."""
+
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatementLine]: ...
+    @_builtins.property
+    def closings(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatementBalance]:
+        """Accounts that are not at zero after the last line; each is its opening and all its lines."""
+
+    @_builtins.property
+    def end(self) -> Global___StatementEnd:
+        """In the last part alone."""
+
+    def __init__(
+        self,
+        *,
+        head: Global___StatementHead | None = ...,
+        openings: _abc.Iterable[Global___StatementBalance] | None = ...,
+        lines: _abc.Iterable[Global___StatementLine] | None = ...,
+        closings: _abc.Iterable[Global___StatementBalance] | None = ...,
+        end: Global___StatementEnd | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "head", b"head"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closings", b"closings", "end", b"end", "head", b"head", "lines", b"lines", "openings", b"openings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatementResponse: _TypeAlias = GetStatementResponse  # noqa: Y015

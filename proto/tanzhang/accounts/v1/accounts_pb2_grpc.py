@@ -95,6 +95,11 @@ class AccountsServiceStub:
                 request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.DiscloseEventsRequest.SerializeToString,
                 response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.DiscloseEventsResponse.FromString,
                 _registered_method=True)
+        self.GetStatement = channel.unary_stream(
+                '/tanzhang.accounts.v1.AccountsService/GetStatement',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.GetStatementRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.GetStatementResponse.FromString,
+                _registered_method=True)
 
 
 class AccountsServiceServicer:
@@ -141,7 +146,8 @@ class AccountsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetBalances(self, request, context):
-        """From memory, under a fresh lease, once everything it shows has committed.
+        """Without a moment: from memory, under a fresh lease, once everything it shows has committed. With
+        one of position, at and on: what was held then, from the read models, for ever the same.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -178,6 +184,14 @@ class AccountsServiceServicer:
 
     def DiscloseEvents(self, request, context):
         """Hands an event's bytes and salt to a party of it; every disclosure is logged.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStatement(self, request, context):
+        """What a holder had before a period, what moved in it, what it had after: in parts, of any length.
+        The first part has the head, the last one the end; without that one it was cut off.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -245,6 +259,11 @@ def add_AccountsServiceServicer_to_server(servicer, server):
                     servicer.DiscloseEvents,
                     request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.DiscloseEventsRequest.FromString,
                     response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.DiscloseEventsResponse.SerializeToString,
+            ),
+            'GetStatement': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetStatement,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.GetStatementRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.GetStatementResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -572,6 +591,33 @@ class AccountsService:
             '/tanzhang.accounts.v1.AccountsService/DiscloseEvents',
             tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.DiscloseEventsRequest.SerializeToString,
             tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.DiscloseEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStatement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/GetStatement',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.GetStatementRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.GetStatementResponse.FromString,
             options,
             channel_credentials,
             insecure,

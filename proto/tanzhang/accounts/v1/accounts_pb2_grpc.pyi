@@ -44,7 +44,9 @@ class AccountsServiceStub:
     """Pays a hold out, all or part; what is left goes back. Ends the hold."""
     ReleaseHolds: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ReleaseHoldsRequest, _accounts_pb2.ReleaseHoldsResponse]
     GetBalances: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.GetBalancesRequest, _accounts_pb2.GetBalancesResponse]
-    """From memory, under a fresh lease, once everything it shows has committed."""
+    """Without a moment: from memory, under a fresh lease, once everything it shows has committed. With
+    one of position, at and on: what was held then, from the read models, for ever the same.
+    """
     ListMovements: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListMovementsRequest, _accounts_pb2.ListMovementsResponse]
     """Movements of one holder, oldest first, from the read model."""
     GetSerialHistory: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.GetSerialHistoryRequest, _accounts_pb2.GetSerialHistoryResponse]
@@ -57,6 +59,10 @@ class AccountsServiceStub:
     """What became of an id, for a client whose answer was lost."""
     DiscloseEvents: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.DiscloseEventsRequest, _accounts_pb2.DiscloseEventsResponse]
     """Hands an event's bytes and salt to a party of it; every disclosure is logged."""
+    GetStatement: _grpc.UnaryStreamMultiCallable[_accounts_pb2.GetStatementRequest, _accounts_pb2.GetStatementResponse]
+    """What a holder had before a period, what moved in it, what it had after: in parts, of any length.
+    The first part has the head, the last one the end; without that one it was cut off.
+    """
 
 @_typing.type_check_only
 class AccountsServiceAsyncStub(AccountsServiceStub):
@@ -74,7 +80,9 @@ class AccountsServiceAsyncStub(AccountsServiceStub):
     """Pays a hold out, all or part; what is left goes back. Ends the hold."""
     ReleaseHolds: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ReleaseHoldsRequest, _accounts_pb2.ReleaseHoldsResponse]  # type: ignore[assignment]
     GetBalances: _aio.UnaryUnaryMultiCallable[_accounts_pb2.GetBalancesRequest, _accounts_pb2.GetBalancesResponse]  # type: ignore[assignment]
-    """From memory, under a fresh lease, once everything it shows has committed."""
+    """Without a moment: from memory, under a fresh lease, once everything it shows has committed. With
+    one of position, at and on: what was held then, from the read models, for ever the same.
+    """
     ListMovements: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListMovementsRequest, _accounts_pb2.ListMovementsResponse]  # type: ignore[assignment]
     """Movements of one holder, oldest first, from the read model."""
     GetSerialHistory: _aio.UnaryUnaryMultiCallable[_accounts_pb2.GetSerialHistoryRequest, _accounts_pb2.GetSerialHistoryResponse]  # type: ignore[assignment]
@@ -87,6 +95,10 @@ class AccountsServiceAsyncStub(AccountsServiceStub):
     """What became of an id, for a client whose answer was lost."""
     DiscloseEvents: _aio.UnaryUnaryMultiCallable[_accounts_pb2.DiscloseEventsRequest, _accounts_pb2.DiscloseEventsResponse]  # type: ignore[assignment]
     """Hands an event's bytes and salt to a party of it; every disclosure is logged."""
+    GetStatement: _aio.UnaryStreamMultiCallable[_accounts_pb2.GetStatementRequest, _accounts_pb2.GetStatementResponse]  # type: ignore[assignment]
+    """What a holder had before a period, what moved in it, what it had after: in parts, of any length.
+    The first part has the head, the last one the end; without that one it was cut off.
+    """
 
 class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Who holds what: holders, assets, entries, holds."""
@@ -143,7 +155,9 @@ class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _accounts_pb2.GetBalancesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.GetBalancesResponse, _abc.Awaitable[_accounts_pb2.GetBalancesResponse]]:
-        """From memory, under a fresh lease, once everything it shows has committed."""
+        """Without a moment: from memory, under a fresh lease, once everything it shows has committed. With
+        one of position, at and on: what was held then, from the read models, for ever the same.
+        """
 
     @_abc_1.abstractmethod
     def ListMovements(
@@ -186,5 +200,15 @@ class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.DiscloseEventsResponse, _abc.Awaitable[_accounts_pb2.DiscloseEventsResponse]]:
         """Hands an event's bytes and salt to a party of it; every disclosure is logged."""
+
+    @_abc_1.abstractmethod
+    def GetStatement(
+        self,
+        request: _accounts_pb2.GetStatementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_accounts_pb2.GetStatementResponse], _abc.AsyncIterator[_accounts_pb2.GetStatementResponse]]:
+        """What a holder had before a period, what moved in it, what it had after: in parts, of any length.
+        The first part has the head, the last one the end; without that one it was cut off.
+        """
 
 def add_AccountsServiceServicer_to_server(servicer: AccountsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
