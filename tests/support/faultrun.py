@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -19,28 +20,41 @@ from typing import Any
 
 from tanzhang.accounts.v1 import accounts_pb2 as pb
 from tanzhang.accounts.v1 import accounts_pb2_grpc
-from tanzhang.kernel.v1 import journal_pb2, journal_pb2_grpc
+from tanzhang.kernel.v1 import journal_pb2
 
-from kernel.frames import Frame, frame_from_message
+from kernel.frames import frame_from_message
 from kernel.rpc.client import metadata
 from kernel.rpc.health import SERVING, health
+from tests.support.brokers import MARKET, Broker, open_the_market
 from tests.support.history import Answer, Command, Read, Seen, commands_of, reads_of, resolved
 from tests.support.historycheck import Finding, check_history
 from tests.support.lanzhou import CNY, TICKET
+from tests.support.patient import PatientClient, outcomes_of
 from tests.support.proxied import STANDBY, ProxiedSupervisor
 from tests.support.tcp_proxy import Cut, TcpProxy
-from tests.support.traders import HOLDERS, Trader, outcomes_of
-from tests.support.troubles import CONNECTIONS, PROCESSES, Controller, rounds
+from tests.support.traders import ACCOUNTS, HOLDERS, Trader
+from tests.support.troubles import (
+    CONNECTIONS,
+    PROCESSES,
+    WRITER,
+    Controller,
+    Trouble,
+    rounds,
+)
 from tests.support.world import AUDITOR, PATIENCE_S, World, until
 from tests.support.world import Command as Sent
+from tests.support.worldcheck import open_errands
 
 SERVICES = ("accounts", "ledger", "market", "gateway")
-ACCOUNTS = ("accounts", STANDBY)
-CLIENTS = 5
+TRADERS, BROKERS = 5, 1
 WARM_S = 1.0  # of work before the first trouble
 CALM_S = 2.0  # of work after the last one
 BACK_S = 120.0  # until everybody serves again: some wait out a back-off
-START_T, START_FEN = 600, 50_000  # of each holder, half of it at the venue
+START_T, START_FEN = 900, 100_000  # of each holder, a third of it at the venue
+PAUSES_S = (0.3, 1.5), (0.2, 1.0)  # between troubles: of processes, of connections
+LONG_PAUSES_S = (0.5, 6.0), (0.5, 4.0)  # with time to get well in
+CALM = ("kill", "stop", "hang")  # of the writer: itself, or its way to the database
+LONGER_THAN_A_LEASE_S = 8.0
 SHOWN = 12  # contradictions in words; the others are counted
 
 
@@ -56,7 +70,9 @@ class Report:
     reasons: Counter[str] = field(default_factory=Counter)
     again_for: Counter[str] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
-    events: int = 0
+    events: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    calm_s: dict[str, float] = field(default_factory=dict)
     longest_gap_s: float = 0.0
     failovers_s: list[float] = field(default_factory=list)
 
@@ -66,6 +82,7 @@ class Report:
     def __str__(self) -> str:
         a = self.answers
         failovers = " ".join(f"{one:.1f}" for one in self.failovers_s) or "none"
+        calm = ", ".join(f"{name} {s:.1f}" for name, s in self.calm_s.items()) or "none"
         others = len(self.findings) - self.count("LOST") - self.count("DOUBLED")
         lines = [
             f"fault run: TANZHANG_SEED={self.seed}, {self.lasted_s:.0f} s, {self.folder}",
@@ -76,12 +93,14 @@ class Report:
             f"  refused for          {told(self.reasons)}",
             f"  asked again for      {told(self.again_for)}",
             f"  strong reads         {a['reads']}",
-            f"  journal              {self.events} events",
+            f"  events in the books  {told(self.events)}",
+            f"  of kinds             {told(self.kinds)}",
             f"  lost                 {self.count('LOST')}",
             f"  doubled              {self.count('DOUBLED')}",
             f"  other contradictions {others}",
             f"  longest time without an answer {self.longest_gap_s:.1f} s",
-            f"  takeovers, as clients saw them (s): {failovers}",
+            f"  takeovers among the troubles, as clients saw them (s): {failovers}",
+            f"  takeovers in calm (s): {calm}",
         ]
         return "\n".join(lines)
 
@@ -101,6 +120,7 @@ def troubled_world(folder: Path) -> Iterator[tuple[World, TcpProxy]]:
             supervisor.start_standby()
             world.settle_in()
             endow(world)
+            open_the_market(world)
             yield world, proxy
         finally:
             proxy_is_open(proxy)
@@ -117,8 +137,8 @@ def endow(world: World) -> None:
     world.issue("LZXQ-2026", dict.fromkeys(HOLDERS, START_T))
     for holder in HOLDERS:
         world.fund(holder, START_FEN)
-        world.allocate(holder, START_T // 2, TICKET)
-        world.allocate(holder, START_FEN // 2, CNY)
+        world.allocate(holder, START_T // 3, TICKET)
+        world.allocate(holder, START_FEN // 3, CNY)
 
 
 def fault_run(folder: Path, seed: str, for_s: float) -> Report:
@@ -136,40 +156,59 @@ def fault_run(folder: Path, seed: str, for_s: float) -> Report:
 def work(world: World, proxy: TcpProxy, report: Report, for_s: float) -> list[Seen]:
     """Everybody at work, troubles meanwhile, all healed at the end; what clients saw."""
     began_s = time.monotonic()
-    traders = [
-        Trader(f"client {n}", world, ACCOUNTS, report.seed, report.folder / "history")
-        for n in range(1, CLIENTS + 1)
-    ]
+    history = report.folder / "history"
+    traders = [Trader(f"client {n}", world, report.seed, history) for n in range(1, TRADERS + 1)]
+    brokers = [Broker(f"client b{n}", world, report.seed, history) for n in range(1, BROKERS + 1)]
+    clients: list[PatientClient] = [*traders, *brokers]
 
     def writer() -> str:
         return Counter(one.answered_by for one in traders).most_common(1)[0][0]
 
     controller = Controller(world, proxy, writer)
+    pauses_s = LONG_PAUSES_S if for_s else PAUSES_S
     lanes = [
-        rounds(PROCESSES, random.Random(f"{report.seed} processes"), (0.3, 1.5)),
-        rounds(CONNECTIONS, random.Random(f"{report.seed} connections"), (0.2, 1.0)),
+        rounds(PROCESSES, random.Random(f"{report.seed} processes"), pauses_s[0]),
+        rounds(CONNECTIONS, random.Random(f"{report.seed} connections"), pauses_s[1]),
     ]
-    for trader in traders:
-        trader.start()
+    for client in clients:
+        client.start()
     try:
         time.sleep(WARM_S)
         controller.run(*lanes, at_least=1, for_s=for_s)
         await_all(world)
         time.sleep(CALM_S)
+        for what in CALM if for_s else CALM[:1]:
+            report.calm_s[what] = takeover(world, controller, what, writer)
+            await_all(world)
+            time.sleep(CALM_S)
     finally:
         controller.heal()
-        for trader in traders:
-            trader.stop()
+        for client in clients:
+            client.stop()
         report.faults = controller.done
         keep_troubles(report.folder, began_s, controller)
-    for trader in traders:
-        trader.join()
-        report.again_for.update(trader.asked_again_for)
-        if trader.broken is not None:
-            raise trader.broken
+    for client in clients:
+        client.join()
+        report.again_for.update(client.asked_again_for)
+        if client.broken is not None:
+            raise client.broken
     report.lasted_s = time.monotonic() - began_s
-    proxy.do(lambda link: link.cut(Cut.FIN), *controller.links("clients→accounts"))
-    return resolve(world, [one for trader in traders for one in trader.diary.seen])
+    for whom in ("clients→accounts", "clients→market"):
+        proxy.do(lambda link: link.cut(Cut.FIN), *controller.links(whom))
+    return resolve(world, [one for client in clients for one in client.diary.seen])
+
+
+def takeover(world: World, controller: Controller, what: str, writer: Callable[[], str]) -> float:
+    """Nothing else is wrong: how long until another process than the writer answers."""
+    old, began_s = writer(), time.monotonic()
+    whom = f"{WRITER}→postgres" if what == "hang" else WRITER
+    lasts_s = 0.0 if what == "kill" else LONGER_THAN_A_LEASE_S
+    trouble = threading.Thread(target=controller.make, args=(Trouble(what, whom, 0.0, lasts_s),))
+    trouble.start()
+    until(lambda: writer() != old, f"somebody else than {old} to answer")
+    took_s = time.monotonic() - began_s
+    trouble.join()
+    return took_s
 
 
 def keep_troubles(folder: Path, began_s: float, controller: Controller) -> None:
@@ -188,7 +227,7 @@ def await_all(world: World) -> None:
 
 def serving(world: World) -> str | None:
     """Which accounts process serves, if one does."""
-    found = [n for n in ACCOUNTS if health(world.supervisor.target(n)) == SERVING]
+    found = [n for n in ACCOUNTS.processes if health(world.supervisor.target(n)) == SERVING]
     return found[0] if found else None
 
 
@@ -196,13 +235,14 @@ def resolve(world: World, seen: Sequence[Seen]) -> list[Seen]:
     """Every unknown one is asked for by its id."""
     process = serving(world)
     assert process is not None
-    unknown: dict[str, list[str]] = {}
+    unknown: dict[tuple[str, str], list[str]] = {}
     for one in commands_of(seen):
         if one.answer is Answer.UNKNOWN:
-            unknown.setdefault(one.client, []).append(one.id)
+            unknown.setdefault((one.book, one.client), []).append(one.id)
     outcomes: dict[str, int | None] = {}
-    for client, ids in unknown.items():
-        outcomes |= outcomes_of(world, process, client, ids)
+    for (book, client), ids in unknown.items():
+        service, where = (ACCOUNTS, process) if book == ACCOUNTS.book else (MARKET, "market")
+        outcomes |= outcomes_of(world, service, where, client, ids)
     return [resolved(one, outcomes) if isinstance(one, Command) else one for one in seen]
 
 
@@ -211,33 +251,31 @@ def resolve(world: World, seen: Sequence[Seen]) -> list[Seen]:
 
 def check(world: World, seen: Sequence[Seen], report: Report) -> None:
     """The clients' histories against the journal, one process against the other, then the world."""
+    until(lambda: not open_errands({"market": world.records("market")}), "trades to be settled")
     until(lambda: not about_to_expire(records_of(world)), "the last holds to expire")
-    records = records_of(world)
+    records = {book: records_of(world, book) for book in ("accounts", "market")}
     count(seen, records, report)
     pictures(world)
-    report.findings = check_history(seen, records)
+    for book, found in records.items():
+        report.findings += check_history([one for one in seen if one.book == book], found)
     words = "\n".join(f"  {one.name} {one.what}: {one.words}" for one in report.findings[:SHOWN])
     assert not report.findings, f"{len(report.findings)} contradictions\n{words}"
     for one in commands_of(seen):
-        world.sent[Sent("accounts", one.client, one.id)] = one.position
+        world.sent[Sent(one.book, one.client, one.id)] = one.position
     world.check()
 
 
-def records_of(world: World) -> list[dict[str, Any]]:
-    return [json.loads(event.record) for frame in frames_of(world) for event in frame.events]
-
-
-def frames_of(world: World) -> list[Frame]:
-    """Of the accounts book, as whoever serves it answers them."""
-    process = serving(world)
+def records_of(world: World, book: str = "accounts") -> list[dict[str, Any]]:
+    """All events of a book, as whoever serves it answers them."""
+    process = serving(world) if book == "accounts" else book
     assert process is not None
-    stub = journal_pb2_grpc.JournalServiceStub(world.channel(process))
-    stream = stub.ReadEvents(
-        journal_pb2.ReadEventsRequest(book="accounts"),
+    stream = world.journal(process).ReadEvents(
+        journal_pb2.ReadEventsRequest(book=book),
         timeout=PATIENCE_S,
         metadata=metadata(world.token(AUDITOR)),
     )
-    return [frame_from_message(response.frame) for response in stream]
+    frames = [frame_from_message(response.frame) for response in stream]
+    return [json.loads(event.record) for frame in frames for event in frame.events]
 
 
 def about_to_expire(records: Sequence[Mapping[str, Any]]) -> set[str]:
@@ -261,7 +299,7 @@ def pictures(world: World) -> None:
     assert first is not None
     before = picture(world, first)
     supervisor.stop_service(first)
-    (other,) = [name for name in ACCOUNTS if name != first]
+    (other,) = [name for name in ACCOUNTS.processes if name != first]
     supervisor.await_serving(other)
     assert picture(world, other) == before, f"{other}, taking over, differs from {first}"
     supervisor.start_service(first)
@@ -293,9 +331,12 @@ def picture(world: World, process: str) -> Any:
     return balances, sorted(one.SerializeToString() for one in totals)
 
 
-def count(seen: Sequence[Seen], records: Sequence[Mapping[str, Any]], report: Report) -> None:
+def count(
+    seen: Sequence[Seen], records: Mapping[str, Sequence[Mapping[str, Any]]], report: Report
+) -> None:
     commands, reads = commands_of(seen), reads_of(seen)
-    report.events = len(records)
+    report.events = Counter({book: len(found) for book, found in records.items()})
+    report.kinds = Counter(raw["type"] for found in records.values() for raw in found)
     report.answers.update(one.answer.value for one in commands)
     report.answers["reads"] = len(reads)
     report.reasons.update(one.reason for one in commands if one.reason)
@@ -310,7 +351,8 @@ def count(seen: Sequence[Seen], records: Sequence[Mapping[str, Any]], report: Re
         if one.answered_s is not None
     )
     report.longest_gap_s = max((b - a for a, b in pairwise(answered)), default=0.0)
-    report.failovers_s = takeovers(commands, records)
+    of_accounts = [one for one in commands if one.book == "accounts"]
+    report.failovers_s = takeovers(of_accounts, records["accounts"])
 
 
 def takeovers(commands: Sequence[Command], records: Sequence[Mapping[str, Any]]) -> list[float]:

@@ -28,6 +28,7 @@ class Answer(StrEnum):
 class Command(msgspec.Struct, frozen=True, kw_only=True):
     """One item that was to change something, with what its event must then say."""
 
+    book: str = "accounts"
     client: str
     id: str
     type: str  # of the event, if there is one
@@ -50,6 +51,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 class Read(msgspec.Struct, frozen=True, kw_only=True):
     """A holder's balances as answered from memory: a strong read."""
 
+    book: str = "accounts"
     client: str
     holder: str
     invoked_s: float

@@ -87,7 +87,9 @@ CONNECTIONS = (
     Kind("delay", "all→postgres", (1.0, 3.0)),
     Kind("hang", "the writer→postgres", BLINK_S),
     Kind("hang", "the writer→postgres", TAKEOVER_S),
+    Kind("cut by RST", "clients→market"),
     Kind("hang", "market→accounts", (1.0, 3.0)),
+    Kind("cut by RST", "market→postgres"),
 )
 
 
@@ -114,10 +116,10 @@ class Controller:
         self._noting = threading.Lock()
         self._stopped: set[int] = set()
         self._broken: list[BaseException] = []
-        self._acts: dict[str, Callable[[Link], object]] = {}
 
     def run(self, *lanes: Iterator[list[Trouble]], at_least: int, for_s: float) -> None:
         """All lanes side by side for so many rounds at least, and for so long."""
+        self._ending.clear()
         until_s = time.monotonic() + for_s
         runners = [
             threading.Thread(target=self._lane, args=(lane, at_least, until_s), daemon=True)
@@ -128,6 +130,7 @@ class Controller:
         for runner in runners:
             runner.join()
         self.heal()
+        self._ending.clear()
         if self._broken:
             raise self._broken[0]
 
@@ -140,12 +143,13 @@ class Controller:
                     self._ending.wait(trouble.pause_s)
                     if self._ending.is_set():
                         return
-                    self._make(trouble)
+                    self.make(trouble)
         except BaseException as error:
             self._broken.append(error)
             self._ending.set()
 
-    def _make(self, trouble: Trouble) -> None:
+    def make(self, trouble: Trouble) -> None:
+        """One trouble, from its beginning to its end."""
         if "→" in trouble.whom:
             self._on_links(trouble)
         else:

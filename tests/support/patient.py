@@ -1,0 +1,208 @@
+"""A client that does not give up: what got no answer it asks again by the same ids.
+
+A `PatientClient` is a thread with a chance of its own, drawn from the run's seed. It tries one
+process of the service after another until one answers; now and then it loses patience, and then it
+does not know (tests/support/history.py). What it does are its `steps`.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+import msgspec
+from tanzhang.kernel.v1 import items_pb2
+
+from kernel.errors import Refused
+from kernel.rpc.client import metadata
+from kernel.rpc.problems import from_rpc_error
+from kernel.values import Caller
+from tests.support.books import person
+from tests.support.history import Answer, Command, Diary, Move, Place
+from tests.support.proxied import ProxiedSupervisor
+from tests.support.world import World
+
+CALL_S = 2.0  # then the call is taken for lost and asked again
+PATIENCE_S = 45.0  # longer than anything that is done to a service lasts
+IMPATIENT = 0.08  # of the commands are asked once and given up
+ASKED_AGAIN = 0.05  # of the answered ones are asked once more
+PAUSE_S = (0.02, 0.12)  # between two steps
+RETRY_S = 0.05
+
+Step = tuple[Callable[[], None], int]  # and how often, beside the others
+
+
+class Asked(msgspec.Struct):
+    """An item on its way, and what is to be written down about it."""
+
+    item: Any
+    type: str  # of the event it becomes
+    moves: tuple[Move, ...] = ()
+    of: Place | None = None  # where a refusal's numbers are looked up: of commands of one leg
+
+
+class Service(msgspec.Struct, frozen=True):
+    """What is spoken to: its book, its stub, its batches, and where each answer is to be had."""
+
+    book: str
+    stub: Callable[[grpc.Channel], Any]
+    batches: Mapping[str, tuple[Any, str]]  # method -> request type and its field of items
+    outcomes: Any  # request type of GetOutcomes
+    processes: tuple[str, ...]
+    # Refusals of a whole call that say nothing of the items in it.
+    passing: frozenset[str] = frozenset()
+
+
+class PatientClient:
+    """One client. `start` it, `stop` it, `join` it; then `diary.seen` is all it saw."""
+
+    def __init__(
+        self, name: str, world: World, service: Service, caller: Caller, seed: str, folder: Path
+    ) -> None:
+        self.name = name
+        self.diary = Diary(folder / f"{name}.jsonl")
+        self.answered_by = service.processes[0]
+        self.asked_again_for: Counter[str] = Counter()  # why calls were repeated
+        self.broken: BaseException | None = None
+        self.world = world
+        self.chance = random.Random(f"{seed} {name}")
+        self._caller = caller
+        self._service = service
+        self._processes = list(service.processes)
+        self._channels = {one: self._channel(one) for one in service.processes}
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def steps(self) -> tuple[Step, ...]:
+        raise NotImplementedError
+
+    def _channel(self, process: str) -> grpc.Channel:
+        supervisor = self.world.supervisor
+        assert isinstance(supervisor, ProxiedSupervisor)
+        return grpc.insecure_channel(
+            f"127.0.0.1:{supervisor.way(self.name, process).port}",
+            options=[
+                ("grpc.initial_reconnect_backoff_ms", 50),
+                ("grpc.max_reconnect_backoff_ms", 200),
+                ("grpc.use_local_subchannel_pool", 1),
+            ],
+        )
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Asks to stop; `join` waits for the step on its way, which is not given up for that."""
+        self._stopping.set()
+
+    def join(self) -> None:
+        self._thread.join(PATIENCE_S * 2)
+        assert not self._thread.is_alive(), f"{self.name} does not end"
+        for channel in self._channels.values():
+            channel.close()
+        self.diary.__exit__(None, None, None)
+
+    def _run(self) -> None:
+        steps, weights = zip(*self.steps(), strict=True)
+        try:
+            while not self._stopping.is_set():
+                self.chance.choices(steps, weights)[0]()
+                self._stopping.wait(self.chance.uniform(*PAUSE_S))
+        except BaseException as error:  # told by whoever joins
+            self.broken = error
+
+    def ask(self, method: str, asked: Sequence[Asked]) -> list[bool]:
+        """Sent until it is answered, then written down; whether each was accepted."""
+        request_type, field = self._service.batches[method]
+        request = request_type(**{field: [one.item for one in asked]})
+        begun_s = time.monotonic()
+        patience_s = 0.0 if self.chance.random() < IMPATIENT else PATIENCE_S
+        before = self.asked_again_for.total()
+        answer = self.call(method, request, begun_s + patience_s)
+        answered_s = time.monotonic()
+        attempts = 1 + self.asked_again_for.total() - before
+        results = [None] * len(asked) if answer is None else answer.results
+        again: Any = None
+        if answer is not None and self.chance.random() < ASKED_AGAIN:
+            now_s = time.monotonic()
+            again = self.call(method, request, now_s + PATIENCE_S)
+        for i, (one, result) in enumerate(zip(asked, results, strict=True)):
+            command = Command(
+                book=self._service.book,
+                client=self.name,
+                id=one.item.id,
+                type=one.type,
+                invoked_s=begun_s,
+                answered_s=None if result is None else answered_s,
+                attempts=attempts,
+                moves=one.moves,
+            )
+            told = command if result is None else _told(command, one, result)
+            if again is not None:
+                told = _told_again(told, again.results[i])
+            self.diary.note(told)
+        return [result is not None and result.HasField("accepted") for result in results]
+
+    def call(self, method: str, request: Any, give_up_s: float) -> Any:
+        """One call, of one process after another, until it is answered; None when given up."""
+        while True:
+            process = self._processes[0]
+            stub = self._service.stub(self._channels[process])
+            try:
+                token = metadata(self.world.token(self._caller))
+                answer = getattr(stub, method)(request, timeout=CALL_S, metadata=token)
+                self.answered_by = process
+                return answer
+            except grpc.RpcError as error:
+                known = from_rpc_error(error)  # type: ignore[arg-type]
+                if isinstance(known, Refused) and known.reason not in self._service.passing:
+                    raise known from error
+                self.asked_again_for[getattr(known, "reason", "FAULT")] += 1
+                self._processes.append(self._processes.pop(0))
+            if time.monotonic() >= give_up_s:
+                return None
+            time.sleep(RETRY_S)
+
+
+def _told(command: Command, one: Asked, result: items_pb2.ItemResult) -> Command:
+    if result.HasField("accepted"):
+        first = result.accepted.first_position
+        return msgspec.structs.replace(command, answer=Answer.OK, position=first)
+    refused = result.refused
+    numbered = refused.reason == "INSUFFICIENT_BALANCE" and one.of is not None
+    return msgspec.structs.replace(
+        command,
+        answer=Answer.REFUSED,
+        reason=refused.reason,
+        needed=int(refused.details["needed"]) if numbered else None,
+        available=int(refused.details["available"]) if numbered else None,
+        of=one.of if numbered else None,
+    )
+
+
+def _told_again(told: Command, result: items_pb2.ItemResult) -> Command:
+    """What a repeat was answered, if it is worth a word: -1 stands for another refusal."""
+    if result.HasField("accepted"):
+        return msgspec.structs.replace(told, again=result.accepted.first_position)
+    if told.answer is not Answer.REFUSED or result.refused.reason != told.reason:
+        return msgspec.structs.replace(told, again=-1)
+    return told
+
+
+def outcomes_of(
+    world: World, service: Service, process: str, client: str, ids: Sequence[str]
+) -> dict[str, int | None]:
+    """What a client's ids are answered: the first position, None for a refusal."""
+    stub = service.stub(world.channel(process))
+    request = service.outcomes(ids=ids)
+    answer = world.call(stub.GetOutcomes, request, person(client), patience_s=PATIENCE_S)
+    return {
+        result.id: result.accepted.first_position if result.HasField("accepted") else None
+        for result in answer.results
+    }
