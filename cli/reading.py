@@ -33,6 +33,22 @@ _MEANINGS: Final[dict[tuple[str, str], str]] = {
     ("accounts", "HoldPosted"): "what was reserved was paid out; what was over went back",
     ("accounts", "HoldReleased"): "what was reserved was let go and went back",
     ("accounts", "HoldExpired"): "what was reserved went back, for its time was over",
+    ("accounts", "ChangeProposed"): "one person asks for the change below; it is none before"
+    " another agrees",
+    ("accounts", "ProposalRefused"): "another person said no to what was proposed",
+    ("accounts", "ProposalWithdrawn"): "who proposed it took it back",
+    ("accounts", "AccountTermsSet"): "two persons agreed: a programme's rules on accounts, from an"
+    " instant on",
+    ("accounts", "AccountOpened"): "two persons agreed: a holder has an account in a programme",
+    ("accounts", "OperatorSet"): "what one person may do for a holder from here on; without rights,"
+    " nothing any more",
+    ("accounts", "FundEntrusted"): "two persons agreed: operators of this manager alone move the"
+    " fund",
+    ("accounts", "MandateGranted"): "two persons agreed: operators of the agent may act for the"
+    " principal, within this scope and these days",
+    ("accounts", "MandateRevoked"): "nobody acts under this mandate any more",
+    ("accounts", "HolderStatusSet"): "a holder's status, by two persons or by an authority's signed"
+    " order; it limits what may happen to its units",
     ("registry", "ProgrammeOpened"): "a programme was opened, with its rules",
     ("registry", "TermsSet"): "a programme's rules from an instant on",
     ("registry", "ProjectFiled"): "a project was filed; nothing is verified by that",

@@ -65,7 +65,7 @@ PROTOBUF = (
 )
 PROTOBUF_HOMES = (
     *("kernel/rpc/**", "kernel/relay.py", "kernel/follower.py", "kernel/frames.py"),
-    *("services/*/rpc.py", "services/*/main.py", "services/*/clients.py"),
+    *("services/*/rpc.py", "services/*/*_rpc.py", "services/*/main.py", "services/*/clients.py"),
     *("gateway/clients.py", "cli/clients.py", "cli/*_client.py"),
 )
 CONFINED = ((SQL, SQL_HOMES), (NATS, NATS_HOMES), (PROTOBUF, PROTOBUF_HOMES))

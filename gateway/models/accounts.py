@@ -5,7 +5,7 @@ Entries are asked for by what they mean; their legs are made here, as the book s
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -24,17 +24,25 @@ from gateway.models.parts import (
     Timed,
 )
 
-HolderKind = Literal["enterprise", "settlement_bank", "venue", "programme", "foreign"]
+HolderKind = Literal[
+    "enterprise", "settlement_bank", "venue", "programme", "foreign", "fund", "person"
+]
 AssetUnit = Literal["t", "fen", "certificate"]
 
+Mandate = Annotated[
+    str, Field(max_length=80, description="Under which the caller acts for the holder.")
+]
 AMOUNT_HELP = "In the asset's own unit: tonnes, fen, certificates."
 
 
 class Holder(Timed):
     holder: HolderId = Field(description="Opaque, made by the caller.")
     kind: HolderKind
-    uscc: str = Field("", description="统一社会信用代码; empty only for foreigners and programmes.")
-    name: Name
+    uscc: str = Field(
+        "",
+        description="统一社会信用代码; empty only for foreigners, programmes, funds and persons.",
+    )
+    name: str = Field("", max_length=200, description="Empty for a natural person, and only then.")
 
 
 class Asset(Timed):
@@ -53,6 +61,7 @@ class Moved(Timed):
     asset: Name
     amount: Amount = Field(description=AMOUNT_HELP)
     serials: Ranges = Field(default_factory=list)
+    mandate: Mandate = ""
 
     def leg(self, credit: dict[str, Any]) -> dict[str, Any]:
         debit = {"holder": self.holder, "purpose": "available"}
@@ -66,7 +75,7 @@ class Moved(Timed):
         }
 
     def entry(self, credit: dict[str, Any], **fields: Any) -> dict[str, Any]:
-        return {"on": self.on, "legs": [self.leg(credit)], **fields}
+        return {"on": self.on, "legs": [self.leg(credit)], "mandate": self.mandate, **fields}
 
 
 class Transfer(Moved):
@@ -140,10 +149,12 @@ class HoldPost(Timed):
 
     hold: Name
     amount: Amount = Field(description=AMOUNT_HELP)
+    mandate: Mandate = ""
 
 
 class HoldRelease(Timed):
     hold: Name
+    mandate: Mandate = ""
 
 
 class OfAsset(Query):

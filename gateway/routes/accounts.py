@@ -55,6 +55,25 @@ READS = (
         parts.Query,
         "Where a serial number has been",
     ),
+    Read("/v1/holders/{holder}", "accounts.GetHolder", parts.Query, "What a holder is, its status"),
+    Read(
+        "/v1/holders/{holder}/openings",
+        "accounts.ListOpenings",
+        parts.Query,
+        "Which accounts a holder has opened",
+    ),
+    Read(
+        "/v1/holders/{holder}/operators",
+        "accounts.ListOperators",
+        parts.Query,
+        "Who may act for a holder",
+    ),
+    Read(
+        "/v1/holders/{holder}/mandates",
+        "accounts.ListMandates",
+        parts.Query,
+        "Live mandates, given and received",
+    ),
     Read("/v1/totals", "accounts.GetTotals", m.OfAsset, "Sums of every asset, for auditors"),
 )
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
+from msgspec import UNSET
 from tanzhang.accounts.v1 import accounts_pb2 as pb
 from tanzhang.accounts.v1 import accounts_pb2_grpc
 
-from kernel.auth import check_may_see
 from kernel.clock import Clock
 from kernel.errors import Kind, Refused
 from kernel.journal.database import Engine
@@ -24,10 +24,12 @@ from kernel.rpc.items import enum_of, instant_of, timestamp_of
 from kernel.rpc.pages import page_limit, page_place, page_token
 from kernel.values import DAY_MS, Caller, check_day, check_text, day_start_ms, parse_instant
 from kernel.writer import Writer
-from services.accounts import queries
+from services.accounts import holders, queries
 from services.accounts.domain import commands, events
+from services.accounts.domain.operators import may_view
 from services.accounts.domain.rules import TERMINAL
 from services.accounts.domain.state import State
+from services.accounts.holders_rpc import KINDS, HoldersRpc
 from services.accounts.holdings import Place
 from services.accounts.moments import Asked, Clockwork, Moments, PeriodAsked, holdings_then
 from services.accounts.statements import Line, Part, statement_parts
@@ -40,14 +42,16 @@ _PURPOSES: Final = {
     pb.Purpose.Value(f"PURPOSE_{purpose.name}"): purpose for purpose in events.Purpose
 }
 _PURPOSE_NUMBERS: Final = {purpose: number for number, purpose in _PURPOSES.items()}
-_KINDS: Final = {
-    pb.HolderKind.Value(f"HOLDER_KIND_{kind.name}"): kind for kind in events.HolderKind
-}
+# Who is named in what is proposed about holders and in what came of it.
+_PARTIES_OF_CHANGES: Final = (
+    *(("opening", "holder"), ("operator", "holder"), ("status", "holder")),
+    *(("mandate", "principal"), ("mandate", "agent"), ("fund", "fund"), ("fund", "manager")),
+)
 _MOMENTS: Final = {clock: pb.Moment.Value(f"MOMENT_{clock.name}") for clock in Clockwork}
 _UNITS: Final = {pb.Unit.Value(f"UNIT_{unit.name}"): unit for unit in events.Unit}
 
 
-class AccountsRpc(accounts_pb2_grpc.AccountsServiceServicer):
+class AccountsRpc(HoldersRpc, accounts_pb2_grpc.AccountsServiceServicer):
     def __init__(
         self, writer: Writer[State], engine: Engine, movements: Projector, clock: Clock
     ) -> None:
@@ -84,7 +88,7 @@ class AccountsRpc(accounts_pb2_grpc.AccountsServiceServicer):
         return pb.ReleaseHoldsResponse(results=results)
 
     async def GetBalances(self, request: pb.GetBalancesRequest, context: object) -> Any:
-        check_may_see(current_caller(), request.holder)
+        self._check_may_view(request.holder, request.asset)
         scope = _scope_of(request)
         if any(request.HasField(name) for name in ("position", "at", "on")):
             return await self._balances_then(request, scope)
@@ -139,7 +143,7 @@ class AccountsRpc(accounts_pb2_grpc.AccountsServiceServicer):
         return pb.GetTotalsResponse(totals=found, as_of_position=position)
 
     async def ListMovements(self, request: pb.ListMovementsRequest, context: object) -> Any:
-        check_may_see(current_caller(), request.holder)
+        self._check_may_view(request.holder, request.asset)
         _check_words(holder=request.holder, asset=request.asset)
         after = page_place(request.page_token, 2)
         limit = page_limit(request.page_size)
@@ -172,14 +176,14 @@ class AccountsRpc(accounts_pb2_grpc.AccountsServiceServicer):
             request.serial,
         )
         caller = current_caller()
-        rows = [_movement_message(row) for row in found if _may_see_move(caller, row.leg)]
+        rows = [_movement_message(row) for row in found if self._may_see_move(caller, row.leg)]
         return pb.GetSerialHistoryResponse(movements=rows, as_of_position=position)
 
     async def GetStatement(
         self, request: pb.GetStatementRequest, context: object
     ) -> AsyncIterator[pb.GetStatementResponse]:
         """The head, then the parts as a thread of its own makes them."""
-        check_may_see(current_caller(), request.holder)
+        self._check_may_view(request.holder, request.asset)
         scope = _scope_of(request)
         await self._writer.read(
             lambda state: queries.check_known(state, scope.holder, scope.asset),
@@ -214,9 +218,39 @@ class AccountsRpc(accounts_pb2_grpc.AccountsServiceServicer):
     async def DiscloseEvents(self, request: pb.DiscloseEventsRequest, context: object) -> Any:
         """Record and salt, to a party of the event; whoever else asks is refused."""
         found = await disclose(
-            self._writer, self._engine, self._clock, request.positions, _is_party
+            self._writer, self._engine, self._clock, request.positions, self._is_party
         )
         return pb.DiscloseEventsResponse(events=found)
+
+    def _check_may_view(self, holder: str, asset: str) -> None:
+        holders.check_may_view(
+            self._writer.state, current_caller(), holder, asset, self._clock.now_ms()
+        )
+
+    def _may_see_move(self, caller: Caller, leg: events.Leg) -> bool:
+        """Issuance and retirement of a serial are public; what lies between is its parties'."""
+        return (
+            "auditor" in caller.roles
+            or leg.debit.purpose == events.Purpose.ISSUED
+            or leg.credit.purpose in TERMINAL
+            or self._views_any(caller, (leg.debit.holder, leg.credit.holder), leg.asset)
+        )
+
+    def _views_any(self, caller: Caller, parties: Iterable[str], asset: str) -> bool:
+        state, now_ms = self._writer.state, self._clock.now_ms()
+        return any(may_view(state, caller, party, asset, now_ms) for party in parties)
+
+    async def _is_party(self, caller: Caller, record: bytes) -> bool:
+        """The holders in the event, whoever asked for it, the venue it names, and auditors."""
+        if "auditor" in caller.roles:
+            return True
+        raw = decode_record(record)
+        if raw.actor == caller.actor:
+            return True
+        if raw.type == "AccountTermsSet":
+            return True  # a programme's terms are everybody's to read
+        parties, venues = _parties_of(msgspec.json.decode(raw.body))
+        return bool(venues & caller.roles) or self._views_any(caller, parties, "")
 
 
 def _scope_of(request: pb.GetBalancesRequest | pb.GetStatementRequest) -> queries.Scope:
@@ -266,39 +300,26 @@ def _check_words(**words: str) -> None:
         check_text(word, what, MAX_WORD_CHARS, required=False)
 
 
-def _may_see_move(caller: Caller, leg: events.Leg) -> bool:
-    """Issuance and retirement of a serial are public facts; what lies between is its parties'."""
-    return (
-        "auditor" in caller.roles
-        or leg.debit.purpose == events.Purpose.ISSUED
-        or leg.credit.purpose in TERMINAL
-        or leg.debit.holder in caller.holders
-        or leg.credit.holder in caller.holders
-    )
-
-
-async def _is_party(caller: Caller, record: bytes) -> bool:
-    """The holders in the event, whoever asked for it, the venue it names, and auditors."""
-    if "auditor" in caller.roles:
-        return True
-    raw = decode_record(record)
-    if raw.actor == caller.actor:
-        return True
-    body = msgspec.json.decode(raw.body)
+def _parties_of(body: dict[str, Any]) -> tuple[set[str], set[str]]:
+    """Holders named in an event, and the roles of venues that are."""
     accounts = [leg[side] for leg in body.get("legs", ()) for side in ("debit", "credit")]
     if "to" in body:  # whom a hold is promised to
         accounts.append(body["to"])
-    parties = {body.get("holder"), *(account["holder"] for account in accounts)}
+    parties = {body["holder"]} if "holder" in body else set()
+    parties |= {account["holder"] for account in accounts}
     # A settlement bank is named by the external account it answers for, a venue by trading.
     parties |= {account["ref"] for account in accounts if account["purpose"] == "external"}
     if "pledge" in body:
         parties.add(body["pledge"]["pledgee"])
-    venues = {f"venue:{one['ref']}" for one in accounts if one["purpose"] == "trading"}
-    return bool(parties & caller.holders or venues & caller.roles)
+    said = body.get("change", body)  # what is proposed, or what came of it
+    parties |= {
+        said[what][who] for what, who in _PARTIES_OF_CHANGES if isinstance(said.get(what), dict)
+    }
+    return parties, {f"venue:{one['ref']}" for one in accounts if one["purpose"] == "trading"}
 
 
 def register_holder(item: pb.Holder) -> commands.RegisterHolder:
-    kind = enum_of(_KINDS, item.kind, "kind")
+    kind = enum_of(KINDS, item.kind, "kind")
     return commands.RegisterHolder(item.holder, kind, item.uscc, item.name)
 
 
@@ -317,7 +338,7 @@ def post_entry(item: pb.Entry) -> commands.PostEntry:
     claim = None
     if item.HasField("claim"):
         claim = events.Claim(item.claim.beneficiary, item.claim.details, item.claim.purpose)
-    return commands.PostEntry([_leg(leg) for leg in item.legs], claim)
+    return commands.PostEntry([_leg(leg) for leg in item.legs], claim, item.mandate or UNSET)
 
 
 def place_hold(item: pb.Hold) -> commands.PlaceHold:
@@ -328,15 +349,16 @@ def place_hold(item: pb.Hold) -> commands.PlaceHold:
         _ranges(item.serials),
         _account(item.to),
         instant_of(item.expires_at, "expires_at") if item.HasField("expires_at") else None,
+        item.mandate or UNSET,
     )
 
 
 def post_hold(item: pb.HoldPost) -> commands.PostHold:
-    return commands.PostHold(item.hold, item.amount)
+    return commands.PostHold(item.hold, item.amount, item.mandate or UNSET)
 
 
 def release_hold(item: pb.HoldRelease) -> commands.ReleaseHold:
-    return commands.ReleaseHold(item.hold)
+    return commands.ReleaseHold(item.hold, item.mandate or UNSET)
 
 
 def _leg(leg: pb.Leg) -> events.Leg:

@@ -33,9 +33,10 @@ WRITTEN_OUT = {
     *(f"{name}.GetOutcomes" for name in clients._CONTRACTS if name != "ledger"),
 }
 NOT_ROUTED = {
-    "ledger.Propose",
-    "ledger.Approve",
-    "ledger.Withdraw",
+    *("ledger.Propose", "ledger.Approve", "ledger.Withdraw"),
+    *("accounts.ProposeChanges", "accounts.ApproveProposals", "accounts.RefuseProposals"),
+    *("accounts.WithdrawProposals", "accounts.ListProposals", "accounts.SetOperators"),
+    *("accounts.RevokeMandates", "accounts.OrderStatuses", "accounts.ListAccountTerms"),
     "accounts.GetStatement",
 }
 REST = ROOT / "docs" / "reference" / "rest.md"

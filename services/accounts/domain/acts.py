@@ -5,6 +5,7 @@
     settlement         venue              trades of that venue, to be settled as one entry
     pledge             both its parties   units go under a lien
     pledge-release     pledgee            units come free of it
+    holder-status      authority          a holder's status, until the same authority lifts it
 
 Whose key is believed is kernel/keyring.py's; each statement is booked only once.
 """
@@ -121,6 +122,19 @@ class PledgeRelease(
     pledgee: str
     quantity_t: int
     release: str
+
+
+class HolderStatusOrder(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="holder-status", tag_field="kind"
+):
+    """`number` is the authority's own of its order: it is booked once. `document` is a digest."""
+
+    authority: str
+    document: str
+    holder: str
+    number: str
+    reason: str
+    status: str
 
 
 def check_once(done: bool, reason: str, what: str) -> None:

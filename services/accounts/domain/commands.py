@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
+from services.accounts.domain.changes import Change, Operator, StatusChange
 from services.accounts.domain.events import Account, Claim, HolderKind, Leg, SerialRange, Unit
 
 
@@ -28,6 +30,8 @@ class PostEntry(msgspec.Struct, frozen=True):
 
     legs: list[Leg]
     claim: Claim | None = None
+    # Under which the caller acts. Unset is not written: ids used before it keep their digest.
+    mandate: str | UnsetType = UNSET
 
 
 class PlaceHold(msgspec.Struct, frozen=True):
@@ -39,18 +43,60 @@ class PlaceHold(msgspec.Struct, frozen=True):
     serials: list[SerialRange]
     to: Account
     expires_at_ms: int | None
+    mandate: str | UnsetType = UNSET
 
 
 class PostHold(msgspec.Struct, frozen=True):
     hold: str
     amount: int
+    mandate: str | UnsetType = UNSET
 
 
 class ReleaseHold(msgspec.Struct, frozen=True):
     hold: str
+    mandate: str | UnsetType = UNSET
 
 
 class ExpireHold(msgspec.Struct, frozen=True):
     """From the timer alone."""
 
     hold: str
+
+
+class ProposeChange(msgspec.Struct, frozen=True):
+    """The proposal's id is the command's id. `for_holder`: a principal offers a mandate."""
+
+    change: Change
+    for_holder: str = ""
+
+
+class ApproveProposal(msgspec.Struct, frozen=True):
+    proposal: str
+
+
+class RefuseProposal(msgspec.Struct, frozen=True):
+    proposal: str
+    reason: str
+
+
+class WithdrawProposal(msgspec.Struct, frozen=True):
+    proposal: str
+
+
+class SetOperator(msgspec.Struct, frozen=True):
+    operator: Operator
+
+
+class RevokeMandate(msgspec.Struct, frozen=True):
+    """`for_holder`: principal or agent; empty for a registrar."""
+
+    mandate: str
+    for_holder: str = ""
+
+
+class OrderStatus(msgspec.Struct, frozen=True):
+    """An authority's order, with its signed holder-status among the acts."""
+
+    authority: str
+    number: str
+    status: StatusChange

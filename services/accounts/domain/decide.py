@@ -11,11 +11,12 @@ import msgspec
 from kernel import keyring
 from kernel.errors import Kind, Refused
 from kernel.keyring import AdmitKey, KeyAdmitted, KeyWithdrawn, WithdrawKey
-from kernel.values import MAX_INTEGER, Context, check_operates, check_role, check_text, check_uscc
-from services.accounts.domain import blocks, rules
+from kernel.values import MAX_INTEGER, Context, check_role, check_text, check_uscc
+from services.accounts.domain import blocks, operators, rules, standing
 from services.accounts.domain.commands import (
     DefineAsset,
     ExpireHold,
+    OrderStatus,
     PlaceHold,
     PostEntry,
     PostHold,
@@ -37,6 +38,7 @@ from services.accounts.domain.events import (
     SerialRange,
     Unit,
 )
+from services.accounts.domain.proposals import DECIDE_CHANGES
 from services.accounts.domain.state import (
     MAY_BE_NEGATIVE,
     AccountKey,
@@ -44,12 +46,15 @@ from services.accounts.domain.state import (
     State,
     account_key,
 )
+from services.accounts.domain.statuses import order_status
 
 MAX_BACKDATING_DAYS: Final = 36_500
 
 _HOLDER_ID = re.compile(r"h-[a-z2-7]{16}")
 _ASSET_ID = re.compile(r"[A-Z][A-Z0-9.]*(-[A-Za-z0-9.]+)*")
-_WITHOUT_USCC = frozenset({HolderKind.FOREIGN, HolderKind.PROGRAMME})
+_WITHOUT_USCC = frozenset(
+    {HolderKind.FOREIGN, HolderKind.PROGRAMME, HolderKind.FUND, HolderKind.PERSON}
+)
 
 
 def decide(state: State, command: msgspec.Struct, context: Context) -> Sequence[msgspec.Struct]:
@@ -83,7 +88,9 @@ def register_holder(
         )
     if command.holder in state.holders:
         raise Refused("HOLDER_EXISTS", f"{command.holder} is registered", holder=command.holder)
-    check_text(command.name, "name", 200)
+    if command.kind == HolderKind.PERSON and (command.name or command.uscc):
+        raise Refused("PERSON_NAMED", "a natural person is an opaque id alone", Kind.INVALID)
+    check_text(command.name, "name", 200, required=command.kind != HolderKind.PERSON)
     if command.uscc or command.kind not in _WITHOUT_USCC:
         check_uscc(command.uscc)
     if known := state.holder_by_uscc.get(command.uscc):
@@ -128,13 +135,14 @@ def define_asset(state: State, command: DefineAsset, context: Context) -> list[A
 def post_entry(state: State, command: PostEntry, context: Context) -> list[EntryPosted]:
     basis = rules.check_entry(state, command, context)
     legs = Draft(state).move_all(command.legs)
-    if basis is rules.ITS_HOLDER and command.claim is None:
+    if basis is rules.ITS_HOLDER and command.claim is None and not command.mandate:
         return [EntryPosted(legs=legs)]
     return [
         EntryPosted(
             bank_line=basis.bank_line,
             claim=command.claim,
             legs=legs,
+            mandate=command.mandate or None,
             pledge=basis.pledge,
             trades=list(basis.trades),
         )
@@ -215,7 +223,6 @@ def _insufficient(leg: Leg, available: int) -> Refused:
 
 
 def place_hold(state: State, command: PlaceHold, context: Context) -> list[HoldPlaced]:
-    check_operates(context, command.holder)
     if context.id in state.holds:  # ids are unique per caller; holds are named for everyone
         raise Refused("HOLD_EXISTS", f"hold {context.id} is live", hold=context.id)
     leg = Leg(
@@ -227,17 +234,29 @@ def place_hold(state: State, command: PlaceHold, context: Context) -> list[HoldP
     )
     rules.check_leg(state, leg)
     rules.check_holder(state, command.to.holder)
+    agent = operators.check_holding(state, command.holder, leg, command.mandate or None, context)
     rules.check_business_time(state.assets[command.asset], context)
+    promised = Leg(command.amount, command.asset, command.to, leg.credit, [])
+    standing.check_moves(state, [leg, promised], context, agent)
     if command.to.purpose != Purpose.AVAILABLE or command.to.ref:
         raise Refused("CREDIT_NOT_ALLOWED", "a hold is paid out to somebody's available account")
     if command.expires_at_ms is not None and command.expires_at_ms <= context.at_ms:
         raise Refused("EXPIRY_PASSED", "expected an expiry after the recording", Kind.INVALID)
-    return [HoldPlaced(command.expires_at_ms, context.id, Draft(state).move_all([leg]), command.to)]
+    return [
+        HoldPlaced(
+            expires_at_ms=command.expires_at_ms,
+            hold=context.id,
+            legs=Draft(state).move_all([leg]),
+            mandate=command.mandate or None,
+            to=command.to,
+        )
+    ]
 
 
 def post_hold(state: State, command: PostHold, context: Context) -> list[HoldPosted]:
     hold = _live_hold(state, command.hold, context)
-    check_operates(context, hold.to.holder)
+    paid = _leg_of_hold(command.hold, hold, command.amount, hold.to)
+    agent = operators.check_holding(state, hold.to.holder, paid, command.mandate or None, context)
     rules.check_business_time(state.assets[hold.asset], context)
     rules.check_amount(command.amount)
     if command.amount > hold.amount:
@@ -247,18 +266,21 @@ def post_hold(state: State, command: PostHold, context: Context) -> list[HoldPos
             needed=command.amount,
             available=hold.amount,
         )
-    legs = [_leg_of_hold(command.hold, hold, command.amount, hold.to)]
+    standing.check_moves(state, [paid], context, agent)
+    legs = [paid]
     if rest := hold.amount - command.amount:
         legs.append(_leg_of_hold(command.hold, hold, rest, _back(hold)))
-    return [HoldPosted(command.hold, Draft(state).move_all(legs))]
+    return [HoldPosted(command.hold, Draft(state).move_all(legs), command.mandate or None)]
 
 
 def release_hold(state: State, command: ReleaseHold, context: Context) -> list[HoldReleased]:
     """By whom it is held for: the holder alone could otherwise take back what was promised."""
     hold = _live_hold(state, command.hold, context)
-    check_operates(context, hold.to.holder)
+    back = _leg_of_hold(command.hold, hold, hold.amount, _back(hold))
+    operators.check_holding(state, hold.to.holder, back, command.mandate or None, context)
     rules.check_business_time(state.assets[hold.asset], context)
-    return [HoldReleased(command.hold, _all_back(state, command.hold, hold))]
+    legs = Draft(state).move_all([back])
+    return [HoldReleased(command.hold, legs, command.mandate or None)]
 
 
 def expire_hold(state: State, command: ExpireHold, context: Context) -> list[HoldExpired]:
@@ -322,4 +344,6 @@ _DECIDE: dict[type[msgspec.Struct], Callable[[State, Any, Context], Sequence[msg
     ExpireHold: expire_hold,
     AdmitKey: admit_key,
     WithdrawKey: withdraw_key,
+    OrderStatus: order_status,
+    **DECIDE_CHANGES,
 }

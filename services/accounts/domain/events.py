@@ -11,6 +11,8 @@ from enum import StrEnum
 import msgspec
 
 from kernel.keyring import KEY_EVENTS
+from services.accounts.domain.changes import CHANGE_EVENTS
+from services.accounts.domain.changes import HolderKind as HolderKind  # noqa: PLC0414 it is ours too
 
 
 class Purpose(StrEnum):
@@ -30,14 +32,6 @@ class Purpose(StrEnum):
     IMMOBILISED = "immobilised"
     CLEARING = "clearing"
     FEES = "fees"
-
-
-class HolderKind(StrEnum):
-    ENTERPRISE = "enterprise"
-    SETTLEMENT_BANK = "settlement_bank"
-    VENUE = "venue"
-    PROGRAMME = "programme"
-    FOREIGN = "foreign"
 
 
 class Unit(StrEnum):
@@ -87,7 +81,8 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class HolderRegistered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A holder got its opaque id. Company facts only: they stand in a public register anyway.
 
-    Natural persons are not holders of this book; what must be forgettable is never in clear.
+    A natural person (kind `person`) has no name and no code here: what must be forgettable is never
+    in clear.
     """
 
     holder: str
@@ -124,30 +119,37 @@ class EntryPosted(
     bank_line: str | None = None
     claim: Claim | None = None
     legs: list[Leg]
+    # Under which an operator of the agent acted for the principal.
+    mandate: str | None = None
     pledge: Pledge | None = None
     # The venue's trades that this entry settles.
     trades: list[str] = []
 
 
-class HoldPlaced(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class HoldPlaced(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
     """Reserved: one leg from available to held."""
 
     expires_at_ms: int | None
     hold: str
     legs: list[Leg]
+    mandate: str | None = None  # of the holder's agent
     to: Account
 
 
-class HoldPosted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class HoldPosted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Paid out, all or part; a second leg returns the rest. Ends the hold."""
 
     hold: str
     legs: list[Leg]
+    mandate: str | None = None  # of the payee's agent
 
 
-class HoldReleased(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class HoldReleased(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     hold: str
     legs: list[Leg]
+    mandate: str | None = None  # of the payee's agent
 
 
 class HoldExpired(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -164,4 +166,5 @@ EVENTS = (
     HoldReleased,
     HoldExpired,
     *KEY_EVENTS,
+    *CHANGE_EVENTS,
 )

@@ -13,6 +13,7 @@ from services.accounts.domain import blocks
 from services.accounts.domain.events import (
     AssetDefined,
     EntryPosted,
+    HolderKind,
     HolderRegistered,
     HoldExpired,
     HoldPlaced,
@@ -22,7 +23,16 @@ from services.accounts.domain.events import (
     Pledge,
     Purpose,
 )
-from services.accounts.domain.state import AccountKey, Hold, Holding, Lien, State, account_key
+from services.accounts.domain.state import (
+    AccountKey,
+    Control,
+    Hold,
+    Holding,
+    Lien,
+    State,
+    account_key,
+)
+from services.accounts.domain.take_effect import EVOLVE_CHANGES
 
 
 def evolve(state: State, event: msgspec.Struct) -> None:
@@ -34,6 +44,8 @@ def on_holder_registered(state: State, event: HolderRegistered) -> None:
     state.holders[event.holder] = event.kind
     if event.uscc:
         state.holder_by_uscc[event.uscc] = event.holder
+    if event.kind == HolderKind.FUND:
+        state.controls[event.holder] = Control(manager="")
 
 
 def on_asset_defined(state: State, event: AssetDefined) -> None:
@@ -140,4 +152,5 @@ _EVOLVE: dict[type[msgspec.Struct], Callable[[State, Any], None]] = {
     HoldExpired: on_hold_expired,
     KeyAdmitted: on_key_admitted,
     KeyWithdrawn: on_key_withdrawn,
+    **EVOLVE_CHANGES,
 }

@@ -23,11 +23,11 @@ from kernel.values import (
     MAX_INTEGER,
     Context,
     check_on,
-    check_operates,
     check_role,
     check_text,
     format_instant,
 )
+from services.accounts.domain import operators, standing
 from services.accounts.domain.acts import (
     BankAdvice,
     IssuanceApproval,
@@ -97,7 +97,11 @@ def check_entry(state: State, entry: PostEntry, context: Context) -> Basis:
     rule = _RULES.get(purpose)
     if rule is None:
         raise _not_debitable(purpose)
-    return rule(state, entry, context)
+    basis = rule(state, entry, context)
+    if state.standings or state.account_terms:
+        agent = operators.agent_of(state, entry.mandate or None)
+        standing.check_moves(state, entry.legs, context, agent)
+    return basis
 
 
 def _mixed_debits(entry: PostEntry) -> Refused:
@@ -206,9 +210,9 @@ def debit_available(state: State, entry: PostEntry, context: Context) -> Basis:
         if leg.credit.purpose is Purpose.PLEDGED:
             return pledge_units(state, entry, context)
     check_none(context)
+    operators.check_movers(state, entry.legs, entry.mandate or None, context)
     for leg in entry.legs:
         debit, credit = leg.debit, leg.credit
-        check_operates(context, debit.holder)
         if credit.purpose is Purpose.AVAILABLE and not credit.ref:
             continue
         own = credit.holder == debit.holder
@@ -291,7 +295,7 @@ def debit_pledged(state: State, entry: PostEntry, context: Context) -> Basis:
 
 def _one_registry_leg(entry: PostEntry, context: Context) -> Leg:
     check_role(context, "registry")
-    _refuse_claim(entry)
+    _refuse_extras(entry)
     if len(entry.legs) != 1:
         raise Refused(
             "LEGS_COUNT", f"expected one leg per pledge or release, got {len(entry.legs)}"
@@ -323,7 +327,7 @@ def debit_trading(state: State, entry: PostEntry, context: Context) -> Basis:
         raise Refused("MIXED_DEBITS", f"expected one venue, got {sorted(venues)}")
     (venue,) = venues
     check_role(context, f"venue:{venue}")
-    _refuse_claim(entry)
+    _refuse_extras(entry)
     if all(leg.credit == Account(leg.debit.holder, Purpose.AVAILABLE, "") for leg in entry.legs):
         check_none(context)
         return ITS_HOLDER  # a release: each holder's own, out of the market
@@ -361,7 +365,7 @@ def _legs_of(settled: Settlement) -> Counter[Move]:
 
 def debit_external(state: State, entry: PostEntry, context: Context) -> Basis:
     check_role(context, "cashier")
-    _refuse_claim(entry)
+    _refuse_extras(entry)
     if len(entry.legs) != 1:
         raise Refused("LEGS_COUNT", f"expected one leg per advice, got {len(entry.legs)}")
     (leg,) = entry.legs
@@ -385,7 +389,7 @@ def debit_external(state: State, entry: PostEntry, context: Context) -> Basis:
 
 def debit_issued(state: State, entry: PostEntry, context: Context) -> Basis:
     check_role(context, "registry")
-    _refuse_claim(entry)
+    _refuse_extras(entry)
     asset = state.assets[entry.legs[0].asset]
     approval = signed_statement(
         state.keyring, context, IssuanceApproval, f"authority:{asset.programme}"
@@ -429,9 +433,12 @@ def _check_batch(
     check_same("last", approval.last, next_serial - 1)
 
 
-def _refuse_claim(entry: PostEntry) -> None:
+def _refuse_extras(entry: PostEntry) -> None:
+    """A claim or a mandate that nobody looks at would pass, in the log, for one that counts."""
     if entry.claim is not None:
         raise Refused("CLAIM_WITHOUT_RETIREMENT", "a claim goes with units retired", Kind.INVALID)
+    if entry.mandate:
+        raise Refused("MANDATE_UNUSED", "a mandate is for what its principal may do", Kind.INVALID)
 
 
 def _bad_credit(leg: Leg) -> Refused:

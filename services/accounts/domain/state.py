@@ -5,10 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from kernel.keyring import Keyring
+from services.accounts.domain.changes import (
+    AccountTerms,
+    ChangeProposed,
+    HolderKind,
+    Mandate,
+    Operator,
+    Status,
+)
 from services.accounts.domain.events import (
     Account,
     AssetDefined,
-    HolderKind,
     Purpose,
     SerialRange,
 )
@@ -46,6 +53,39 @@ class Lien:
     releases: set[str] = field(default_factory=set)
 
 
+_STRICTNESS = tuple(Status)  # from free to ended
+
+
+@dataclass(slots=True)
+class Standing:
+    """A holder's status: what registrars have set and what each authority has ordered."""
+
+    own: Status = Status.ACTIVE
+    orders: dict[str, Status] = field(default_factory=dict)
+
+    def status(self) -> Status:
+        """The strictest of all."""
+        return max((self.own, *self.orders.values()), key=_STRICTNESS.index)
+
+
+@dataclass(slots=True)
+class DatedTerms:
+    """A programme's terms on accounts from an instant on, and who is barred for its part."""
+
+    from_ms: int
+    terms: AccountTerms
+    barred: set[str]
+
+
+@dataclass(slots=True)
+class Control:
+    """Who may act for a holder, where the book itself says so."""
+
+    # By issuer and subject. None: there is no register, tokens decide alone.
+    operators: dict[str, Operator] | None = None
+    manager: str | None = None  # of a fund, empty before it has one; None: this is no fund
+
+
 @dataclass
 class State:
     holders: dict[str, HolderKind] = field(default_factory=dict)
@@ -61,6 +101,17 @@ class State:
     batches: set[tuple[str, str]] = field(default_factory=set)  # (asset, batch) issued
     bank_lines: set[tuple[str, str]] = field(default_factory=set)  # (bank, statement line)
     trades: set[tuple[str, str]] = field(default_factory=set)  # (venue, trade)
+    # What changes.py tells of. Only who is not simply free is in standings, only funds and who has
+    # a register in controls: for everybody else a rule costs one look-up.
+    proposals: dict[str, ChangeProposed] = field(default_factory=dict)  # open ones
+    standings: dict[str, Standing] = field(default_factory=dict)
+    status_orders: set[tuple[str, str]] = field(default_factory=set)  # (authority, its number)
+    account_terms: dict[str, list[DatedTerms]] = field(default_factory=dict)  # by programme
+    # (holder, programme): the venue of its trading account, empty with registration alone.
+    openings: dict[tuple[str, str], str] = field(default_factory=dict)
+    controls: dict[str, Control] = field(default_factory=dict)
+    mandates: dict[str, Mandate] = field(default_factory=dict)  # live ones
+    mandates_by_holder: dict[str, list[str]] = field(default_factory=dict)  # principal or agent
 
 
 def account_key(account: Account, asset: str) -> AccountKey:

@@ -27,8 +27,11 @@ from services.ledger.books.accounts_events import (
     moves,
     places,
 )
+from services.ledger.books.acting import Acting
 from services.ledger.books.asking import Desk
 from services.ledger.books.crossings import Crossings, Place, delivery_and_payment
+from services.ledger.books.holders import Holders
+from services.ledger.books.holders_events import HOLDER_EVENTS
 from services.ledger.books.keys import (
     KEY_EVENTS,
     AdmittedKeys,
@@ -85,6 +88,7 @@ class AccountsBook(Checker):
         HoldReleased,
         HoldExpired,
         *KEY_EVENTS,
+        *HOLDER_EVENTS,
     )
 
     def __init__(self, ledger: LedgerBook, crossings: Crossings | None = None) -> None:
@@ -99,10 +103,17 @@ class AccountsBook(Checker):
         self.crossings = crossings or Crossings()
         self._desk = Desk(self.crossings)
         self._done: set[tuple[str, str, str]] = set()  # (what, institution, its number)
+        self._rules = Holders(self._keys, self._holders, self.balances, self._holds, self._liens)
+        self._acting = Acting(self._rules, self._assets)
 
     # ---- checking -------------------------------------------------------------------------------
 
     def steps(self, raw: RawRecord, event: msgspec.Struct) -> list[Step]:
+        if isinstance(event, HOLDER_EVENTS):
+            return [
+                lambda: require("CAUSE_NONE", None, raw.cause),
+                lambda: self._rules.check(raw, event),
+            ]
         check = _CHECKS.get(type(event))
         groups: list[Step] = [] if check is None else [lambda: check(self, raw, event)]
         # Whatever else two persons accept, nobody pays out what is not there without being told.
@@ -112,12 +123,19 @@ class AccountsBook(Checker):
                 groups.append(lambda: self._check_expiry_time(raw, event))
             else:
                 groups.append(lambda: self._check_business_time(raw, legs))
+                groups.append(lambda: self._check_acting(raw, event, legs))
             groups.append(lambda: self._check_sufficient(legs))
         if isinstance(event, EntryPosted):
             groups.append(lambda: self._desk.check(raw, event))
         elif raw.cause is not None and not isinstance(event, KEY_EVENTS):
             groups.append(lambda: require("CAUSE_NONE", None, raw.cause))
         return groups
+
+    def _check_acting(self, raw: RawRecord, event: msgspec.Struct, legs: list[Leg]) -> None:
+        payee = event.to if isinstance(event, HoldPlaced) else None
+        if isinstance(event, HoldPosted | HoldReleased):
+            payee = self._live(event.hold).to
+        self._acting.check(raw, legs, getattr(event, "mandate", None), payee)
 
     def _check_holder(self, raw: RawRecord, event: HolderRegistered) -> None:
         require("HOLDER_NEW", False, event.holder in self._holders)
@@ -413,6 +431,8 @@ class AccountsBook(Checker):
                 self._assets[event.asset] = event
             case KeyAdmitted() | KeyWithdrawn():
                 self._keys.apply(event)
+            case _ if isinstance(event, HOLDER_EVENTS):
+                self._rules.apply(raw, event)
             case _:
                 raise TypeError(f"not an event of the accounts book: {event!r}")
 

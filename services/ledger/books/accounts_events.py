@@ -58,25 +58,31 @@ class EntryPosted(
     bank_line: str | None = None
     claim: Claim | None = None
     legs: list[Leg]
+    mandate: str | None = None
     pledge: Pledge | None = None
     trades: list[str] = []
 
 
-class HoldPlaced(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class HoldPlaced(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
     expires_at_ms: int | None
     hold: str
     legs: list[Leg]
+    mandate: str | None = None
     to: Account
 
 
-class HoldPosted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class HoldPosted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     hold: str
     legs: list[Leg]
+    mandate: str | None = None
 
 
-class HoldReleased(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class HoldReleased(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     hold: str
     legs: list[Leg]
+    mandate: str | None = None
 
 
 class HoldExpired(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

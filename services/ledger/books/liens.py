@@ -74,6 +74,10 @@ class Liens:
         if (pledge.lien, pledge.release) in self._released:
             raise RuleBroken("ONCE", f"a new release of {pledge.lien}", pledge.release)
 
+    def of(self, pledgee: str) -> set[str]:
+        """Every lien there ever was in its favour."""
+        return {lien for lien, holder in self._pledgees.items() if holder == pledgee}
+
     def follow(self, pledge: Pledge) -> None:
         """An entry has named a lien."""
         if pledge.release is None:

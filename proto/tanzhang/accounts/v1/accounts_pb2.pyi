@@ -78,6 +78,10 @@ class _HolderKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HolderKind
     HOLDER_KIND_VENUE: _HolderKind.ValueType  # 3
     HOLDER_KIND_PROGRAMME: _HolderKind.ValueType  # 4
     HOLDER_KIND_FOREIGN: _HolderKind.ValueType  # 5
+    HOLDER_KIND_FUND: _HolderKind.ValueType  # 6
+    """Moved by operators of its manager alone."""
+    HOLDER_KIND_PERSON: _HolderKind.ValueType  # 7
+    """A natural person: an opaque id, without name and code."""
 
 class HolderKind(_HolderKind, metaclass=_HolderKindEnumTypeWrapper): ...
 
@@ -87,6 +91,10 @@ HOLDER_KIND_SETTLEMENT_BANK: HolderKind.ValueType  # 2
 HOLDER_KIND_VENUE: HolderKind.ValueType  # 3
 HOLDER_KIND_PROGRAMME: HolderKind.ValueType  # 4
 HOLDER_KIND_FOREIGN: HolderKind.ValueType  # 5
+HOLDER_KIND_FUND: HolderKind.ValueType  # 6
+"""Moved by operators of its manager alone."""
+HOLDER_KIND_PERSON: HolderKind.ValueType  # 7
+"""A natural person: an opaque id, without name and code."""
 Global___HolderKind: _TypeAlias = HolderKind  # noqa: Y015
 
 class _Unit:
@@ -143,6 +151,113 @@ MOMENT_AT: Moment.ValueType  # 3
 MOMENT_ON: Moment.ValueType  # 4
 """By business time."""
 Global___Moment: _TypeAlias = Moment  # noqa: Y015
+
+class _AccountKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AccountKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AccountKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ACCOUNT_KIND_UNSPECIFIED: _AccountKind.ValueType  # 0
+    ACCOUNT_KIND_REGISTRATION: _AccountKind.ValueType  # 1
+    ACCOUNT_KIND_TRADING: _AccountKind.ValueType  # 2
+
+class AccountKind(_AccountKind, metaclass=_AccountKindEnumTypeWrapper):
+    """---- holders and their operators ----"""
+
+ACCOUNT_KIND_UNSPECIFIED: AccountKind.ValueType  # 0
+ACCOUNT_KIND_REGISTRATION: AccountKind.ValueType  # 1
+ACCOUNT_KIND_TRADING: AccountKind.ValueType  # 2
+Global___AccountKind: _TypeAlias = AccountKind  # noqa: Y015
+
+class _Part:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PartEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Part.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PART_UNSPECIFIED: _Part.ValueType  # 0
+    PART_AUTHORITY: _Part.ValueType  # 1
+    PART_CLEARING_HOUSE: _Part.ValueType  # 2
+    PART_REGISTRAR: _Part.ValueType  # 3
+    PART_VALIDATOR: _Part.ValueType  # 4
+    PART_VENUE: _Part.ValueType  # 5
+    PART_VERIFIER: _Part.ValueType  # 6
+
+class Part(_Part, metaclass=_PartEnumTypeWrapper):
+    """What a holder is in a programme."""
+
+PART_UNSPECIFIED: Part.ValueType  # 0
+PART_AUTHORITY: Part.ValueType  # 1
+PART_CLEARING_HOUSE: Part.ValueType  # 2
+PART_REGISTRAR: Part.ValueType  # 3
+PART_VALIDATOR: Part.ValueType  # 4
+PART_VENUE: Part.ValueType  # 5
+PART_VERIFIER: Part.ValueType  # 6
+Global___Part: _TypeAlias = Part  # noqa: Y015
+
+class _Right:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RightEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Right.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RIGHT_UNSPECIFIED: _Right.ValueType  # 0
+    RIGHT_ADMINISTER: _Right.ValueType  # 1
+    """Set its operators, offer and accept mandates; no mandate gives it."""
+    RIGHT_APPROVE: _Right.ValueType  # 2
+    RIGHT_HOLD: _Right.ValueType  # 3
+    """Reserve for somebody, and take or let go what is reserved for the holder."""
+    RIGHT_RETIRE: _Right.ValueType  # 4
+    RIGHT_TRADE: _Right.ValueType  # 5
+    RIGHT_TRANSFER: _Right.ValueType  # 6
+    RIGHT_VIEW: _Right.ValueType  # 7
+
+class Right(_Right, metaclass=_RightEnumTypeWrapper):
+    """What an operator may do for a holder."""
+
+RIGHT_UNSPECIFIED: Right.ValueType  # 0
+RIGHT_ADMINISTER: Right.ValueType  # 1
+"""Set its operators, offer and accept mandates; no mandate gives it."""
+RIGHT_APPROVE: Right.ValueType  # 2
+RIGHT_HOLD: Right.ValueType  # 3
+"""Reserve for somebody, and take or let go what is reserved for the holder."""
+RIGHT_RETIRE: Right.ValueType  # 4
+RIGHT_TRADE: Right.ValueType  # 5
+RIGHT_TRANSFER: Right.ValueType  # 6
+RIGHT_VIEW: Right.ValueType  # 7
+Global___Right: _TypeAlias = Right  # noqa: Y015
+
+class _Status:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Status.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STATUS_UNSPECIFIED: _Status.ValueType  # 0
+    STATUS_ACTIVE: _Status.ValueType  # 1
+    STATUS_RESTRICTED: _Status.ValueType  # 2
+    """Receives and retires; sends on and trades nothing."""
+    STATUS_SUSPENDED: _Status.ValueType  # 3
+    """Nothing out."""
+    STATUS_FROZEN: _Status.ValueType  # 4
+    """Nothing in or out."""
+    STATUS_CLOSED: _Status.ValueType  # 5
+    """For ever."""
+
+class Status(_Status, metaclass=_StatusEnumTypeWrapper): ...
+
+STATUS_UNSPECIFIED: Status.ValueType  # 0
+STATUS_ACTIVE: Status.ValueType  # 1
+STATUS_RESTRICTED: Status.ValueType  # 2
+"""Receives and retires; sends on and trades nothing."""
+STATUS_SUSPENDED: Status.ValueType  # 3
+"""Nothing out."""
+STATUS_FROZEN: Status.ValueType  # 4
+"""Nothing in or out."""
+STATUS_CLOSED: Status.ValueType  # 5
+"""For ever."""
+Global___Status: _TypeAlias = Status  # noqa: Y015
 
 @_typing.final
 class Account(_message.Message):
@@ -277,8 +392,11 @@ class Entry(_message.Message):
     CLAIM_FIELD_NUMBER: _builtins.int
     ACTS_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
+    MANDATE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7, made by the client; the same id is carried out at most once, for ever."""
+    mandate: _builtins.str
+    """Under which mandate the caller acts for a principal; empty: for its own holders."""
     @_builtins.property
     def on(self) -> _timestamp_pb2.Timestamp:
         """Business time; absent: when it is recorded."""
@@ -304,10 +422,11 @@ class Entry(_message.Message):
         claim: Global___Claim | None = ...,
         acts: _abc.Iterable[_items_pb2.Act] | None = ...,
         cause: _items_pb2.Cause | None = ...,
+        mandate: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "claim", b"claim", "on", b"on"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acts", b"acts", "cause", b"cause", "claim", b"claim", "id", b"id", "legs", b"legs", "on", b"on"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acts", b"acts", "cause", b"cause", "claim", b"claim", "id", b"id", "legs", b"legs", "mandate", b"mandate", "on", b"on"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -528,12 +647,15 @@ class Hold(_message.Message):
     SERIALS_FIELD_NUMBER: _builtins.int
     TO_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    MANDATE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Also the hold's id: the ref of its held account."""
     holder: _builtins.str
     """Reserved from this holder's available account."""
     asset: _builtins.str
     amount: _builtins.int
+    mandate: _builtins.str
+    """Of the holder's agent."""
     @_builtins.property
     def on(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -557,10 +679,11 @@ class Hold(_message.Message):
         serials: _abc.Iterable[Global___SerialRange] | None = ...,
         to: Global___Account | None = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
+        mandate: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "on", b"on", "to", b"to"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "asset", b"asset", "expires_at", b"expires_at", "holder", b"holder", "id", b"id", "on", b"on", "serials", b"serials", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "asset", b"asset", "expires_at", b"expires_at", "holder", b"holder", "id", b"id", "mandate", b"mandate", "on", b"on", "serials", b"serials", "to", b"to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -614,10 +737,13 @@ class HoldPost(_message.Message):
     ON_FIELD_NUMBER: _builtins.int
     HOLD_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
+    MANDATE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     hold: _builtins.str
     amount: _builtins.int
     """At most what is held; the rest goes back to the holder."""
+    mandate: _builtins.str
+    """Of the payee's agent."""
     @_builtins.property
     def on(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -627,10 +753,11 @@ class HoldPost(_message.Message):
         on: _timestamp_pb2.Timestamp | None = ...,
         hold: _builtins.str = ...,
         amount: _builtins.int = ...,
+        mandate: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["on", b"on"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "hold", b"hold", "id", b"id", "on", b"on"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "hold", b"hold", "id", b"id", "mandate", b"mandate", "on", b"on"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -683,8 +810,11 @@ class HoldRelease(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     ON_FIELD_NUMBER: _builtins.int
     HOLD_FIELD_NUMBER: _builtins.int
+    MANDATE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     hold: _builtins.str
+    mandate: _builtins.str
+    """Of the payee's agent."""
     @_builtins.property
     def on(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -693,10 +823,11 @@ class HoldRelease(_message.Message):
         id: _builtins.str = ...,
         on: _timestamp_pb2.Timestamp | None = ...,
         hold: _builtins.str = ...,
+        mandate: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["on", b"on"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "id", b"id", "on", b"on"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "id", b"id", "mandate", b"mandate", "on", b"on"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1466,3 +1597,1246 @@ class GetStatementResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatementResponse: _TypeAlias = GetStatementResponse  # noqa: Y015
+
+@_typing.final
+class Document(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    """SHA-256 in hex."""
+    name: _builtins.str
+    """Of the paper, never of a person."""
+    def __init__(
+        self,
+        *,
+        digest: _builtins.str = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Document: _TypeAlias = Document  # noqa: Y015
+
+@_typing.final
+class Role(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDER_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    holder: _builtins.str
+    part: Global___Part.ValueType
+    def __init__(
+        self,
+        *,
+        holder: _builtins.str = ...,
+        part: Global___Part.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder", "part", b"part"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Role: _TypeAlias = Role  # noqa: Y015
+
+@_typing.final
+class AccountTerms(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPENING_REQUIRED_FIELD_NUMBER: _builtins.int
+    MONEY_TOO_FIELD_NUMBER: _builtins.int
+    PERSONS_FIELD_NUMBER: _builtins.int
+    FOREIGN_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    BARRED_KINDS_FIELD_NUMBER: _builtins.int
+    BARRED_PARTS_FIELD_NUMBER: _builtins.int
+    opening_required: _builtins.bool
+    money_too: _builtins.bool
+    """Opening also counts for money of this programme."""
+    persons: _builtins.bool
+    foreign: _builtins.bool
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Role]: ...
+    @_builtins.property
+    def barred_kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___HolderKind.ValueType]:
+        """Barred from trading."""
+
+    @_builtins.property
+    def barred_parts(self) -> _containers.RepeatedScalarFieldContainer[Global___Part.ValueType]: ...
+    def __init__(
+        self,
+        *,
+        opening_required: _builtins.bool = ...,
+        money_too: _builtins.bool = ...,
+        persons: _builtins.bool = ...,
+        foreign: _builtins.bool = ...,
+        parts: _abc.Iterable[Global___Role] | None = ...,
+        barred_kinds: _abc.Iterable[Global___HolderKind.ValueType] | None = ...,
+        barred_parts: _abc.Iterable[Global___Part.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["barred_kinds", b"barred_kinds", "barred_parts", b"barred_parts", "foreign", b"foreign", "money_too", b"money_too", "opening_required", b"opening_required", "parts", b"parts", "persons", b"persons"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AccountTerms: _TypeAlias = AccountTerms  # noqa: Y015
+
+@_typing.final
+class AccountTermsChange(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRAMME_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_FROM_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    programme: _builtins.str
+    @_builtins.property
+    def effective_from(self) -> _timestamp_pb2.Timestamp:
+        """In force for business times from here on."""
+
+    @_builtins.property
+    def terms(self) -> Global___AccountTerms: ...
+    def __init__(
+        self,
+        *,
+        programme: _builtins.str = ...,
+        effective_from: _timestamp_pb2.Timestamp | None = ...,
+        terms: Global___AccountTerms | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_from", b"effective_from", "terms", b"terms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_from", b"effective_from", "programme", b"programme", "terms", b"terms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AccountTermsChange: _TypeAlias = AccountTermsChange  # noqa: Y015
+
+@_typing.final
+class Opening(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDER_FIELD_NUMBER: _builtins.int
+    PROGRAMME_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    VENUE_FIELD_NUMBER: _builtins.int
+    DOCUMENTS_FIELD_NUMBER: _builtins.int
+    REPRESENTATIVES_FIELD_NUMBER: _builtins.int
+    holder: _builtins.str
+    programme: _builtins.str
+    account: Global___AccountKind.ValueType
+    venue: _builtins.str
+    """Of a trading account."""
+    @_builtins.property
+    def documents(self) -> _containers.RepeatedCompositeFieldContainer[Global___Document]: ...
+    @_builtins.property
+    def representatives(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Opaque ids: "p-" and 16 characters of a-z and 2-7."""
+
+    def __init__(
+        self,
+        *,
+        holder: _builtins.str = ...,
+        programme: _builtins.str = ...,
+        account: Global___AccountKind.ValueType = ...,
+        venue: _builtins.str = ...,
+        documents: _abc.Iterable[Global___Document] | None = ...,
+        representatives: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "documents", b"documents", "holder", b"holder", "programme", b"programme", "representatives", b"representatives", "venue", b"venue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Opening: _TypeAlias = Opening  # noqa: Y015
+
+@_typing.final
+class Operator(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDER_FIELD_NUMBER: _builtins.int
+    ISS_FIELD_NUMBER: _builtins.int
+    SUB_FIELD_NUMBER: _builtins.int
+    RIGHTS_FIELD_NUMBER: _builtins.int
+    MAX_UNITS_FIELD_NUMBER: _builtins.int
+    MAX_FEN_FIELD_NUMBER: _builtins.int
+    holder: _builtins.str
+    iss: _builtins.str
+    """Issuer and subject of the person's tokens."""
+    sub: _builtins.str
+    max_units: _builtins.int
+    """Most of one entry out of the holder: tonnes or certificates, all assets together."""
+    max_fen: _builtins.int
+    @_builtins.property
+    def rights(self) -> _containers.RepeatedScalarFieldContainer[Global___Right.ValueType]:
+        """None: may do nothing any more."""
+
+    def __init__(
+        self,
+        *,
+        holder: _builtins.str = ...,
+        iss: _builtins.str = ...,
+        sub: _builtins.str = ...,
+        rights: _abc.Iterable[Global___Right.ValueType] | None = ...,
+        max_units: _builtins.int | None = ...,
+        max_fen: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_fen", b"_max_fen", "_max_units", b"_max_units", "max_fen", b"max_fen", "max_units", b"max_units"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_fen", b"_max_fen", "_max_units", b"_max_units", "holder", b"holder", "iss", b"iss", "max_fen", b"max_fen", "max_units", b"max_units", "rights", b"rights", "sub", b"sub"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_fen: _TypeAlias = _typing.Literal["max_fen"]  # noqa: Y015
+    _WhichOneofArgType__max_fen: _TypeAlias = _typing.Literal["_max_fen", b"_max_fen"]  # noqa: Y015
+    _WhichOneofReturnType__max_units: _TypeAlias = _typing.Literal["max_units"]  # noqa: Y015
+    _WhichOneofArgType__max_units: _TypeAlias = _typing.Literal["_max_units", b"_max_units"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_fen) -> _WhichOneofReturnType__max_fen | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_units) -> _WhichOneofReturnType__max_units | None: ...
+
+Global___Operator: _TypeAlias = Operator  # noqa: Y015
+
+@_typing.final
+class Fund(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FUND_FIELD_NUMBER: _builtins.int
+    MANAGER_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    fund: _builtins.str
+    manager: _builtins.str
+    @_builtins.property
+    def document(self) -> Global___Document: ...
+    def __init__(
+        self,
+        *,
+        fund: _builtins.str = ...,
+        manager: _builtins.str = ...,
+        document: Global___Document | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "fund", b"fund", "manager", b"manager"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Fund: _TypeAlias = Fund  # noqa: Y015
+
+@_typing.final
+class Mandate(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
+    AGENT_FIELD_NUMBER: _builtins.int
+    ASSETS_FIELD_NUMBER: _builtins.int
+    PROGRAMMES_FIELD_NUMBER: _builtins.int
+    RIGHTS_FIELD_NUMBER: _builtins.int
+    FIRST_DAY_FIELD_NUMBER: _builtins.int
+    LAST_DAY_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    principal: _builtins.str
+    agent: _builtins.str
+    first_day: _builtins.str
+    """Days like 2026-11-20, both included, Asia/Shanghai."""
+    last_day: _builtins.str
+    @_builtins.property
+    def assets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Neither assets nor programmes: all, and money."""
+
+    @_builtins.property
+    def programmes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def rights(self) -> _containers.RepeatedScalarFieldContainer[Global___Right.ValueType]: ...
+    @_builtins.property
+    def document(self) -> Global___Document: ...
+    def __init__(
+        self,
+        *,
+        principal: _builtins.str = ...,
+        agent: _builtins.str = ...,
+        assets: _abc.Iterable[_builtins.str] | None = ...,
+        programmes: _abc.Iterable[_builtins.str] | None = ...,
+        rights: _abc.Iterable[Global___Right.ValueType] | None = ...,
+        first_day: _builtins.str = ...,
+        last_day: _builtins.str = ...,
+        document: Global___Document | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "assets", b"assets", "document", b"document", "first_day", b"first_day", "last_day", b"last_day", "principal", b"principal", "programmes", b"programmes", "rights", b"rights"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Mandate: _TypeAlias = Mandate  # noqa: Y015
+
+@_typing.final
+class StatusChange(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDER_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    holder: _builtins.str
+    status: Global___Status.ValueType
+    reason: _builtins.str
+    @_builtins.property
+    def document(self) -> Global___Document: ...
+    def __init__(
+        self,
+        *,
+        holder: _builtins.str = ...,
+        status: Global___Status.ValueType = ...,
+        reason: _builtins.str = ...,
+        document: Global___Document | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "holder", b"holder", "reason", b"reason", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatusChange: _TypeAlias = StatusChange  # noqa: Y015
+
+@_typing.final
+class Change(_message.Message):
+    """What is asked for: exactly one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TERMS_FIELD_NUMBER: _builtins.int
+    OPENING_FIELD_NUMBER: _builtins.int
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    FUND_FIELD_NUMBER: _builtins.int
+    MANDATE_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def terms(self) -> Global___AccountTermsChange: ...
+    @_builtins.property
+    def opening(self) -> Global___Opening: ...
+    @_builtins.property
+    def operator(self) -> Global___Operator: ...
+    @_builtins.property
+    def fund(self) -> Global___Fund: ...
+    @_builtins.property
+    def mandate(self) -> Global___Mandate: ...
+    @_builtins.property
+    def status(self) -> Global___StatusChange: ...
+    def __init__(
+        self,
+        *,
+        terms: Global___AccountTermsChange | None = ...,
+        opening: Global___Opening | None = ...,
+        operator: Global___Operator | None = ...,
+        fund: Global___Fund | None = ...,
+        mandate: Global___Mandate | None = ...,
+        status: Global___StatusChange | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "fund", b"fund", "mandate", b"mandate", "opening", b"opening", "operator", b"operator", "status", b"status", "terms", b"terms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "fund", b"fund", "mandate", b"mandate", "opening", b"opening", "operator", b"operator", "status", b"status", "terms", b"terms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["terms", "opening", "operator", "fund", "mandate", "status"]  # noqa: Y015
+    _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
+
+Global___Change: _TypeAlias = Change  # noqa: Y015
+
+@_typing.final
+class ChangeProposal(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    FOR_HOLDER_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Also the proposal's id, and of a mandate its own."""
+    for_holder: _builtins.str
+    """The principal that offers a mandate; empty: by a registrar."""
+    @_builtins.property
+    def on(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def change(self) -> Global___Change: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        on: _timestamp_pb2.Timestamp | None = ...,
+        change: Global___Change | None = ...,
+        for_holder: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "on", b"on"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "for_holder", b"for_holder", "id", b"id", "on", b"on"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeProposal: _TypeAlias = ChangeProposal  # noqa: Y015
+
+@_typing.final
+class ProposeChangesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSALS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def proposals(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChangeProposal]: ...
+    def __init__(
+        self,
+        *,
+        proposals: _abc.Iterable[Global___ChangeProposal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposals", b"proposals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposeChangesRequest: _TypeAlias = ProposeChangesRequest  # noqa: Y015
+
+@_typing.final
+class ProposeChangesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposeChangesResponse: _TypeAlias = ProposeChangesResponse  # noqa: Y015
+
+@_typing.final
+class ProposalApproval(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    proposal: _builtins.str
+    @_builtins.property
+    def on(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        on: _timestamp_pb2.Timestamp | None = ...,
+        proposal: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["on", b"on"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "on", b"on", "proposal", b"proposal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposalApproval: _TypeAlias = ProposalApproval  # noqa: Y015
+
+@_typing.final
+class ApproveProposalsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVALS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProposalApproval]: ...
+    def __init__(
+        self,
+        *,
+        approvals: _abc.Iterable[Global___ProposalApproval] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApproveProposalsRequest: _TypeAlias = ApproveProposalsRequest  # noqa: Y015
+
+@_typing.final
+class ApproveProposalsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApproveProposalsResponse: _TypeAlias = ApproveProposalsResponse  # noqa: Y015
+
+@_typing.final
+class ProposalRefusal(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    proposal: _builtins.str
+    reason: _builtins.str
+    @_builtins.property
+    def on(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        on: _timestamp_pb2.Timestamp | None = ...,
+        proposal: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["on", b"on"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "on", b"on", "proposal", b"proposal", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposalRefusal: _TypeAlias = ProposalRefusal  # noqa: Y015
+
+@_typing.final
+class RefuseProposalsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProposalRefusal]: ...
+    def __init__(
+        self,
+        *,
+        refusals: _abc.Iterable[Global___ProposalRefusal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["refusals", b"refusals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefuseProposalsRequest: _TypeAlias = RefuseProposalsRequest  # noqa: Y015
+
+@_typing.final
+class RefuseProposalsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefuseProposalsResponse: _TypeAlias = RefuseProposalsResponse  # noqa: Y015
+
+@_typing.final
+class ProposalWithdrawal(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    proposal: _builtins.str
+    @_builtins.property
+    def on(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        on: _timestamp_pb2.Timestamp | None = ...,
+        proposal: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["on", b"on"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "on", b"on", "proposal", b"proposal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposalWithdrawal: _TypeAlias = ProposalWithdrawal  # noqa: Y015
+
+@_typing.final
+class WithdrawProposalsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WITHDRAWALS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def withdrawals(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProposalWithdrawal]: ...
+    def __init__(
+        self,
+        *,
+        withdrawals: _abc.Iterable[Global___ProposalWithdrawal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["withdrawals", b"withdrawals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawProposalsRequest: _TypeAlias = WithdrawProposalsRequest  # noqa: Y015
+
+@_typing.final
+class WithdrawProposalsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawProposalsResponse: _TypeAlias = WithdrawProposalsResponse  # noqa: Y015
+
+@_typing.final
+class OperatorChange(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    @_builtins.property
+    def on(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def operator(self) -> Global___Operator: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        on: _timestamp_pb2.Timestamp | None = ...,
+        operator: Global___Operator | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["on", b"on", "operator", b"operator"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "on", b"on", "operator", b"operator"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OperatorChange: _TypeAlias = OperatorChange  # noqa: Y015
+
+@_typing.final
+class SetOperatorsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___OperatorChange]: ...
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___OperatorChange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetOperatorsRequest: _TypeAlias = SetOperatorsRequest  # noqa: Y015
+
+@_typing.final
+class SetOperatorsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetOperatorsResponse: _TypeAlias = SetOperatorsResponse  # noqa: Y015
+
+@_typing.final
+class MandateRevocation(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    MANDATE_FIELD_NUMBER: _builtins.int
+    FOR_HOLDER_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    mandate: _builtins.str
+    for_holder: _builtins.str
+    """Principal or agent; empty: by a registrar."""
+    @_builtins.property
+    def on(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        on: _timestamp_pb2.Timestamp | None = ...,
+        mandate: _builtins.str = ...,
+        for_holder: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["on", b"on"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["for_holder", b"for_holder", "id", b"id", "mandate", b"mandate", "on", b"on"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MandateRevocation: _TypeAlias = MandateRevocation  # noqa: Y015
+
+@_typing.final
+class RevokeMandatesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVOCATIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def revocations(self) -> _containers.RepeatedCompositeFieldContainer[Global___MandateRevocation]: ...
+    def __init__(
+        self,
+        *,
+        revocations: _abc.Iterable[Global___MandateRevocation] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revocations", b"revocations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeMandatesRequest: _TypeAlias = RevokeMandatesRequest  # noqa: Y015
+
+@_typing.final
+class RevokeMandatesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeMandatesResponse: _TypeAlias = RevokeMandatesResponse  # noqa: Y015
+
+@_typing.final
+class StatusOrder(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    AUTHORITY_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    ACTS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    authority: _builtins.str
+    """Its key's subject is `authority:<authority>`."""
+    number: _builtins.str
+    """The authority's own number of this order; it is booked once."""
+    @_builtins.property
+    def on(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def status(self) -> Global___StatusChange: ...
+    @_builtins.property
+    def acts(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.Act]: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        on: _timestamp_pb2.Timestamp | None = ...,
+        authority: _builtins.str = ...,
+        number: _builtins.str = ...,
+        status: Global___StatusChange | None = ...,
+        acts: _abc.Iterable[_items_pb2.Act] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["on", b"on", "status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acts", b"acts", "authority", b"authority", "id", b"id", "number", b"number", "on", b"on", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatusOrder: _TypeAlias = StatusOrder  # noqa: Y015
+
+@_typing.final
+class OrderStatusesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def orders(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatusOrder]: ...
+    def __init__(
+        self,
+        *,
+        orders: _abc.Iterable[Global___StatusOrder] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["orders", b"orders"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderStatusesRequest: _TypeAlias = OrderStatusesRequest  # noqa: Y015
+
+@_typing.final
+class OrderStatusesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderStatusesResponse: _TypeAlias = OrderStatusesResponse  # noqa: Y015
+
+@_typing.final
+class ListProposalsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDER_FIELD_NUMBER: _builtins.int
+    MIN_POSITION_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    holder: _builtins.str
+    """Empty: all that the caller may see."""
+    min_position: _builtins.int
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        holder: _builtins.str = ...,
+        min_position: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder", "min_position", b"min_position", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProposalsRequest: _TypeAlias = ListProposalsRequest  # noqa: Y015
+
+@_typing.final
+class OpenProposal(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    FOR_HOLDER_FIELD_NUMBER: _builtins.int
+    PROPOSED_BY_ISS_FIELD_NUMBER: _builtins.int
+    PROPOSED_BY_SUB_FIELD_NUMBER: _builtins.int
+    proposal: _builtins.str
+    for_holder: _builtins.str
+    proposed_by_iss: _builtins.str
+    proposed_by_sub: _builtins.str
+    @_builtins.property
+    def change(self) -> Global___Change: ...
+    def __init__(
+        self,
+        *,
+        proposal: _builtins.str = ...,
+        change: Global___Change | None = ...,
+        for_holder: _builtins.str = ...,
+        proposed_by_iss: _builtins.str = ...,
+        proposed_by_sub: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "for_holder", b"for_holder", "proposal", b"proposal", "proposed_by_iss", b"proposed_by_iss", "proposed_by_sub", b"proposed_by_sub"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenProposal: _TypeAlias = OpenProposal  # noqa: Y015
+
+@_typing.final
+class ListProposalsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSALS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    AS_OF_POSITION_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    as_of_position: _builtins.int
+    @_builtins.property
+    def proposals(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpenProposal]:
+        """In the order they were made."""
+
+    def __init__(
+        self,
+        *,
+        proposals: _abc.Iterable[Global___OpenProposal] | None = ...,
+        next_page_token: _builtins.str = ...,
+        as_of_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_position", b"as_of_position", "next_page_token", b"next_page_token", "proposals", b"proposals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProposalsResponse: _TypeAlias = ListProposalsResponse  # noqa: Y015
+
+@_typing.final
+class GetHolderRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDER_FIELD_NUMBER: _builtins.int
+    MIN_POSITION_FIELD_NUMBER: _builtins.int
+    holder: _builtins.str
+    min_position: _builtins.int
+    def __init__(
+        self,
+        *,
+        holder: _builtins.str = ...,
+        min_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder", "min_position", b"min_position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetHolderRequest: _TypeAlias = GetHolderRequest  # noqa: Y015
+
+@_typing.final
+class OrderedStatus(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUTHORITY_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    authority: _builtins.str
+    status: Global___Status.ValueType
+    def __init__(
+        self,
+        *,
+        authority: _builtins.str = ...,
+        status: Global___Status.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderedStatus: _TypeAlias = OrderedStatus  # noqa: Y015
+
+@_typing.final
+class GetHolderResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDER_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    SET_BY_REGISTRARS_FIELD_NUMBER: _builtins.int
+    ORDERS_FIELD_NUMBER: _builtins.int
+    MANAGER_FIELD_NUMBER: _builtins.int
+    HAS_OPERATORS_FIELD_NUMBER: _builtins.int
+    AS_OF_POSITION_FIELD_NUMBER: _builtins.int
+    holder: _builtins.str
+    kind: Global___HolderKind.ValueType
+    status: Global___Status.ValueType
+    """The strictest of what registrars have set and authorities have ordered."""
+    set_by_registrars: Global___Status.ValueType
+    manager: _builtins.str
+    """Of a fund, once it has one."""
+    has_operators: _builtins.bool
+    """Only registered operators act for it."""
+    as_of_position: _builtins.int
+    @_builtins.property
+    def orders(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderedStatus]: ...
+    def __init__(
+        self,
+        *,
+        holder: _builtins.str = ...,
+        kind: Global___HolderKind.ValueType = ...,
+        status: Global___Status.ValueType = ...,
+        set_by_registrars: Global___Status.ValueType = ...,
+        orders: _abc.Iterable[Global___OrderedStatus] | None = ...,
+        manager: _builtins.str = ...,
+        has_operators: _builtins.bool = ...,
+        as_of_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_position", b"as_of_position", "has_operators", b"has_operators", "holder", b"holder", "kind", b"kind", "manager", b"manager", "orders", b"orders", "set_by_registrars", b"set_by_registrars", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetHolderResponse: _TypeAlias = GetHolderResponse  # noqa: Y015
+
+@_typing.final
+class ListOpeningsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDER_FIELD_NUMBER: _builtins.int
+    MIN_POSITION_FIELD_NUMBER: _builtins.int
+    holder: _builtins.str
+    min_position: _builtins.int
+    def __init__(
+        self,
+        *,
+        holder: _builtins.str = ...,
+        min_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder", "min_position", b"min_position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOpeningsRequest: _TypeAlias = ListOpeningsRequest  # noqa: Y015
+
+@_typing.final
+class OpenAccount(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRAMME_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    VENUE_FIELD_NUMBER: _builtins.int
+    programme: _builtins.str
+    account: Global___AccountKind.ValueType
+    venue: _builtins.str
+    def __init__(
+        self,
+        *,
+        programme: _builtins.str = ...,
+        account: Global___AccountKind.ValueType = ...,
+        venue: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "programme", b"programme", "venue", b"venue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenAccount: _TypeAlias = OpenAccount  # noqa: Y015
+
+@_typing.final
+class ListOpeningsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNTS_FIELD_NUMBER: _builtins.int
+    AS_OF_POSITION_FIELD_NUMBER: _builtins.int
+    as_of_position: _builtins.int
+    @_builtins.property
+    def accounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpenAccount]: ...
+    def __init__(
+        self,
+        *,
+        accounts: _abc.Iterable[Global___OpenAccount] | None = ...,
+        as_of_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "as_of_position", b"as_of_position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOpeningsResponse: _TypeAlias = ListOpeningsResponse  # noqa: Y015
+
+@_typing.final
+class ListOperatorsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDER_FIELD_NUMBER: _builtins.int
+    MIN_POSITION_FIELD_NUMBER: _builtins.int
+    holder: _builtins.str
+    min_position: _builtins.int
+    def __init__(
+        self,
+        *,
+        holder: _builtins.str = ...,
+        min_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder", "min_position", b"min_position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOperatorsRequest: _TypeAlias = ListOperatorsRequest  # noqa: Y015
+
+@_typing.final
+class ListOperatorsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATORS_FIELD_NUMBER: _builtins.int
+    AS_OF_POSITION_FIELD_NUMBER: _builtins.int
+    as_of_position: _builtins.int
+    @_builtins.property
+    def operators(self) -> _containers.RepeatedCompositeFieldContainer[Global___Operator]: ...
+    def __init__(
+        self,
+        *,
+        operators: _abc.Iterable[Global___Operator] | None = ...,
+        as_of_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_position", b"as_of_position", "operators", b"operators"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListOperatorsResponse: _TypeAlias = ListOperatorsResponse  # noqa: Y015
+
+@_typing.final
+class ListMandatesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDER_FIELD_NUMBER: _builtins.int
+    MIN_POSITION_FIELD_NUMBER: _builtins.int
+    holder: _builtins.str
+    min_position: _builtins.int
+    def __init__(
+        self,
+        *,
+        holder: _builtins.str = ...,
+        min_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder", "min_position", b"min_position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMandatesRequest: _TypeAlias = ListMandatesRequest  # noqa: Y015
+
+@_typing.final
+class LiveMandate(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    MANDATE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    @_builtins.property
+    def mandate(self) -> Global___Mandate: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        mandate: Global___Mandate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mandate", b"mandate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "mandate", b"mandate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LiveMandate: _TypeAlias = LiveMandate  # noqa: Y015
+
+@_typing.final
+class ListMandatesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MANDATES_FIELD_NUMBER: _builtins.int
+    AS_OF_POSITION_FIELD_NUMBER: _builtins.int
+    as_of_position: _builtins.int
+    @_builtins.property
+    def mandates(self) -> _containers.RepeatedCompositeFieldContainer[Global___LiveMandate]: ...
+    def __init__(
+        self,
+        *,
+        mandates: _abc.Iterable[Global___LiveMandate] | None = ...,
+        as_of_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_position", b"as_of_position", "mandates", b"mandates"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMandatesResponse: _TypeAlias = ListMandatesResponse  # noqa: Y015
+
+@_typing.final
+class ListAccountTermsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROGRAMME_FIELD_NUMBER: _builtins.int
+    MIN_POSITION_FIELD_NUMBER: _builtins.int
+    programme: _builtins.str
+    min_position: _builtins.int
+    def __init__(
+        self,
+        *,
+        programme: _builtins.str = ...,
+        min_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["min_position", b"min_position", "programme", b"programme"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAccountTermsRequest: _TypeAlias = ListAccountTermsRequest  # noqa: Y015
+
+@_typing.final
+class ListAccountTermsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TERMS_FIELD_NUMBER: _builtins.int
+    AS_OF_POSITION_FIELD_NUMBER: _builtins.int
+    as_of_position: _builtins.int
+    @_builtins.property
+    def terms(self) -> _containers.RepeatedCompositeFieldContainer[Global___AccountTermsChange]: ...
+    def __init__(
+        self,
+        *,
+        terms: _abc.Iterable[Global___AccountTermsChange] | None = ...,
+        as_of_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_position", b"as_of_position", "terms", b"terms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAccountTermsResponse: _TypeAlias = ListAccountTermsResponse  # noqa: Y015

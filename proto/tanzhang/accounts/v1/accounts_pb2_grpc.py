@@ -100,6 +100,71 @@ class AccountsServiceStub:
                 request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.GetStatementRequest.SerializeToString,
                 response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.GetStatementResponse.FromString,
                 _registered_method=True)
+        self.ProposeChanges = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/ProposeChanges',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ProposeChangesRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ProposeChangesResponse.FromString,
+                _registered_method=True)
+        self.ApproveProposals = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/ApproveProposals',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ApproveProposalsRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ApproveProposalsResponse.FromString,
+                _registered_method=True)
+        self.RefuseProposals = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/RefuseProposals',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.RefuseProposalsRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.RefuseProposalsResponse.FromString,
+                _registered_method=True)
+        self.WithdrawProposals = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/WithdrawProposals',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.WithdrawProposalsRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.WithdrawProposalsResponse.FromString,
+                _registered_method=True)
+        self.SetOperators = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/SetOperators',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.SetOperatorsRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.SetOperatorsResponse.FromString,
+                _registered_method=True)
+        self.RevokeMandates = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/RevokeMandates',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.RevokeMandatesRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.RevokeMandatesResponse.FromString,
+                _registered_method=True)
+        self.OrderStatuses = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/OrderStatuses',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.OrderStatusesRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.OrderStatusesResponse.FromString,
+                _registered_method=True)
+        self.ListProposals = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/ListProposals',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListProposalsRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListProposalsResponse.FromString,
+                _registered_method=True)
+        self.GetHolder = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/GetHolder',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.GetHolderRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.GetHolderResponse.FromString,
+                _registered_method=True)
+        self.ListOpenings = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/ListOpenings',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListOpeningsRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListOpeningsResponse.FromString,
+                _registered_method=True)
+        self.ListOperators = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/ListOperators',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListOperatorsRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListOperatorsResponse.FromString,
+                _registered_method=True)
+        self.ListMandates = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/ListMandates',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListMandatesRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListMandatesResponse.FromString,
+                _registered_method=True)
+        self.ListAccountTerms = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/ListAccountTerms',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListAccountTermsRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListAccountTermsResponse.FromString,
+                _registered_method=True)
 
 
 class AccountsServiceServicer:
@@ -197,6 +262,97 @@ class AccountsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ProposeChanges(self, request, context):
+        """---- holders and their operators ----
+
+        What one person asks for and another decides: terms, openings, operators, funds, mandates,
+        statuses. By a registrar; a mandate also by its principal. Who may is a rule of the book.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApproveProposals(self, request, context):
+        """By another person: a registrar, or the agent of an offered mandate.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RefuseProposals(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawProposals(self, request, context):
+        """By who made them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetOperators(self, request, context):
+        """By the holder's own administrator, once it has one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeMandates(self, request, context):
+        """By the principal, the agent or a registrar; takes effect at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OrderStatuses(self, request, context):
+        """An authority's orders, each with its signed holder-status.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListProposals(self, request, context):
+        """Open ones: all to registrars and auditors, to others their own and those of their holders.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetHolder(self, request, context):
+        """Kind, status with its layers, manager of a fund: to the holder, registrars and auditors.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOpenings(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOperators(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMandates(self, request, context):
+        """Live mandates of a holder, as principal or agent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAccountTerms(self, request, context):
+        """A programme's terms on accounts in the order of their dates. Public among callers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccountsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -264,6 +420,71 @@ def add_AccountsServiceServicer_to_server(servicer, server):
                     servicer.GetStatement,
                     request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.GetStatementRequest.FromString,
                     response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.GetStatementResponse.SerializeToString,
+            ),
+            'ProposeChanges': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProposeChanges,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ProposeChangesRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ProposeChangesResponse.SerializeToString,
+            ),
+            'ApproveProposals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApproveProposals,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ApproveProposalsRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ApproveProposalsResponse.SerializeToString,
+            ),
+            'RefuseProposals': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefuseProposals,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.RefuseProposalsRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.RefuseProposalsResponse.SerializeToString,
+            ),
+            'WithdrawProposals': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawProposals,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.WithdrawProposalsRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.WithdrawProposalsResponse.SerializeToString,
+            ),
+            'SetOperators': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetOperators,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.SetOperatorsRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.SetOperatorsResponse.SerializeToString,
+            ),
+            'RevokeMandates': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeMandates,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.RevokeMandatesRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.RevokeMandatesResponse.SerializeToString,
+            ),
+            'OrderStatuses': grpc.unary_unary_rpc_method_handler(
+                    servicer.OrderStatuses,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.OrderStatusesRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.OrderStatusesResponse.SerializeToString,
+            ),
+            'ListProposals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProposals,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListProposalsRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListProposalsResponse.SerializeToString,
+            ),
+            'GetHolder': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetHolder,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.GetHolderRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.GetHolderResponse.SerializeToString,
+            ),
+            'ListOpenings': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOpenings,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListOpeningsRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListOpeningsResponse.SerializeToString,
+            ),
+            'ListOperators': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOperators,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListOperatorsRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListOperatorsResponse.SerializeToString,
+            ),
+            'ListMandates': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMandates,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListMandatesRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListMandatesResponse.SerializeToString,
+            ),
+            'ListAccountTerms': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAccountTerms,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListAccountTermsRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListAccountTermsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -618,6 +839,357 @@ class AccountsService:
             '/tanzhang.accounts.v1.AccountsService/GetStatement',
             tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.GetStatementRequest.SerializeToString,
             tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.GetStatementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProposeChanges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/ProposeChanges',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ProposeChangesRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ProposeChangesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApproveProposals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/ApproveProposals',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ApproveProposalsRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ApproveProposalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefuseProposals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/RefuseProposals',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.RefuseProposalsRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.RefuseProposalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawProposals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/WithdrawProposals',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.WithdrawProposalsRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.WithdrawProposalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetOperators(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/SetOperators',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.SetOperatorsRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.SetOperatorsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeMandates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/RevokeMandates',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.RevokeMandatesRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.RevokeMandatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OrderStatuses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/OrderStatuses',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.OrderStatusesRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.OrderStatusesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProposals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/ListProposals',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListProposalsRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListProposalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetHolder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/GetHolder',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.GetHolderRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.GetHolderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOpenings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/ListOpenings',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListOpeningsRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListOpeningsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOperators(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/ListOperators',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListOperatorsRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListOperatorsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMandates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/ListMandates',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListMandatesRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListMandatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAccountTerms(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/ListAccountTerms',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListAccountTermsRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListAccountTermsResponse.FromString,
             options,
             channel_credentials,
             insecure,

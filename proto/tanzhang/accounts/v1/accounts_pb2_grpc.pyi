@@ -63,6 +63,33 @@ class AccountsServiceStub:
     """What a holder had before a period, what moved in it, what it had after: in parts, of any length.
     The first part has the head, the last one the end; without that one it was cut off.
     """
+    ProposeChanges: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ProposeChangesRequest, _accounts_pb2.ProposeChangesResponse]
+    """---- holders and their operators ----
+
+    What one person asks for and another decides: terms, openings, operators, funds, mandates,
+    statuses. By a registrar; a mandate also by its principal. Who may is a rule of the book.
+    """
+    ApproveProposals: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ApproveProposalsRequest, _accounts_pb2.ApproveProposalsResponse]
+    """By another person: a registrar, or the agent of an offered mandate."""
+    RefuseProposals: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.RefuseProposalsRequest, _accounts_pb2.RefuseProposalsResponse]
+    WithdrawProposals: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.WithdrawProposalsRequest, _accounts_pb2.WithdrawProposalsResponse]
+    """By who made them."""
+    SetOperators: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.SetOperatorsRequest, _accounts_pb2.SetOperatorsResponse]
+    """By the holder's own administrator, once it has one."""
+    RevokeMandates: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.RevokeMandatesRequest, _accounts_pb2.RevokeMandatesResponse]
+    """By the principal, the agent or a registrar; takes effect at once."""
+    OrderStatuses: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.OrderStatusesRequest, _accounts_pb2.OrderStatusesResponse]
+    """An authority's orders, each with its signed holder-status."""
+    ListProposals: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListProposalsRequest, _accounts_pb2.ListProposalsResponse]
+    """Open ones: all to registrars and auditors, to others their own and those of their holders."""
+    GetHolder: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.GetHolderRequest, _accounts_pb2.GetHolderResponse]
+    """Kind, status with its layers, manager of a fund: to the holder, registrars and auditors."""
+    ListOpenings: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListOpeningsRequest, _accounts_pb2.ListOpeningsResponse]
+    ListOperators: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListOperatorsRequest, _accounts_pb2.ListOperatorsResponse]
+    ListMandates: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListMandatesRequest, _accounts_pb2.ListMandatesResponse]
+    """Live mandates of a holder, as principal or agent."""
+    ListAccountTerms: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListAccountTermsRequest, _accounts_pb2.ListAccountTermsResponse]
+    """A programme's terms on accounts in the order of their dates. Public among callers."""
 
 @_typing.type_check_only
 class AccountsServiceAsyncStub(AccountsServiceStub):
@@ -99,6 +126,33 @@ class AccountsServiceAsyncStub(AccountsServiceStub):
     """What a holder had before a period, what moved in it, what it had after: in parts, of any length.
     The first part has the head, the last one the end; without that one it was cut off.
     """
+    ProposeChanges: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ProposeChangesRequest, _accounts_pb2.ProposeChangesResponse]  # type: ignore[assignment]
+    """---- holders and their operators ----
+
+    What one person asks for and another decides: terms, openings, operators, funds, mandates,
+    statuses. By a registrar; a mandate also by its principal. Who may is a rule of the book.
+    """
+    ApproveProposals: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ApproveProposalsRequest, _accounts_pb2.ApproveProposalsResponse]  # type: ignore[assignment]
+    """By another person: a registrar, or the agent of an offered mandate."""
+    RefuseProposals: _aio.UnaryUnaryMultiCallable[_accounts_pb2.RefuseProposalsRequest, _accounts_pb2.RefuseProposalsResponse]  # type: ignore[assignment]
+    WithdrawProposals: _aio.UnaryUnaryMultiCallable[_accounts_pb2.WithdrawProposalsRequest, _accounts_pb2.WithdrawProposalsResponse]  # type: ignore[assignment]
+    """By who made them."""
+    SetOperators: _aio.UnaryUnaryMultiCallable[_accounts_pb2.SetOperatorsRequest, _accounts_pb2.SetOperatorsResponse]  # type: ignore[assignment]
+    """By the holder's own administrator, once it has one."""
+    RevokeMandates: _aio.UnaryUnaryMultiCallable[_accounts_pb2.RevokeMandatesRequest, _accounts_pb2.RevokeMandatesResponse]  # type: ignore[assignment]
+    """By the principal, the agent or a registrar; takes effect at once."""
+    OrderStatuses: _aio.UnaryUnaryMultiCallable[_accounts_pb2.OrderStatusesRequest, _accounts_pb2.OrderStatusesResponse]  # type: ignore[assignment]
+    """An authority's orders, each with its signed holder-status."""
+    ListProposals: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListProposalsRequest, _accounts_pb2.ListProposalsResponse]  # type: ignore[assignment]
+    """Open ones: all to registrars and auditors, to others their own and those of their holders."""
+    GetHolder: _aio.UnaryUnaryMultiCallable[_accounts_pb2.GetHolderRequest, _accounts_pb2.GetHolderResponse]  # type: ignore[assignment]
+    """Kind, status with its layers, manager of a fund: to the holder, registrars and auditors."""
+    ListOpenings: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListOpeningsRequest, _accounts_pb2.ListOpeningsResponse]  # type: ignore[assignment]
+    ListOperators: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListOperatorsRequest, _accounts_pb2.ListOperatorsResponse]  # type: ignore[assignment]
+    ListMandates: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListMandatesRequest, _accounts_pb2.ListMandatesResponse]  # type: ignore[assignment]
+    """Live mandates of a holder, as principal or agent."""
+    ListAccountTerms: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListAccountTermsRequest, _accounts_pb2.ListAccountTermsResponse]  # type: ignore[assignment]
+    """A programme's terms on accounts in the order of their dates. Public among callers."""
 
 class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Who holds what: holders, assets, entries, holds."""
@@ -210,5 +264,110 @@ class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
         """What a holder had before a period, what moved in it, what it had after: in parts, of any length.
         The first part has the head, the last one the end; without that one it was cut off.
         """
+
+    @_abc_1.abstractmethod
+    def ProposeChanges(
+        self,
+        request: _accounts_pb2.ProposeChangesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ProposeChangesResponse, _abc.Awaitable[_accounts_pb2.ProposeChangesResponse]]:
+        """---- holders and their operators ----
+
+        What one person asks for and another decides: terms, openings, operators, funds, mandates,
+        statuses. By a registrar; a mandate also by its principal. Who may is a rule of the book.
+        """
+
+    @_abc_1.abstractmethod
+    def ApproveProposals(
+        self,
+        request: _accounts_pb2.ApproveProposalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ApproveProposalsResponse, _abc.Awaitable[_accounts_pb2.ApproveProposalsResponse]]:
+        """By another person: a registrar, or the agent of an offered mandate."""
+
+    @_abc_1.abstractmethod
+    def RefuseProposals(
+        self,
+        request: _accounts_pb2.RefuseProposalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.RefuseProposalsResponse, _abc.Awaitable[_accounts_pb2.RefuseProposalsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def WithdrawProposals(
+        self,
+        request: _accounts_pb2.WithdrawProposalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.WithdrawProposalsResponse, _abc.Awaitable[_accounts_pb2.WithdrawProposalsResponse]]:
+        """By who made them."""
+
+    @_abc_1.abstractmethod
+    def SetOperators(
+        self,
+        request: _accounts_pb2.SetOperatorsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.SetOperatorsResponse, _abc.Awaitable[_accounts_pb2.SetOperatorsResponse]]:
+        """By the holder's own administrator, once it has one."""
+
+    @_abc_1.abstractmethod
+    def RevokeMandates(
+        self,
+        request: _accounts_pb2.RevokeMandatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.RevokeMandatesResponse, _abc.Awaitable[_accounts_pb2.RevokeMandatesResponse]]:
+        """By the principal, the agent or a registrar; takes effect at once."""
+
+    @_abc_1.abstractmethod
+    def OrderStatuses(
+        self,
+        request: _accounts_pb2.OrderStatusesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.OrderStatusesResponse, _abc.Awaitable[_accounts_pb2.OrderStatusesResponse]]:
+        """An authority's orders, each with its signed holder-status."""
+
+    @_abc_1.abstractmethod
+    def ListProposals(
+        self,
+        request: _accounts_pb2.ListProposalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ListProposalsResponse, _abc.Awaitable[_accounts_pb2.ListProposalsResponse]]:
+        """Open ones: all to registrars and auditors, to others their own and those of their holders."""
+
+    @_abc_1.abstractmethod
+    def GetHolder(
+        self,
+        request: _accounts_pb2.GetHolderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.GetHolderResponse, _abc.Awaitable[_accounts_pb2.GetHolderResponse]]:
+        """Kind, status with its layers, manager of a fund: to the holder, registrars and auditors."""
+
+    @_abc_1.abstractmethod
+    def ListOpenings(
+        self,
+        request: _accounts_pb2.ListOpeningsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ListOpeningsResponse, _abc.Awaitable[_accounts_pb2.ListOpeningsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListOperators(
+        self,
+        request: _accounts_pb2.ListOperatorsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ListOperatorsResponse, _abc.Awaitable[_accounts_pb2.ListOperatorsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListMandates(
+        self,
+        request: _accounts_pb2.ListMandatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ListMandatesResponse, _abc.Awaitable[_accounts_pb2.ListMandatesResponse]]:
+        """Live mandates of a holder, as principal or agent."""
+
+    @_abc_1.abstractmethod
+    def ListAccountTerms(
+        self,
+        request: _accounts_pb2.ListAccountTermsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ListAccountTermsResponse, _abc.Awaitable[_accounts_pb2.ListAccountTermsResponse]]:
+        """A programme's terms on accounts in the order of their dates. Public among callers."""
 
 def add_AccountsServiceServicer_to_server(servicer: AccountsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
