@@ -143,7 +143,9 @@ def make(book: AccountsBook, **change: Any) -> Any:
     return agree(book, proposal_of(**change), WANG, LI)
 
 
-def order(holder: str, to: Status, number: str, key: Any = AUTHORITY_KEY, **changed: object) -> Act:
+def order(
+    holder: str, to: Status, number: str, /, key: Any = AUTHORITY_KEY, **changed: object
+) -> Act:
     """What the authority of the tickets signs over a holder's status."""
     return sign_act(
         key,

@@ -74,6 +74,7 @@ from tests.support.plants import (
     signed_by,
 )
 from tests.unit import test_ledger_books as core
+from tests.unit import test_ledger_holders as holders
 
 ROOT = Path(__file__).resolve().parents[2]
 WHOLE = tell_the_whole()
@@ -1008,6 +1009,7 @@ def test_every_rule_of_a_book_has_a_violation_planted_in_that_book(book: str) ->
 def test_every_rule_has_a_planted_violation() -> None:
     books = [f"books/{path.name}" for path in (ROOT / "services/ledger/books").glob("*.py")]
     planted_somewhere = {plant.rule for plant in PLANTS} | {plant.rule for _, plant in core.PLANTS}
+    planted_somewhere |= {lie.rule for lie in holders.LIES}
     logs = set(core.LOG_PLANTS) | core.READER_RULES
     assert rules_in(*books, "log.py", "reactions.py") == planted_somewhere | logs
 
