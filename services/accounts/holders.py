@@ -45,14 +45,15 @@ def control_of(state: State, holder: str) -> Control:
 
 
 def openings_of(state: State, holder: str) -> list[tuple[str, AccountKind, str]]:
-    """Programme, account and venue of everything open, by programme. A scan of all openings."""
+    """Programme, account and venue of everything it has open."""
     found: list[tuple[str, AccountKind, str]] = []
-    for (who, programme), venue in state.openings.items():
-        if who == holder:
+    for programme in state.programmes:
+        venue = state.openings.get((holder, programme))
+        if venue is not None:
             found.append((programme, AccountKind.REGISTRATION, ""))
-            if venue:
-                found.append((programme, AccountKind.TRADING, venue))
-    return sorted(found)
+        if venue:
+            found.append((programme, AccountKind.TRADING, venue))
+    return found
 
 
 def operators_of(state: State, holder: str) -> list[Operator]:

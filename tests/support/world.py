@@ -114,6 +114,13 @@ BATCHES: dict[str, tuple[Any, str]] = {
     "PlaceHolds": (pb.PlaceHoldsRequest, "holds"),
     "PostHolds": (pb.PostHoldsRequest, "posts"),
     "ReleaseHolds": (pb.ReleaseHoldsRequest, "releases"),
+    "ProposeChanges": (pb.ProposeChangesRequest, "proposals"),
+    "ApproveProposals": (pb.ApproveProposalsRequest, "approvals"),
+    "RefuseProposals": (pb.RefuseProposalsRequest, "refusals"),
+    "WithdrawProposals": (pb.WithdrawProposalsRequest, "withdrawals"),
+    "SetOperators": (pb.SetOperatorsRequest, "changes"),
+    "RevokeMandates": (pb.RevokeMandatesRequest, "revocations"),
+    "OrderStatuses": (pb.OrderStatusesRequest, "orders"),
 }
 
 

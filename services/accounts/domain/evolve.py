@@ -46,6 +46,8 @@ def on_holder_registered(state: State, event: HolderRegistered) -> None:
         state.holder_by_uscc[event.uscc] = event.holder
     if event.kind == HolderKind.FUND:
         state.controls[event.holder] = Control(manager="")
+    elif event.kind == HolderKind.PROGRAMME:
+        state.programmes.append(event.holder)
 
 
 def on_asset_defined(state: State, event: AssetDefined) -> None:

@@ -68,9 +68,22 @@ def check_moves(
     state: State, legs: Sequence[Leg], context: Context, agent: str | None = None
 ) -> None:
     """Both sides of every leg may do this, and so may who acts for them."""
-    if state.standings or state.account_terms:
-        for leg in legs:
+    for leg in legs:
+        if agent is not None or _is_judged(state, leg):
             _check_leg(state, leg, context.on_ms, agent)
+
+
+def _is_judged(state: State, leg: Leg) -> bool:
+    """Is anything said of either holder or of the programme? For most there is not."""
+    debited, credited = leg.debit.holder, leg.credit.holder
+    standings, controls = state.standings, state.controls
+    return (
+        debited in standings
+        or credited in standings
+        or debited in controls
+        or credited in controls
+        or state.assets[leg.asset].programme in state.account_terms
+    )
 
 
 def flows_of(leg: Leg) -> Flows:
@@ -83,8 +96,6 @@ def flows_of(leg: Leg) -> Flows:
 def _check_leg(state: State, leg: Leg, on_ms: int, agent: str | None) -> None:
     programme = state.assets[leg.asset].programme
     dated = openings.terms_at(state, programme, on_ms)
-    if dated is None and agent is None and not _is_judged(state, leg):
-        return
     out, into = flows_of(leg)
     if out is not None:
         for party in _parties(state, leg.debit.holder, agent):
@@ -94,12 +105,6 @@ def _check_leg(state: State, leg: Leg, on_ms: int, agent: str | None) -> None:
             _check_party(state, party, into, dated, programme)
     if dated is not None and dated.terms.opening_required:
         _check_opened(state, leg, dated, programme)
-
-
-def _is_judged(state: State, leg: Leg) -> bool:
-    """Is either holder anything but free and its own?"""
-    sides = (leg.debit.holder, leg.credit.holder)
-    return any(holder in state.standings or holder in state.controls for holder in sides)
 
 
 def _parties(state: State, holder: str, agent: str | None) -> Iterable[str]:

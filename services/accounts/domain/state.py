@@ -90,6 +90,7 @@ class Control:
 class State:
     holders: dict[str, HolderKind] = field(default_factory=dict)
     holder_by_uscc: dict[str, str] = field(default_factory=dict)
+    programmes: list[str] = field(default_factory=list)  # holders of that kind
     assets: dict[str, AssetDefined] = field(default_factory=dict)
     accounts: dict[AccountKey, Holding] = field(default_factory=dict)
     # Keys of `accounts` by holder, so that a holder's balances are not a scan of all accounts.

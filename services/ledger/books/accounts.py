@@ -426,6 +426,8 @@ class AccountsBook(Checker):
                 self._holds.pop(event.hold, None)
             case HolderRegistered():
                 self._holders[event.holder] = event.kind
+                if event.kind == "fund":
+                    self._rules.ruled.add(event.holder)
                 self._usccs.add(event.uscc)
             case AssetDefined():
                 self._assets[event.asset] = event

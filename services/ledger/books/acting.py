@@ -32,7 +32,7 @@ class Acting:
         self, raw: RawRecord, legs: list[Leg], mandate: str | None, payee: Account | None
     ) -> None:
         """`payee`: whom a hold is promised to, where the event is of a hold."""
-        if mandate is None and self._holders.rules_nothing:
+        if mandate is None and not self._is_ruled(legs, payee):
             return
         found = None if mandate is None else self._holders.mandate(mandate)
         self._check_persons(raw, legs, found, payee)
@@ -41,6 +41,19 @@ class Acting:
             self._check_leg(raw, leg, agent)
         if payee is not None and legs[0].credit.purpose == "held":  # what is promised on placing
             self._check_leg(raw, _promised(legs[0], payee), agent)
+
+    def _is_ruled(self, legs: list[Leg], payee: Account | None) -> bool:
+        """Is anything said of these holders or programmes? For most there is not."""
+        ruled, terms, assets = self._holders.ruled, self._holders.terms, self._assets
+        if payee is not None and payee.holder in ruled:
+            return True
+        for leg in legs:
+            if leg.debit.holder in ruled or leg.credit.holder in ruled:
+                return True
+            asset = assets.get(leg.asset)
+            if asset is None or asset.programme in terms:
+                return True
+        return False
 
     def _asset(self, asset: str) -> AssetDefined:
         found = self._assets.get(asset)
@@ -126,7 +139,8 @@ class Acting:
             return  # each owner or trade is signed for by name
         sides = [{leg.debit.holder, leg.credit.holder} for leg in legs]
         everybody = set[str]().union(*sides)
-        for fund, manager in self._holders.managers.items():
+        managers = self._holders.managers
+        for fund, manager in ((one, managers[one]) for one in everybody & managers.keys()):
             if {fund, manager} <= everybody and any(side != {fund, manager} for side in sides):
                 raise RuleBroken("FUND_APART", f"legs between {fund} and its manager", manager)
 
@@ -171,13 +185,11 @@ class Acting:
 
     def _check_reached(self, leg: Leg, programme: str, own: bool) -> None:
         to = leg.credit
+        opened = self._holders.opened.get((to.holder, programme), set())
         if to.purpose == "trading":
-            wanted = (to.holder, programme, to.ref)
+            require("OPENED", True, to.ref in opened)
         elif to.purpose == "available" and not own:
-            wanted = (to.holder, programme, "")
-        else:
-            return
-        require("OPENED", True, wanted in self._holders.opened)
+            require("OPENED", True, "" in opened)
 
 
 def _promised(leg: Leg, payee: Account) -> Leg:

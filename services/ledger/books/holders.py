@@ -69,10 +69,13 @@ class Holders:
         self._liens = liens
         self._proposals: dict[str, ChangeProposed] = {}
         self.terms: dict[str, Timeline[AccountTerms | None]] = {}
-        self.opened: set[tuple[str, str, str]] = set()  # holder, programme, venue or nothing
+        # By holder and programme: nothing for registration, and the venue of the trading account.
+        self.opened: dict[tuple[str, str], set[str]] = {}
         self.registers: dict[str, dict[Actor, Operator]] = {}
         self.managers: dict[str, str] = {}
         self.mandates: dict[str, Mandate] = {}
+        # Funds, and whoever has ever had a register or a status: all others are judged by nothing.
+        self.ruled: set[str] = set()
         # (holder, who set it) to a rank; registrars are nobody's name.
         self._layers: dict[str, dict[str, int]] = {}
         self._orders: set[tuple[str, str]] = set()
@@ -91,11 +94,6 @@ class Holders:
         if self.kinds.get(holder) in terms.barred_kinds:
             return True
         return any(one.holder == holder and one.part in terms.barred_parts for one in terms.parts)
-
-    @property
-    def rules_nothing(self) -> bool:
-        """Nobody is judged by anything here: the common case, and a quick one."""
-        return not (self._layers or self.terms or self.registers or self.managers)
 
     # ---- checking -------------------------------------------------------------------------------
 
@@ -170,9 +168,7 @@ class Holders:
             ("trading", True),
         ):
             raise RuleBroken("OPENING_ACCOUNT", "registration, or trading at a venue", opening)
-        own = {
-            venue for h, p, venue in self.opened if (h, p) == (opening.holder, opening.programme)
-        }
+        own = self.opened.get((opening.holder, opening.programme), set())
         if opening.venue:
             require_holds("OPENING_FIRST", bool(own), "a registration account", "none")
             require("OPENING_NEW", {""}, own)
@@ -314,10 +310,11 @@ class Holders:
                 line.set(event.terms.effective_from_ms, event.terms.terms)
             case AccountOpened():
                 row = event.opening
-                self.opened.add((row.holder, row.programme, row.venue))
+                self.opened.setdefault((row.holder, row.programme), set()).add(row.venue)
             case OperatorSet():
                 register = self.registers.setdefault(event.operator.holder, {})
                 register[event.operator.person] = event.operator
+                self.ruled.add(event.operator.holder)
             case FundEntrusted():
                 self.managers[event.fund.fund] = event.fund.manager
             case MandateGranted():
@@ -333,6 +330,7 @@ class Holders:
         holder, who = event.status.holder, event.authority or ""
         layers = self._layers.setdefault(holder, {})
         layers[who] = RANK.get(event.status.status, 0)
+        self.ruled.add(holder)
         if not any(layers.values()):
             del self._layers[holder]
         if event.authority is not None:
