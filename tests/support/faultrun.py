@@ -46,13 +46,14 @@ from tests.support.world import Command as Sent
 from tests.support.worldcheck import open_errands
 
 SERVICES = ("accounts", "ledger", "market", "gateway")
+KEEPERS = ("accounts", "ledger", "market")  # those with a book
 TRADERS, BROKERS = 5, 1
 WARM_S = 1.0  # of work before the first trouble
 CALM_S = 2.0  # of work after the last one
 BACK_S = 120.0  # until everybody serves again: some wait out a back-off
 START_T, START_FEN = 900, 100_000  # of each holder, a third of it at the venue
-PAUSES_S = (0.3, 1.5), (0.2, 1.0)  # between troubles: of processes, of connections
-LONG_PAUSES_S = (0.5, 6.0), (0.5, 4.0)  # with time to get well in
+PAUSE_S, SHARE = (0.1, 0.6), 0.5  # between troubles in a short run, and how much of them
+LONG_PAUSE_S = (0.5, 5.0)  # with time to get well in
 CALM = ("kill", "stop", "hang")  # of the writer: itself, or its way to the database
 LONGER_THAN_A_LEASE_S = 8.0
 SHOWN = 12  # contradictions in words; the others are counted
@@ -72,6 +73,7 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     events: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
+    snapshots: Counter[str] = field(default_factory=Counter)
     calm_s: dict[str, float] = field(default_factory=dict)
     longest_gap_s: float = 0.0
     failovers_s: list[float] = field(default_factory=list)
@@ -95,6 +97,7 @@ class Report:
             f"  strong reads         {a['reads']}",
             f"  events in the books  {told(self.events)}",
             f"  of kinds             {told(self.kinds)}",
+            f"  snapshots equal to a replay from zero: {told(self.snapshots)}",
             f"  lost                 {self.count('LOST')}",
             f"  doubled              {self.count('DOUBLED')}",
             f"  other contradictions {others}",
@@ -165,10 +168,10 @@ def work(world: World, proxy: TcpProxy, report: Report, for_s: float) -> list[Se
         return Counter(one.answered_by for one in traders).most_common(1)[0][0]
 
     controller = Controller(world, proxy, writer)
-    pauses_s = LONG_PAUSES_S if for_s else PAUSES_S
+    pause_s, share = (LONG_PAUSE_S, 1.0) if for_s else (PAUSE_S, SHARE)
     lanes = [
-        rounds(PROCESSES, random.Random(f"{report.seed} processes"), pauses_s[0]),
-        rounds(CONNECTIONS, random.Random(f"{report.seed} connections"), pauses_s[1]),
+        rounds(kinds, random.Random(f"{report.seed} {lane}"), pause_s, share)
+        for lane, kinds in (("processes", PROCESSES), ("connections", CONNECTIONS))
     ]
     for client in clients:
         client.start()
@@ -263,6 +266,16 @@ def check(world: World, seen: Sequence[Seen], report: Report) -> None:
     for one in commands_of(seen):
         world.sent[Sent(one.book, one.client, one.id)] = one.position
     world.check()
+    verify(world, report)
+
+
+def verify(world: World, report: Report) -> None:
+    """Every book, replayed from zero by a process of its own, equals each snapshot made of it."""
+    for book in KEEPERS:
+        done = world.service(book).beside("verify")
+        assert done.returncode == 0, f"{book} does not verify: {done.stdout} {done.stderr}"
+        assert "DIFFERS" not in done.stdout, done.stdout
+        report.snapshots[book] += done.stdout.count("equals a replay from zero")
 
 
 def records_of(world: World, book: str = "accounts") -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ ADDRESS = re.compile(r"127\.0\.0\.1:(\d+)")
 PEER = "TANZHANG_PEER_"
 REACHED = {"TANZHANG_DATABASE_URL": POSTGRES, "TANZHANG_NATS_URL": NATS}
 STANDBY = "accounts-2"
+SNAPSHOT_EVENTS = 400  # so that starts begin at snapshots, and in the middle of making them
 
 
 class ProxiedSupervisor(Supervisor):
@@ -52,7 +53,8 @@ class ProxiedSupervisor(Supervisor):
         extra_env: Mapping[str, str] | None = None,
         module: str = "services",
     ) -> ServiceProcess:
-        made = super()._service(name, service, port, extra_env, module)
+        extra = {"TANZHANG_SNAPSHOT_EVENTS": str(SNAPSHOT_EVENTS), **(extra_env or {})}
+        made = super()._service(name, service, port, extra, module)
         for variable, value in made.environment.items():
             what = REACHED.get(variable) or variable.removeprefix(PEER).lower()
             if variable in REACHED or variable.startswith(PEER):

@@ -62,11 +62,11 @@ PROCESSES = (
     Kind("kill", NATS),
     Kind("kill", POSTGRES),
     Kind("stop", WRITER, TAKEOVER_S),
-    Kind("stop", WRITER, BLINK_S),
-    Kind("stop", STANDBY_PART, BLINK_S),
+    Kind("stop briefly", WRITER, BLINK_S),
+    Kind("stop briefly", STANDBY_PART, BLINK_S),
     Kind("stop", "ledger", (1.0, 4.0)),
     Kind("stop", NATS, (1.0, 4.0)),
-    Kind("stop", POSTGRES, BLINK_S),
+    Kind("stop briefly", POSTGRES, BLINK_S),
     Kind("restart", WRITER),
     Kind("restart", "ledger"),
 )
@@ -85,7 +85,7 @@ CONNECTIONS = (
     Kind("cut by RST", "the writer→postgres"),
     Kind("cut by FIN", "ledger→postgres"),
     Kind("delay", "all→postgres", (1.0, 3.0)),
-    Kind("hang", "the writer→postgres", BLINK_S),
+    Kind("hang briefly", "the writer→postgres", BLINK_S),
     Kind("hang", "the writer→postgres", TAKEOVER_S),
     Kind("cut by RST", "clients→market"),
     Kind("hang", "market→accounts", (1.0, 3.0)),
@@ -93,12 +93,22 @@ CONNECTIONS = (
 )
 
 
-def rounds(kinds: Sequence[Kind], chance: random.Random, pause_s: Span) -> Iterator[list[Trouble]]:
-    """Round after round, each with every kind once, in an order and with lengths of its own."""
+def rounds(
+    kinds: Sequence[Kind], chance: random.Random, pause_s: Span, share: float = 1.0
+) -> Iterator[list[Trouble]]:
+    """Round after round, each with every kind once, in an order and with lengths of its own.
+
+    `share` of a length is taken, but where a takeover is to come of it.
+    """
     while True:
         shuffled = chance.sample(kinds, len(kinds))
         yield [
-            Trouble(one.what, one.whom, chance.uniform(*pause_s), chance.uniform(*one.lasts_s))
+            Trouble(
+                one.what,
+                one.whom,
+                chance.uniform(*pause_s),
+                chance.uniform(*one.lasts_s) * (1.0 if one.lasts_s is TAKEOVER_S else share),
+            )
             for one in shuffled
         ]
 
@@ -171,24 +181,30 @@ class Controller:
 
     def _on_process(self, trouble: Trouble) -> None:
         supervisor = self._world.supervisor
-        until(
-            lambda: supervisor.process(self._process(trouble.whom)).running,
-            f"{trouble.whom} to be there",
-            BACK_S,
-        )
-        name = self._process(trouble.whom)
-        if trouble.what == "restart":
+        while not self._ending.is_set():
+            until(
+                lambda: supervisor.process(self._process(trouble.whom)).running,
+                f"{trouble.whom} to be there",
+                BACK_S,
+            )
+            name = self._process(trouble.whom)
+            try:
+                self._hit(trouble, name)
+            except (StackFault, ProcessLookupError):  # it has just died of something else
+                continue
+            return
+
+    def _hit(self, trouble: Trouble, name: str) -> None:
+        supervisor = self._world.supervisor
+        if trouble.what == "kill":
+            supervisor.kill(name, signal.SIGKILL)
+            self._note(trouble, name)
+        elif trouble.what == "restart":
             self._note(trouble, name)
             supervisor.restart_service(name)
-            return
-        try:
-            pid = supervisor.kill(
-                name, signal.SIGKILL if trouble.what == "kill" else signal.SIGSTOP
-            )
-        except (StackFault, ProcessLookupError):  # it has just died of something else
-            return
-        self._note(trouble, name)
-        if trouble.what == "stop":
+        else:
+            pid = supervisor.kill(name, signal.SIGSTOP)
+            self._note(trouble, name)
             family = [pid, *children_of(pid)]
             self._signal(family[1:], signal.SIGSTOP)
             self._stopped.update(family)
@@ -233,6 +249,7 @@ class Controller:
             "cut by FIN": lambda link: link.cut(Cut.FIN),
             "delay": lambda link: link.delay(delay_ms),
             "hang": Link.hang,
+            "hang briefly": Link.hang,
             "refuse": Link.refuse,
         }
         self._proxy.do(acts[trouble.what], *names)
