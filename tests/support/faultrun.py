@@ -113,10 +113,12 @@ def told(counted: Mapping[str, int]) -> str:
 
 
 @contextmanager
-def troubled_world(folder: Path) -> Iterator[tuple[World, TcpProxy]]:
+def troubled_world(
+    folder: Path, builds: Mapping[str, str] | None = None
+) -> Iterator[tuple[World, TcpProxy]]:
     """Servers of its own, all services, a standby of accounts, and the proxy between them."""
     with TcpProxy() as proxy:
-        supervisor = ProxiedSupervisor(folder, proxy, SERVICES)
+        supervisor = ProxiedSupervisor(folder, proxy, SERVICES, builds)
         world = World(supervisor)
         world.start()
         try:
@@ -144,11 +146,13 @@ def endow(world: World) -> None:
         world.allocate(holder, START_FEN // 3, CNY)
 
 
-def fault_run(folder: Path, seed: str, for_s: float) -> Report:
+def fault_run(
+    folder: Path, seed: str, for_s: float, builds: Mapping[str, str] | None = None
+) -> Report:
     """All of it. Raises AssertionError with the seed and the folder when something is wrong."""
     report = Report(seed, folder)
     try:
-        with troubled_world(folder) as (world, proxy):
+        with troubled_world(folder, builds) as (world, proxy):
             seen = work(world, proxy, report, for_s)
             check(world, seen, report)
     except BaseException as error:
@@ -178,6 +182,7 @@ def work(world: World, proxy: TcpProxy, report: Report, for_s: float) -> list[Se
     try:
         time.sleep(WARM_S)
         controller.run(*lanes, at_least=1, for_s=for_s)
+        raise_broken(clients)
         await_all(world)
         time.sleep(CALM_S)
         for what in CALM if for_s else CALM[:1]:
@@ -188,17 +193,23 @@ def work(world: World, proxy: TcpProxy, report: Report, for_s: float) -> list[Se
         controller.heal()
         for client in clients:
             client.stop()
+        for client in clients:
+            client.join()
+            report.again_for.update(client.asked_again_for)
         report.faults = controller.done
         keep_troubles(report.folder, began_s, controller)
-    for client in clients:
-        client.join()
-        report.again_for.update(client.asked_again_for)
-        if client.broken is not None:
-            raise client.broken
+    raise_broken(clients)
     report.lasted_s = time.monotonic() - began_s
     for whom in ("clients→accounts", "clients→market"):
         proxy.do(lambda link: link.cut(Cut.FIN), *controller.links(whom))
     return resolve(world, [one for client in clients for one in client.diary.seen])
+
+
+def raise_broken(clients: Sequence[PatientClient]) -> None:
+    """What a client could not go on after: nobody is ever to be refused a whole call."""
+    for client in clients:
+        if client.broken is not None:
+            raise client.broken
 
 
 def takeover(world: World, controller: Controller, what: str, writer: Callable[[], str]) -> float:

@@ -30,9 +30,16 @@ class ProxiedSupervisor(Supervisor):
     cluster.
     """
 
-    def __init__(self, directory: Path, proxy: TcpProxy, services: Sequence[str]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        proxy: TcpProxy,
+        services: Sequence[str],
+        builds: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(directory, services=services)
         self._proxy = proxy
+        self._builds = builds or {}  # of services that are to run another build: its module
         self._standby_port = free_port()
 
     def start_standby(self) -> None:
@@ -54,7 +61,7 @@ class ProxiedSupervisor(Supervisor):
         module: str = "services",
     ) -> ServiceProcess:
         extra = {"TANZHANG_SNAPSHOT_EVENTS": str(SNAPSHOT_EVENTS), **(extra_env or {})}
-        made = super()._service(name, service, port, extra, module)
+        made = super()._service(name, service, port, extra, self._builds.get(service, module))
         for variable, value in made.environment.items():
             what = REACHED.get(variable) or variable.removeprefix(PEER).lower()
             if variable in REACHED or variable.startswith(PEER):
