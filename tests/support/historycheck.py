@@ -54,6 +54,7 @@ def check_history(seen: Sequence[Seen], records: Sequence[Raw]) -> list[Finding]
         *check_presence(commands, book),
         *check_content(commands, book),
         *check_repeats(commands),
+        *check_institutions(records),
         *check_order(commands, reads),
         *check_values(commands, reads, book),
     ]
@@ -112,6 +113,21 @@ def check_repeats(commands: Iterable[Command]) -> Iterator[Finding]:
     for one in commands:
         if one.again is not None and one.again != one.position:
             yield Finding("ANSWER_CHANGED", one.id, f"first {one.position}, then {one.again}")
+
+
+def check_institutions(records: Iterable[Raw]) -> Iterator[Finding]:
+    """A venue's trade is settled once, a line of a bank's statement is booked once, for ever."""
+    known: dict[tuple[str, str, str], int] = {}
+    for raw in records:
+        body = raw["body"]
+        names = [("SETTLED_TWICE", name) for name in body.get("trades") or () if body.get("legs")]
+        names += [("BOOKED_TWICE", body["bank_line"])] if body.get("bank_line") else []
+        for what, name in names:
+            key = (what, body["legs"][0]["debit"]["ref"], name)
+            if key in known:
+                words = f"of {key[1]}, at {known[key]} and at {raw['position']}"
+                yield Finding(what, name, words)
+            known[key] = raw["position"]
 
 
 # ---- real time ----------------------------------------------------------------------------------

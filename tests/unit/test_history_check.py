@@ -194,6 +194,19 @@ def overdraw(day: Morning) -> None:
     day.seen["too much"] = asked("wang", "too much", 9.5, 9.6, answer=Answer.OK, position=6)
 
 
+def settle_twice(day: Morning) -> None:
+    for position in (3, 4):
+        day.records[position]["body"]["trades"] = ["T-1"]
+
+
+def book_twice(day: Morning) -> None:
+    for position in (6, 7):
+        id, at_s = f"in {position}", 4.0 + position
+        day.records.append(record(position, "wang", id, (BANK_OUT, GROUP, 5)))
+        day.records[position]["body"]["bank_line"] = "line 1"
+        day.seen[id] = asked("wang", id, at_s, at_s + 0.1, answer=Answer.OK, position=position)
+
+
 LIES: list[tuple[Callable[[Morning], None], set[str]]] = [
     (lose_an_acknowledged_one, {"LOST"}),
     (double_one, {"DOUBLED"}),
@@ -214,6 +227,8 @@ LIES: list[tuple[Callable[[Morning], None], set[str]]] = [
     (refuse_by_an_old_balance, {"WRONG_REFUSAL"}),
     (refuse_though_there_was_enough, {"WRONG_REFUSAL"}),
     (overdraw, {"OVERDRAWN"}),
+    (settle_twice, {"SETTLED_TWICE"}),
+    (book_twice, {"BOOKED_TWICE"}),
 ]
 
 
