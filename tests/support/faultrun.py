@@ -25,6 +25,7 @@ from tanzhang.kernel.v1 import journal_pb2
 from kernel.frames import frame_from_message
 from kernel.rpc.client import metadata
 from kernel.rpc.health import SERVING, health
+from tests.support.appusers import AppUser
 from tests.support.brokers import MARKET, Broker, open_the_market
 from tests.support.history import Answer, Command, Read, Seen, commands_of, reads_of, resolved
 from tests.support.historycheck import Finding, check_history
@@ -47,7 +48,7 @@ from tests.support.worldcheck import open_errands
 
 SERVICES = ("accounts", "ledger", "market", "gateway")
 KEEPERS = ("accounts", "ledger", "market")  # those with a book
-TRADERS, BROKERS = 5, 1
+TRADERS, BROKERS, APP_USERS = 5, 1, 1
 WARM_S = 1.0  # of work before the first trouble
 CALM_S = 2.0  # of work after the last one
 BACK_S = 120.0  # until everybody serves again: some wait out a back-off
@@ -166,7 +167,8 @@ def work(world: World, proxy: TcpProxy, report: Report, for_s: float) -> list[Se
     history = report.folder / "history"
     traders = [Trader(f"client {n}", world, report.seed, history) for n in range(1, TRADERS + 1)]
     brokers = [Broker(f"client b{n}", world, report.seed, history) for n in range(1, BROKERS + 1)]
-    clients: list[PatientClient] = [*traders, *brokers]
+    users = [AppUser(f"client a{n}", world, report.seed, history) for n in range(1, APP_USERS + 1)]
+    clients: list[PatientClient] = [*traders, *brokers, *users]
 
     def writer() -> str:
         return Counter(one.answered_by for one in traders).most_common(1)[0][0]
@@ -200,7 +202,7 @@ def work(world: World, proxy: TcpProxy, report: Report, for_s: float) -> list[Se
         keep_troubles(report.folder, began_s, controller)
     raise_broken(clients)
     report.lasted_s = time.monotonic() - began_s
-    for whom in ("clients→accounts", "clients→market"):
+    for whom in ("clients→accounts", "clients→market", "clients→gateway"):
         proxy.do(lambda link: link.cut(Cut.FIN), *controller.links(whom))
     return resolve(world, [one for client in clients for one in client.diary.seen])
 

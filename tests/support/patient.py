@@ -13,13 +13,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import msgspec
 from tanzhang.kernel.v1 import items_pb2
 
-from kernel.errors import Refused
+from kernel.errors import Conflict, Refused, TanzhangError
 from kernel.rpc.client import metadata
 from kernel.rpc.problems import from_rpc_error
 from kernel.values import Caller
@@ -34,6 +34,12 @@ IMPATIENT = 0.08  # of the commands are asked once and given up
 ASKED_AGAIN = 0.05  # of the answered ones are asked once more
 PAUSE_S = (0.02, 0.12)  # between two steps
 RETRY_S = 0.05
+
+OPTIONS = [
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 200),
+    ("grpc.use_local_subchannel_pool", 1),
+]
 
 Step = tuple[Callable[[], None], int]  # and how often, beside the others
 
@@ -75,24 +81,12 @@ class PatientClient:
         self._caller = caller
         self._service = service
         self._processes = list(service.processes)
-        self._channels = {one: self._channel(one) for one in service.processes}
+        self._channels: dict[str, grpc.Channel] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def steps(self) -> tuple[Step, ...]:
         raise NotImplementedError
-
-    def _channel(self, process: str) -> grpc.Channel:
-        supervisor = self.world.supervisor
-        assert isinstance(supervisor, ProxiedSupervisor)
-        return grpc.insecure_channel(
-            f"127.0.0.1:{supervisor.way(self.name, process).port}",
-            options=[
-                ("grpc.initial_reconnect_backoff_ms", 50),
-                ("grpc.max_reconnect_backoff_ms", 200),
-                ("grpc.use_local_subchannel_pool", 1),
-            ],
-        )
 
     def start(self) -> None:
         self._thread.start()
@@ -153,21 +147,38 @@ class PatientClient:
         """One call, of one process after another, until it is answered; None when given up."""
         while True:
             process = self._processes[0]
-            stub = self._service.stub(self._channels[process])
             try:
-                token = metadata(self.world.token(self._caller))
-                answer = getattr(stub, method)(request, timeout=CALL_S, metadata=token)
+                answer = self.attempt(process, method, request)
                 self.answered_by = process
                 return answer
-            except grpc.RpcError as error:
-                known = from_rpc_error(error)  # type: ignore[arg-type]
-                if isinstance(known, Refused) and known.reason not in self._service.passing:
-                    raise known from error
-                self.asked_again_for[getattr(known, "reason", "FAULT")] += 1
+            except TanzhangError as known:
+                reason = known.reason if isinstance(known, Refused | Conflict) else "FAULT"
+                if isinstance(known, Refused) and reason not in self._service.passing:
+                    raise
+                self.asked_again_for[reason] += 1
                 self._processes.append(self._processes.pop(0))
             if time.monotonic() >= give_up_s:
                 return None
             time.sleep(RETRY_S)
+
+    def attempt(self, process: str, method: str, request: Any) -> Any:
+        """One call of one process; raises what it answers, in the families of our errors."""
+        if process not in self._channels:
+            self._channels[process] = grpc.insecure_channel(self.address(process), OPTIONS)
+        stub = self._service.stub(self._channels[process])
+        try:
+            return getattr(stub, method)(request, timeout=CALL_S, metadata=metadata(self.token()))
+        except grpc.RpcError as error:
+            raise from_rpc_error(cast(Any, error)) from error
+
+    def token(self) -> str:
+        return self.world.token(self._caller)
+
+    def address(self, process: str) -> str:
+        """Of this client's own way to a process."""
+        supervisor = self.world.supervisor
+        assert isinstance(supervisor, ProxiedSupervisor)
+        return f"127.0.0.1:{supervisor.way(self.name, process).port}"
 
 
 def _told(command: Command, one: Asked, result: items_pb2.ItemResult) -> Command:

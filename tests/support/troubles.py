@@ -88,6 +88,8 @@ CONNECTIONS = (
     Kind("hang briefly", "the writer→postgres", BLINK_S),
     Kind("hang", "the writer→postgres", TAKEOVER_S),
     Kind("cut by RST", "clients→market"),
+    Kind("cut by RST", "clients→gateway"),
+    Kind("hang", "gateway→accounts", (1.0, 3.0)),
     Kind("hang", "market→accounts", (1.0, 3.0)),
     Kind("cut by RST", "market→postgres"),
 )
