@@ -94,6 +94,7 @@ class Report:
             f" unknown {a['unknown']} (of these recorded {a['found']},"
             f" refused {a['found refused']}, never there {a['absent']})",
             f"  refused for          {told(self.reasons)}",
+            f"  asked again minutes after the answer: {a['asked of old']} calls",
             f"  asked again for      {told(self.again_for)}",
             f"  strong reads         {a['reads']}",
             f"  events in the books  {told(self.events)}",
@@ -198,6 +199,7 @@ def work(world: World, proxy: TcpProxy, report: Report, for_s: float) -> list[Se
         for client in clients:
             client.join()
             report.again_for.update(client.asked_again_for)
+            report.answers["asked of old"] += client.asked_of_old
         report.faults = controller.done
         keep_troubles(report.folder, began_s, controller)
     raise_broken(clients)

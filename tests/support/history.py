@@ -84,8 +84,18 @@ class Diary:
     ) -> None:
         self._file.close()
 
-    def note(self, one: Seen) -> None:
+    def note(self, one: Seen) -> int:
+        """Answers where in `seen` it stands."""
         self.seen.append(one)
+        self._write(one)
+        return len(self.seen) - 1
+
+    def amend(self, place: int, one: Seen) -> None:
+        """Something more was seen of it: the file has it once more, `seen` as it is now."""
+        self.seen[place] = one
+        self._write(one)
+
+    def _write(self, one: Seen) -> None:
         self._file.write(self._encode(one) + b"\n")
         self._file.flush()
 

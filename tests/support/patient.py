@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -34,6 +34,8 @@ IMPATIENT = 0.08  # of the commands are asked once and given up
 ASKED_AGAIN = 0.05  # of the answered ones are asked once more
 PAUSE_S = (0.02, 0.12)  # between two steps
 RETRY_S = 0.05
+OLD_S = 150.0  # a writer has ids of two minutes in memory; older ones it looks up
+OLD_KEPT = 200  # calls that are asked again when they are old
 
 OPTIONS = [
     ("grpc.initial_reconnect_backoff_ms", 50),
@@ -82,6 +84,8 @@ class PatientClient:
         self._service = service
         self._processes = list(service.processes)
         self._channels: dict[str, grpc.Channel] = {}
+        self.asked_of_old = 0
+        self._old: deque[tuple[float, str, Any, list[int]]] = deque()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -103,7 +107,7 @@ class PatientClient:
         self.diary.__exit__(None, None, None)
 
     def _run(self) -> None:
-        steps, weights = zip(*self.steps(), strict=True)
+        steps, weights = zip(*self.steps(), (self.ask_of_old, 1), strict=True)
         try:
             while not self._stopping.is_set():
                 self.chance.choices(steps, weights)[0]()
@@ -126,6 +130,7 @@ class PatientClient:
         if answer is not None and self.chance.random() < ASKED_AGAIN:
             now_s = time.monotonic()
             again = self.call(method, request, now_s + PATIENCE_S)
+        places: list[int] = []
         for i, (one, result) in enumerate(zip(asked, results, strict=True)):
             command = Command(
                 book=self._service.book,
@@ -140,8 +145,22 @@ class PatientClient:
             told = command if result is None else _told(command, one, result)
             if again is not None:
                 told = _told_again(told, again.results[i])
-            self.diary.note(told)
+            places.append(self.diary.note(told))
+        if answer is not None and len(self._old) < OLD_KEPT:
+            self._old.append((answered_s, method, request, places))
         return [result is not None and result.HasField("accepted") for result in results]
+
+    def ask_of_old(self) -> None:
+        """An answered call once more, when its ids are no longer in anybody's memory."""
+        if not self._old or time.monotonic() - self._old[0][0] < OLD_S:
+            return
+        _, method, request, places = self._old.popleft()
+        again = self.call(method, request, time.monotonic() + PATIENCE_S)
+        for place, result in zip(places, () if again is None else again.results, strict=False):
+            told = self.diary.seen[place]
+            assert isinstance(told, Command)
+            self.diary.amend(place, _told_again(told, result))
+        self.asked_of_old += again is not None
 
     def call(self, method: str, request: Any, give_up_s: float) -> Any:
         """One call, of one process after another, until it is answered; None when given up."""
