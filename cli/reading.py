@@ -49,6 +49,29 @@ _MEANINGS: Final[dict[tuple[str, str], str]] = {
     ("accounts", "MandateRevoked"): "nobody acts under this mandate any more",
     ("accounts", "HolderStatusSet"): "a holder's status, by two persons or by an authority's signed"
     " order; it limits what may happen to its units",
+    ("accounts", "UnitsFrozen"): "an authority or a court has frozen what is named here: it lies"
+    " still where it lies",
+    ("accounts", "UnitsUnfrozen"): "who had frozen it has lifted the freeze",
+    ("accounts", "FreezeExpired"): "a freeze ended with its last day",
+    ("accounts", "TransferFiled"): "two holders have signed a merger or a split; nothing moves"
+    " before another registrar confirms it",
+    ("accounts", "TransferPosted"): "units or money changed hands without a trade, by the document"
+    " named here",
+    ("accounts", "TransferWithdrawn"): "a filed transfer will not be carried out",
+    ("accounts", "SafeguardsProposed"): "one operator wants to change its holder's safeguards;"
+    " nothing changes before another confirms",
+    ("accounts", "SafeguardsConfirmed"): "another operator confirmed a change of safeguards: it"
+    " counts from the instant named here",
+    ("accounts", "SafeguardsWithdrawn"): "a change of safeguards was given up",
+    ("accounts", "DestinationAdded"): "one operator wants somebody to be trusted; it is not before"
+    " another confirms",
+    ("accounts", "DestinationConfirmed"): "another operator confirmed a destination: it is trusted"
+    " from the instant named here",
+    ("accounts", "DestinationRemoved"): "a destination is not trusted any more",
+    ("accounts", "TransferProposed"): "one operator proposed a transfer: it is reserved until"
+    " another approves or its time is over",
+    ("accounts", "TransferApproved"): "another operator approved a transfer: it was paid out",
+    ("accounts", "TransferRefused"): "a proposed transfer was given up: it went back",
     ("registry", "ProgrammeOpened"): "a programme was opened, with its rules",
     ("registry", "TermsSet"): "a programme's rules from an instant on",
     ("registry", "ProjectFiled"): "a project was filed; nothing is verified by that",

@@ -74,6 +74,18 @@ READS = (
         parts.Query,
         "Live mandates, given and received",
     ),
+    Read(
+        "/v1/holders/{holder}/freezes",
+        "accounts.ListFreezes",
+        parts.Page,
+        "What an authority or a court has frozen of a holder's",
+    ),
+    Read(
+        "/v1/non-trade-transfers",
+        "accounts.ListNonTradeTransfers",
+        m.Movements,
+        "What changed hands by order or agreement, oldest first",
+    ),
     Read("/v1/totals", "accounts.GetTotals", m.OfAsset, "Sums of every asset, for auditors"),
 )
 

@@ -5,15 +5,23 @@ Owns      holders with their openings, operators, mandates and statuses, assets,
 Commands  RegisterHolder DefineAsset PostEntry PlaceHold PostHold ReleaseHold
           ProposeChange ApproveProposal RefuseProposal WithdrawProposal
           SetOperator RevokeMandate OrderStatus
-          (by itself: ExpireHold; by reaction: AdmitKey WithdrawKey)
+          FreezeUnits UnfreezeUnits PostTransfer ConfirmTransfer WithdrawTransfer
+          ProposeSafeguards ConfirmSafeguards WithdrawSafeguards
+          AddDestination ConfirmDestination RemoveDestination
+          ProposeTransfer ApproveTransfer RefuseTransfer
+          (by itself: ExpireHold ExpireFreeze; by reaction: AdmitKey WithdrawKey)
 Events    HolderRegistered AssetDefined EntryPosted HoldPlaced HoldPosted HoldReleased HoldExpired
           ChangeProposed ProposalRefused ProposalWithdrawn AccountTermsSet AccountOpened OperatorSet
           FundEntrusted MandateGranted MandateRevoked HolderStatusSet
+          UnitsFrozen UnitsUnfrozen FreezeExpired TransferFiled TransferPosted TransferWithdrawn
+          SafeguardsProposed SafeguardsConfirmed SafeguardsWithdrawn
+          DestinationAdded DestinationConfirmed DestinationRemoved
+          TransferProposed TransferApproved TransferRefused
           KeyAdmitted KeyWithdrawn
 Holds     per asset the sum over all accounts is zero; only `issued` and `external` are below zero;
           each serial is in one place; terminal units never move; all legs of an entry or none;
           two persons behind every change about a holder; nobody moves what a status, a programme's
-          terms, a register of operators or a mandate's scope forbid
+          terms, a register of operators or a mandate's scope forbid; what is frozen does not leave
 Trusts    the ledger's key directory, for institutions' keys; tokens of the issuers it is given
 Speaks    tanzhang.accounts.v1.AccountsService, JournalService; publishes tanzhang.accounts.*,
           follows tanzhang.ledger.*

@@ -18,7 +18,7 @@ from kernel.journal.database import copy_rows, copy_text
 from kernel.values import parse_instant
 from services.accounts.holdings import encode_holdings
 from services.accounts.queries import holdings_at
-from services.accounts.tables import anchors, moved_serials, moves
+from services.accounts.tables import anchors, moved_serials, moves, public_transfers
 
 READER: Final = "accounts.moves"
 
@@ -29,6 +29,7 @@ MOVES_PER_ANCHORED: Final = 4
 # Beyond so many holders all are counted anew; an anchor then comes a little later, that is all.
 MAX_COUNTED: Final = 200_000
 
+_TRANSFER: Final = b'"type":"TransferPosted"'
 _NOT_BACKDATED: Final = r"\N"
 _ESCAPES: Final = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
@@ -57,6 +58,16 @@ class _Body(msgspec.Struct, gc=False):
     legs: list[_Leg] = []
 
 
+class _Transfer(msgspec.Struct, gc=False):
+    document: str
+    nature: str
+    authority: str = ""
+
+
+class _Transferred(msgspec.Struct, gc=False):
+    body: _Transfer
+
+
 class Moving(msgspec.Struct, gc=False):
     """What a record says of moves; nothing when its event has no legs."""
 
@@ -65,6 +76,7 @@ class Moving(msgspec.Struct, gc=False):
     on: str
     position: int
     plain: bool = True  # no character of it means anything to COPY
+    transfer: _Transfer | None = None  # without a trade: what the public may know of it
 
 
 _decoder = msgspec.json.Decoder(Moving)
@@ -78,6 +90,8 @@ def decode_moves(event: StoredEvent) -> Moving:
         raise InvariantBroken(f"position {event.position}: expected a record: {error}") from error
     # JSON writes every control character, and the backslash itself, with a backslash.
     moving.plain = b"\\" not in event.record
+    if _TRANSFER in event.record:  # the quotes of what stands inside a text have backslashes
+        moving.transfer = msgspec.json.decode(event.record, type=_Transferred).body
     return moving
 
 
@@ -99,6 +113,8 @@ class MovesProjection:
         moving = [event for event in events if event.body.legs]
         copy_text(connection, moves, [line for event in moving for line in _lines(event)])
         copy_rows(connection, moved_serials, [row for event in moving for row in _ranges(event)])
+        transfers = [row for event in moving if event.transfer for row in _public_rows(event)]
+        copy_rows(connection, public_transfers, transfers)
         for holder, position in self._due(moving):
             self._anchor(connection, holder, position)
         self._next = events[-1].position + 1
@@ -144,3 +160,17 @@ def _ranges(event: Moving) -> Iterator[tuple[Any, ...]]:
     for n, leg in enumerate(event.body.legs):
         for range_no, block in enumerate(leg.serials):
             yield (event.position, n, range_no, leg.asset, block.batch, block.first, block.last)
+
+
+def _public_rows(event: Moving) -> list[tuple[Any, ...]]:
+    """A non-trade transfer as anyone may know it: not who, and not what they have."""
+    said, amounts = event.transfer, dict[str, int]()
+    if said is None:
+        return []
+    for leg in event.body.legs:
+        amounts[leg.asset] = amounts.get(leg.asset, 0) + leg.amount
+    what = (event.at, event.on, said.nature, said.document, said.authority)
+    return [
+        (event.position, line, *what, asset, amounts[asset])
+        for line, asset in enumerate(sorted(amounts))
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 import sqlalchemy as sa
@@ -11,12 +11,22 @@ import sqlalchemy as sa
 from kernel.errors import InvariantBroken, Kind, Refused
 from kernel.journal.schema import events
 from kernel.values import format_instant
-from services.accounts.domain import rules
-from services.accounts.domain.events import Leg, Purpose, SerialRange
-from services.accounts.domain.state import MAY_BE_NEGATIVE, AccountKey, State
+from services.accounts.domain import freezes, rules
+from services.accounts.domain.events import Leg, Purpose, SerialRange, TransferFiled
+from services.accounts.domain.state import (
+    MAY_BE_NEGATIVE,
+    AccountKey,
+    Freeze,
+    FreezeKey,
+    Hold,
+    State,
+)
 from services.accounts.holdings import Holdings, Place, decode_holdings
-from services.accounts.tables import anchors, moved_serials, moves
+from services.accounts.tables import anchors, moved_serials, moves, public_transfers
 
+TransferRow: TypeAlias = "sa.Row[Any]"  # a row of the public_transfers table
+
+MAX_PROPOSED: Final = 1000  # transfers of one holder that wait
 MAX_HISTORY: Final = 1000  # movements of one serial
 
 
@@ -55,15 +65,45 @@ class BalanceRow(NamedTuple):
     key: AccountKey
     amount: int
     serials: list[SerialRange]
+    frozen: int
 
 
 def balances(state: State, scope: Scope) -> list[BalanceRow]:
     """A holder's accounts that are not at zero, in a stable order."""
     return [
-        BalanceRow(key, state.accounts[key].balance, list(state.accounts[key].blocks))
+        BalanceRow(
+            key,
+            state.accounts[key].balance,
+            list(state.accounts[key].blocks),
+            freezes.frozen_amount(state, key),
+        )
         for key in sorted(state.keys_by_holder.get(scope.holder, ()))
         if scope.holds(key[1:])
     ]
+
+
+def list_freezes(
+    state: State, holder: str, after: int, limit: int
+) -> list[tuple[int, FreezeKey, Freeze]]:
+    """Live freezes by name, from just after the `after`-th: of one holder's units, or all."""
+    named = sorted(state.frozen.live)
+    if holder:
+        named = [name for name in named if freezes.concerns(state, name, holder)]
+    page = enumerate(named[after + 1 : after + 1 + limit], after + 1)
+    return [(place, name, state.frozen.live[name]) for place, name in page]
+
+
+def list_filed(state: State, after: int, limit: int) -> list[TransferFiled]:
+    """Transfers that wait for a second registrar, by name, from just after the `after`-th."""
+    return [state.filed[name] for name in sorted(state.filed)[after + 1 : after + 1 + limit]]
+
+
+def proposed(state: State, holder: str) -> list[tuple[str, Hold]]:
+    """Transfers of a holder that wait for a second operator, by the names of their holds."""
+    held = sorted(key[3] for key in state.keys_by_holder.get(holder, ()) if key[2] == Purpose.HELD)
+    waiting = ((name, state.holds.get(name)) for name in held)
+    found = [(name, hold) for name, hold in waiting if hold is not None and hold.proposer]
+    return found[:MAX_PROPOSED]
 
 
 class AssetTotals(NamedTuple):
@@ -369,3 +409,20 @@ def _recorded_at(connection: sa.Connection, book: str, position: int) -> str:
     if record is None:
         raise InvariantBroken(f"{book}: expected an event at {position}, found none")
     return _record_of(position, record).at
+
+
+def list_transfers(
+    engine: sa.Engine, asset: str, after: tuple[int, ...], limit: int
+) -> list[TransferRow]:
+    """Non-trade transfers, oldest first, from just after (position, line)."""
+    place = sa.tuple_(public_transfers.c.position, public_transfers.c.line)
+    query = (
+        sa.select(public_transfers)
+        .where(place > sa.tuple_(sa.literal(after[0]), sa.literal(after[1])))
+        .order_by(public_transfers.c.position, public_transfers.c.line)
+        .limit(limit)
+    )
+    if asset:
+        query = query.where(public_transfers.c.asset == asset)
+    with engine.connect() as connection:
+        return list(connection.execute(query))

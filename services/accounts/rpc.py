@@ -25,10 +25,11 @@ from kernel.rpc.pages import page_limit, page_place, page_token
 from kernel.values import DAY_MS, Caller, check_day, check_text, day_start_ms, parse_instant
 from kernel.writer import Writer
 from services.accounts import holders, queries
-from services.accounts.domain import commands, events
+from services.accounts.domain import commands, destinations, events
 from services.accounts.domain.operators import may_view
 from services.accounts.domain.rules import TERMINAL
-from services.accounts.domain.state import State
+from services.accounts.domain.safeguards import APPROVE_MS, DELAY_MS
+from services.accounts.domain.state import Freeze, FreezeKey, Hold, Safeguards, State
 from services.accounts.holders_rpc import KINDS, HoldersRpc
 from services.accounts.holdings import Place
 from services.accounts.moments import Asked, Clockwork, Moments, PeriodAsked, holdings_then
@@ -95,7 +96,10 @@ class AccountsRpc(HoldersRpc, accounts_pb2_grpc.AccountsServiceServicer):
         rows, position = await self._writer.read(
             lambda state: queries.balances(state, scope), request.min_position
         )
-        found = [_balance_message(row.key[0], row.key[1:], row.amount, row.serials) for row in rows]
+        found = [
+            _balance_message(row.key[0], row.key[1:], row.amount, row.serials, row.frozen)
+            for row in rows
+        ]
         return pb.GetBalancesResponse(balances=found, as_of_position=position, moment=pb.MOMENT_NOW)
 
     async def _balances_then(self, request: pb.GetBalancesRequest, scope: queries.Scope) -> Any:
@@ -210,6 +214,157 @@ class AccountsRpc(HoldersRpc, accounts_pb2_grpc.AccountsServiceServicer):
         while message := await loop.run_in_executor(self._reading, next, messages, None):
             yield message
 
+    async def FreezeUnits(self, request: pb.FreezeUnitsRequest, context: object) -> Any:
+        results = await carry_out(self._writer, "FreezeUnits", request.orders, freeze_units)
+        return pb.FreezeUnitsResponse(results=results)
+
+    async def UnfreezeUnits(self, request: pb.UnfreezeUnitsRequest, context: object) -> Any:
+        results = await carry_out(self._writer, "UnfreezeUnits", request.orders, unfreeze_units)
+        return pb.UnfreezeUnitsResponse(results=results)
+
+    async def ListFreezes(self, request: pb.ListFreezesRequest, context: object) -> Any:
+        caller = current_caller()
+        if "registrar" not in caller.roles:
+            self._check_may_view(request.holder, "")
+        (after,), limit = page_place(request.page_token, 1), page_limit(request.page_size)
+        rows, position = await self._writer.read(
+            lambda state: queries.list_freezes(state, request.holder, after, limit),
+            request.min_position,
+        )
+        token = page_token(rows[-1][0]) if len(rows) == limit else ""
+        return pb.ListFreezesResponse(
+            freezes=[_freeze_message(name, freeze) for _, name, freeze in rows],
+            next_page_token=token,
+            as_of_position=position,
+        )
+
+    async def PostTransfers(self, request: pb.PostTransfersRequest, context: object) -> Any:
+        results = await carry_out(self._writer, "PostTransfers", request.orders, post_transfer)
+        return pb.PostTransfersResponse(results=results)
+
+    async def ConfirmTransfers(self, request: pb.ConfirmTransfersRequest, context: object) -> Any:
+        results = await carry_out(
+            self._writer, "ConfirmTransfers", request.transfers, confirm_transfer
+        )
+        return pb.ConfirmTransfersResponse(results=results)
+
+    async def WithdrawTransfers(self, request: pb.WithdrawTransfersRequest, context: object) -> Any:
+        results = await carry_out(
+            self._writer, "WithdrawTransfers", request.transfers, withdraw_transfer
+        )
+        return pb.WithdrawTransfersResponse(results=results)
+
+    async def ListFiledTransfers(
+        self, request: pb.ListFiledTransfersRequest, context: object
+    ) -> Any:
+        (after,), limit = page_place(request.page_token, 1), page_limit(request.page_size)
+        rows, position = await self._writer.read(
+            lambda state: queries.list_filed(state, after, limit), request.min_position
+        )
+        return pb.ListFiledTransfersResponse(
+            transfers=[_filed_message(filed) for filed in rows],
+            next_page_token=page_token(after + len(rows)) if len(rows) == limit else "",
+            as_of_position=position,
+        )
+
+    async def ListNonTradeTransfers(
+        self, request: pb.ListNonTradeTransfersRequest, context: object
+    ) -> Any:
+        _check_words(asset=request.asset)
+        after, limit = page_place(request.page_token, 2), page_limit(request.page_size)
+        position = await self._movements.reached(request.min_position)
+        rows = await asyncio.to_thread(
+            queries.list_transfers, self._engine, request.asset, after, limit
+        )
+        token = page_token(rows[-1].position, rows[-1].line) if len(rows) == limit else ""
+        return pb.ListNonTradeTransfersResponse(
+            transfers=[_transfer_message(row) for row in rows],
+            next_page_token=token,
+            as_of_position=position,
+        )
+
+    async def ProposeSafeguards(self, request: pb.ProposeSafeguardsRequest, context: object) -> Any:
+        results = await carry_out(
+            self._writer, "ProposeSafeguards", request.proposals, propose_safeguards
+        )
+        return pb.ProposeSafeguardsResponse(results=results)
+
+    async def ConfirmSafeguards(self, request: pb.ConfirmSafeguardsRequest, context: object) -> Any:
+        results = await carry_out(
+            self._writer, "ConfirmSafeguards", request.confirmations, confirm_safeguards
+        )
+        return pb.ConfirmSafeguardsResponse(results=results)
+
+    async def WithdrawSafeguards(
+        self, request: pb.WithdrawSafeguardsRequest, context: object
+    ) -> Any:
+        results = await carry_out(
+            self._writer, "WithdrawSafeguards", request.withdrawals, withdraw_safeguards
+        )
+        return pb.WithdrawSafeguardsResponse(results=results)
+
+    async def AddDestinations(self, request: pb.AddDestinationsRequest, context: object) -> Any:
+        results = await carry_out(
+            self._writer, "AddDestinations", request.destinations, add_destination
+        )
+        return pb.AddDestinationsResponse(results=results)
+
+    async def ConfirmDestinations(
+        self, request: pb.ConfirmDestinationsRequest, context: object
+    ) -> Any:
+        results = await carry_out(
+            self._writer, "ConfirmDestinations", request.destinations, confirm_destination
+        )
+        return pb.ConfirmDestinationsResponse(results=results)
+
+    async def RemoveDestinations(
+        self, request: pb.RemoveDestinationsRequest, context: object
+    ) -> Any:
+        results = await carry_out(
+            self._writer, "RemoveDestinations", request.destinations, remove_destination
+        )
+        return pb.RemoveDestinationsResponse(results=results)
+
+    async def ProposeTransfers(self, request: pb.ProposeTransfersRequest, context: object) -> Any:
+        results = await carry_out(
+            self._writer, "ProposeTransfers", request.transfers, propose_transfer
+        )
+        return pb.ProposeTransfersResponse(results=results)
+
+    async def ApproveTransfers(self, request: pb.ApproveTransfersRequest, context: object) -> Any:
+        results = await carry_out(
+            self._writer, "ApproveTransfers", request.approvals, approve_transfer
+        )
+        return pb.ApproveTransfersResponse(results=results)
+
+    async def RefuseTransfers(self, request: pb.RefuseTransfersRequest, context: object) -> Any:
+        results = await carry_out(
+            self._writer, "RefuseTransfers", request.refusals, refuse_transfer
+        )
+        return pb.RefuseTransfersResponse(results=results)
+
+    async def GetSafeguards(self, request: pb.GetSafeguardsRequest, context: object) -> Any:
+        self._check_may_view(request.holder, "")
+        now_ms = self._clock.now_ms()
+        message, position = await self._writer.read(
+            lambda state: _safeguards_message(state.safeguards.get(request.holder), now_ms),
+            request.min_position,
+        )
+        message.as_of_position = position
+        return message
+
+    async def ListProposedTransfers(
+        self, request: pb.ListProposedTransfersRequest, context: object
+    ) -> Any:
+        self._check_may_view(request.holder, "")
+        rows, position = await self._writer.read(
+            lambda state: queries.proposed(state, request.holder), request.min_position
+        )
+        return pb.ListProposedTransfersResponse(
+            transfers=[_proposed_message(name, hold) for name, hold in rows],
+            as_of_position=position,
+        )
+
     async def GetOutcomes(self, request: pb.GetOutcomesRequest, context: object) -> Any:
         principal = current_caller().principal
         found = await find_outcomes(self._writer, principal, request.ids)
@@ -305,12 +460,13 @@ def _parties_of(body: dict[str, Any]) -> tuple[set[str], set[str]]:
     accounts = [leg[side] for leg in body.get("legs", ()) for side in ("debit", "credit")]
     if "to" in body:  # whom a hold is promised to
         accounts.append(body["to"])
-    parties = {body["holder"]} if "holder" in body else set()
+    parties = {body[name] for name in ("holder", "source", "target") if name in body}
     parties |= {account["holder"] for account in accounts}
     # A settlement bank is named by the external account it answers for, a venue by trading.
     parties |= {account["ref"] for account in accounts if account["purpose"] == "external"}
     if "pledge" in body:
         parties.add(body["pledge"]["pledgee"])
+    parties |= {lien["pledgee"] for lien in body.get("liens", ())}
     said = body.get("change", body)  # what is proposed, or what came of it
     parties |= {
         said[what][who] for what, who in _PARTIES_OF_CHANGES if isinstance(said.get(what), dict)
@@ -361,6 +517,75 @@ def release_hold(item: pb.HoldRelease) -> commands.ReleaseHold:
     return commands.ReleaseHold(item.hold, item.mandate or UNSET)
 
 
+def freeze_units(item: pb.SignedOrder) -> commands.FreezeUnits:
+    return commands.FreezeUnits()
+
+
+def unfreeze_units(item: pb.SignedOrder) -> commands.UnfreezeUnits:
+    return commands.UnfreezeUnits()
+
+
+def post_transfer(item: pb.SignedOrder) -> commands.PostTransfer:
+    return commands.PostTransfer()
+
+
+def confirm_transfer(item: pb.FiledTransferName) -> commands.ConfirmTransfer:
+    return commands.ConfirmTransfer(item.transfer)
+
+
+def withdraw_transfer(item: pb.FiledTransferName) -> commands.WithdrawTransfer:
+    return commands.WithdrawTransfer(item.transfer)
+
+
+def propose_safeguards(item: pb.SafeguardsProposal) -> commands.ProposeSafeguards:
+    rules = _rules(item.rules) if item.HasField("rules") else None
+    return commands.ProposeSafeguards(item.holder, rules)
+
+
+def _rules(rules: pb.SafeguardRules) -> events.SafeguardRules:
+    within_ms = rules.approve_within_ms if rules.HasField("approve_within_ms") else APPROVE_MS
+    return events.SafeguardRules(
+        within_ms,
+        rules.delay_ms if rules.HasField("delay_ms") else DELAY_MS,
+        [events.SafeguardLimit(limit.amount, limit.asset) for limit in rules.limits],
+        rules.unlisted,
+    )
+
+
+def confirm_safeguards(item: pb.SafeguardsConfirmation) -> commands.ConfirmSafeguards:
+    return commands.ConfirmSafeguards(item.holder, item.proposal)
+
+
+def withdraw_safeguards(item: pb.SafeguardsWithdrawal) -> commands.WithdrawSafeguards:
+    return commands.WithdrawSafeguards(item.holder)
+
+
+def add_destination(item: pb.DestinationItem) -> commands.AddDestination:
+    return commands.AddDestination(item.holder, item.destination)
+
+
+def confirm_destination(item: pb.DestinationItem) -> commands.ConfirmDestination:
+    return commands.ConfirmDestination(item.holder, item.destination)
+
+
+def remove_destination(item: pb.DestinationItem) -> commands.RemoveDestination:
+    return commands.RemoveDestination(item.holder, item.destination)
+
+
+def propose_transfer(item: pb.TransferProposal) -> commands.ProposeTransfer:
+    return commands.ProposeTransfer(
+        item.holder, item.to, item.asset, item.amount, _ranges(item.serials)
+    )
+
+
+def approve_transfer(item: pb.TransferApproval) -> commands.ApproveTransfer:
+    return commands.ApproveTransfer(item.hold)
+
+
+def refuse_transfer(item: pb.TransferRefusal) -> commands.RefuseTransfer:
+    return commands.RefuseTransfer(item.hold, item.reason)
+
+
 def _leg(leg: pb.Leg) -> events.Leg:
     ranges = leg.serials
     return events.Leg(
@@ -388,7 +613,11 @@ def _account_message(holder: str, purpose: str, ref: str) -> pb.Account:
 
 
 def _balance_message(
-    holder: str, place: Place, amount: int, serials: Sequence[events.SerialRange]
+    holder: str,
+    place: Place,
+    amount: int,
+    serials: Sequence[events.SerialRange],
+    frozen: int = 0,
 ) -> pb.Balance:
     asset, purpose, ref = place
     return pb.Balance(
@@ -396,6 +625,7 @@ def _balance_message(
         asset=asset,
         amount=amount,
         serials=_range_messages(serials),
+        frozen=frozen,
     )
 
 
@@ -449,6 +679,100 @@ def _movement_message(row: queries.Movement) -> pb.Movement:
         asset=leg.asset,
         amount=leg.amount,
         serials=_range_messages(leg.serials),
+    )
+
+
+def _freeze_message(name: FreezeKey, freeze: Freeze) -> pb.Freeze:
+    message = pb.Freeze(
+        authority=name[0],
+        freeze=name[1],
+        document=freeze.document,
+        reason=freeze.reason,
+        holder=freeze.holder,
+        asset=freeze.asset,
+        ref=freeze.ref,
+        amount=freeze.amount,
+        serials=_range_messages(freeze.serials),
+        until=freeze.until,
+    )
+    if freeze.purpose:
+        message.purpose = _PURPOSE_NUMBERS[events.Purpose(freeze.purpose)]
+    return message
+
+
+def _rules_message(rules: events.SafeguardRules | None) -> pb.SafeguardRules | None:
+    if rules is None:
+        return None
+    limits = [pb.SafeguardLimit(asset=one.asset, amount=one.amount) for one in rules.limits]
+    return pb.SafeguardRules(
+        delay_ms=rules.delay_ms,
+        approve_within_ms=rules.approve_within_ms,
+        limits=limits,
+        unlisted=rules.unlisted,
+    )
+
+
+def _safeguards_message(kept: Safeguards | None, now_ms: int) -> pb.GetSafeguardsResponse:
+    if kept is None:
+        return pb.GetSafeguardsResponse()
+    trusted = [
+        pb.Destination(destination=to, trusted_from=timestamp_of(since_ms))
+        for to, since_ms in sorted(kept.destinations.items())
+    ]
+    added = [
+        pb.Destination(destination=to, added_by=who.sub) for to, who in sorted(kept.added.items())
+    ]
+    message = pb.GetSafeguardsResponse(
+        rules=_rules_message(destinations.in_force(kept, now_ms)),
+        destinations=[*trusted, *added],
+    )
+    if kept.next_ms is not None and kept.next_ms > now_ms:
+        message.next_from.CopyFrom(timestamp_of(kept.next_ms))
+        message.next_rules.CopyFrom(_rules_message(kept.next_rules) or pb.SafeguardRules())
+    if kept.asked is not None:
+        message.proposal, message.proposed_by = kept.asked.proposal, kept.asked.proposer.sub
+        message.proposed_rules.CopyFrom(_rules_message(kept.asked.rules) or pb.SafeguardRules())
+    return message
+
+
+def _proposed_message(name: str, hold: Hold) -> pb.ProposedTransfer:
+    return pb.ProposedTransfer(
+        hold=name,
+        to=hold.to.holder,
+        asset=hold.asset,
+        amount=hold.amount,
+        proposed_by="" if hold.proposer is None else hold.proposer.sub,
+        expires_at=None if hold.expires_at_ms is None else timestamp_of(hold.expires_at_ms),
+    )
+
+
+def _filed_message(filed: events.TransferFiled) -> pb.FiledTransfer:
+    return pb.FiledTransfer(
+        transfer=filed.transfer,
+        nature=filed.nature,
+        document=filed.document,
+        source=filed.source,
+        target=filed.target,
+        filed_by=filed.filer.sub,
+        moves=[
+            pb.TransferMove(
+                asset=leg.asset, amount=leg.amount, serials=_range_messages(leg.serials)
+            )
+            for leg in filed.moves
+        ],
+    )
+
+
+def _transfer_message(row: queries.TransferRow) -> pb.NonTradeTransfer:
+    return pb.NonTradeTransfer(
+        position=row.position,
+        at=timestamp_of(parse_instant(row.at)),
+        on=timestamp_of(parse_instant(row.on)),
+        nature=row.nature,
+        document=row.document,
+        authority=row.authority,
+        asset=row.asset,
+        amount=row.amount,
     )
 
 

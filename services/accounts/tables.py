@@ -65,5 +65,20 @@ moved_serials = sa.Table(
     sa.Index("moved_serials_batch", "asset", "batch", "first", "last"),
 )
 
+# Non-trade transfers as anyone may list them: one row per transfer and asset, and no holder.
+public_transfers = sa.Table(
+    "public_transfers",
+    metadata,
+    sa.Column("position", sa.BigInteger, primary_key=True),
+    sa.Column("line", sa.Integer, primary_key=True),
+    sa.Column("at", sa.Text, nullable=False),
+    sa.Column("on", sa.Text, nullable=False),
+    sa.Column("nature", sa.Text, nullable=False),
+    sa.Column("document", sa.Text, nullable=False),
+    sa.Column("authority", sa.Text, nullable=False),
+    sa.Column("asset", sa.Text, nullable=False),
+    sa.Column("amount", sa.BigInteger, nullable=False),
+)
+
 # Who was shown which event, and when.
 disclosures = disclosures_table(metadata)

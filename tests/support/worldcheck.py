@@ -393,7 +393,7 @@ READ_MODELS = {
         accounts_projections.READER,
         accounts_projections.decode_moves,
         lambda: accounts_projections.MovesProjection().project_moves,
-        ("moves", "moved_serials"),
+        ("moves", "moved_serials", "public_transfers"),
         ("anchors",),
     ),
     "registry": ReadModel(

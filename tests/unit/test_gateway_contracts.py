@@ -37,6 +37,13 @@ NOT_ROUTED = {
     *("accounts.ProposeChanges", "accounts.ApproveProposals", "accounts.RefuseProposals"),
     *("accounts.WithdrawProposals", "accounts.ListProposals", "accounts.SetOperators"),
     *("accounts.RevokeMandates", "accounts.OrderStatuses", "accounts.ListAccountTerms"),
+    *("accounts.FreezeUnits", "accounts.UnfreezeUnits"),
+    *("accounts.PostTransfers", "accounts.ConfirmTransfers", "accounts.WithdrawTransfers"),
+    "accounts.ListFiledTransfers",
+    *("accounts.ProposeSafeguards", "accounts.ConfirmSafeguards", "accounts.WithdrawSafeguards"),
+    *("accounts.AddDestinations", "accounts.ConfirmDestinations", "accounts.RemoveDestinations"),
+    *("accounts.ProposeTransfers", "accounts.ApproveTransfers", "accounts.RefuseTransfers"),
+    *("accounts.GetSafeguards", "accounts.ListProposedTransfers"),
     "accounts.GetStatement",
 }
 REST = ROOT / "docs" / "reference" / "rest.md"

@@ -74,7 +74,10 @@ from tests.support.plants import (
     signed_by,
 )
 from tests.unit import test_ledger_books as core
+from tests.unit import test_ledger_destinations as destinations
+from tests.unit import test_ledger_freezes as freezes
 from tests.unit import test_ledger_holders as holders
+from tests.unit import test_ledger_transfers as transfers
 
 ROOT = Path(__file__).resolve().parents[2]
 WHOLE = tell_the_whole()
@@ -1010,6 +1013,8 @@ def test_every_rule_has_a_planted_violation() -> None:
     books = [f"books/{path.name}" for path in (ROOT / "services/ledger/books").glob("*.py")]
     planted_somewhere = {plant.rule for plant in PLANTS} | {plant.rule for _, plant in core.PLANTS}
     planted_somewhere |= {lie.rule for lie in holders.LIES}
+    more = (freezes.PLANTS, transfers.PLANTS, destinations.PLANTS)
+    planted_somewhere |= {plant.rule for plants in more for plant in plants}
     logs = set(core.LOG_PLANTS) | core.READER_RULES
     assert rules_in(*books, "log.py", "reactions.py") == planted_somewhere | logs
 

@@ -6,6 +6,9 @@
     pledge             both its parties   units go under a lien
     pledge-release     pledgee            units come free of it
     holder-status      authority          a holder's status, until the same authority lifts it
+    freeze, unfreeze   authority, court   what lies where it lies, and until when
+    transfer-order     authority, court   units change hands without a trade
+    transfer-agreement both holders       the same, as a merger or a split
 
 Whose key is believed is kernel/keyring.py's; each statement is booked only once.
 """
@@ -17,6 +20,7 @@ from collections.abc import Sequence
 import msgspec
 
 from kernel.errors import Refused
+from services.accounts.domain.events import FreezeName, SerialRange
 
 
 class BankAdvice(
@@ -135,6 +139,85 @@ class HolderStatusOrder(
     number: str
     reason: str
     status: str
+
+
+class FreezeStatement(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="freeze", tag_field="kind"
+):
+    """What lies still: a holder's accounts, an amount of one, or serials wherever they lie.
+
+    `freeze` is the authority's own name of it, booked once; `until` its last day, "" without one.
+    An empty `asset` means all assets that the authority may freeze, an empty `purpose` all accounts
+    of the holder, an empty `ref` every venue or lien.
+    """
+
+    amount: int | None
+    asset: str
+    authority: str
+    document: str
+    freeze: str
+    holder: str
+    purpose: str
+    reason: str
+    ref: str
+    serials: list[SerialRange]
+    until: str
+
+
+class UnfreezeStatement(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="unfreeze", tag_field="kind"
+):
+    authority: str
+    document: str
+    freeze: str
+    reason: str
+
+
+class OrderedMove(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Out of the source's `available`, or out of `lien`; no serials: the oldest there."""
+
+    amount: int
+    asset: str
+    lien: str
+    serials: list[SerialRange]
+
+
+class TransferOrder(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="transfer-order", tag_field="kind"
+):
+    """`transfer` is the authority's own name of it, booked once; `freezes` those it overrides."""
+
+    authority: str
+    document: str
+    freezes: list[FreezeName]
+    moves: list[OrderedMove]
+    nature: str
+    source: str
+    target: str
+    transfer: str
+
+
+class AgreedMove(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    amount: int
+    asset: str
+    serials: list[SerialRange]
+
+
+class TransferAgreement(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    tag="transfer-agreement",
+    tag_field="kind",
+):
+    """Source and target sign the same; two persons at the registrar carry it out."""
+
+    document: str
+    moves: list[AgreedMove]
+    nature: str
+    source: str
+    target: str
+    transfer: str
 
 
 def check_once(done: bool, reason: str, what: str) -> None:

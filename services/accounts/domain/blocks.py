@@ -75,3 +75,22 @@ def put(blocks: list[SerialRange], ranges: Sequence[SerialRange]) -> None:
             blocks[-1] = SerialRange(block.batch, blocks[-1].first, block.last)
         else:
             blocks.append(block)
+
+
+def without(blocks: Sequence[SerialRange], taken: Sequence[SerialRange]) -> list[SerialRange]:
+    """What is left of ranges when these serials, whether in them or not, are taken away."""
+    rest = list(blocks)
+    for gone in taken:
+        rest = [piece for block in rest for piece in _without_one(block, gone)]
+    return rest
+
+
+def _without_one(block: SerialRange, gone: SerialRange) -> list[SerialRange]:
+    if gone.batch != block.batch or gone.last < block.first or block.last < gone.first:
+        return [block]
+    pieces = []
+    if block.first < gone.first:
+        pieces.append(SerialRange(block.batch, block.first, gone.first - 1))
+    if gone.last < block.last:
+        pieces.append(SerialRange(block.batch, gone.last + 1, block.last))
+    return pieces

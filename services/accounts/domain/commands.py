@@ -6,7 +6,15 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from services.accounts.domain.changes import Change, Operator, StatusChange
-from services.accounts.domain.events import Account, Claim, HolderKind, Leg, SerialRange, Unit
+from services.accounts.domain.events import (
+    Account,
+    Claim,
+    HolderKind,
+    Leg,
+    SafeguardRules,
+    SerialRange,
+    Unit,
+)
 
 
 class RegisterHolder(msgspec.Struct, frozen=True):
@@ -100,3 +108,82 @@ class OrderStatus(msgspec.Struct, frozen=True):
     authority: str
     number: str
     status: StatusChange
+
+
+class FreezeUnits(msgspec.Struct, frozen=True):
+    """What to freeze stands in the authority's signed statement, and nowhere else."""
+
+
+class UnfreezeUnits(msgspec.Struct, frozen=True):
+    """The same: which freeze is lifted stands in the statement."""
+
+
+class ExpireFreeze(msgspec.Struct, frozen=True):
+    """From the timer alone."""
+
+    authority: str
+    freeze: str
+
+
+class PostTransfer(msgspec.Struct, frozen=True):
+    """What moves stands in the signed statement: an order, or the agreement of two holders."""
+
+
+class ConfirmTransfer(msgspec.Struct, frozen=True):
+    transfer: str
+
+
+class WithdrawTransfer(msgspec.Struct, frozen=True):
+    transfer: str
+
+
+class ProposeSafeguards(msgspec.Struct, frozen=True):
+    """None: to do without any more."""
+
+    holder: str
+    rules: SafeguardRules | None
+
+
+class ConfirmSafeguards(msgspec.Struct, frozen=True):
+    holder: str
+    proposal: str
+
+
+class WithdrawSafeguards(msgspec.Struct, frozen=True):
+    holder: str
+
+
+class AddDestination(msgspec.Struct, frozen=True):
+    """Another holder, or `venue:<name>`."""
+
+    holder: str
+    destination: str
+
+
+class ConfirmDestination(msgspec.Struct, frozen=True):
+    holder: str
+    destination: str
+
+
+class RemoveDestination(msgspec.Struct, frozen=True):
+    holder: str
+    destination: str
+
+
+class ProposeTransfer(msgspec.Struct, frozen=True):
+    """The command's id names the hold, and the proposal."""
+
+    holder: str
+    to: str
+    asset: str
+    amount: int
+    serials: list[SerialRange]
+
+
+class ApproveTransfer(msgspec.Struct, frozen=True):
+    hold: str
+
+
+class RefuseTransfer(msgspec.Struct, frozen=True):
+    hold: str
+    reason: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -12,7 +12,19 @@ from kernel import keyring
 from kernel.errors import Kind, Refused
 from kernel.keyring import AdmitKey, KeyAdmitted, KeyWithdrawn, WithdrawKey
 from kernel.values import MAX_INTEGER, Context, check_role, check_text, check_uscc
-from services.accounts.domain import blocks, operators, rules, standing
+from services.accounts.domain import (
+    blocks,
+    destinations,
+    freezes,
+    freezing,
+    operators,
+    rules,
+    safeguards,
+    second_operator,
+    standing,
+    timers,
+    transfers,
+)
 from services.accounts.domain.commands import (
     DefineAsset,
     ExpireHold,
@@ -42,6 +54,7 @@ from services.accounts.domain.proposals import DECIDE_CHANGES
 from services.accounts.domain.state import (
     MAY_BE_NEGATIVE,
     AccountKey,
+    FreezeKey,
     Hold,
     State,
     account_key,
@@ -62,19 +75,17 @@ def decide(state: State, command: msgspec.Struct, context: Context) -> Sequence[
     return _DECIDE[type(command)](state, command, context)
 
 
-def due(state: State, at_ms: int) -> Iterable[tuple[int, str, ExpireHold]]:
-    """Holds whose time has come, soonest first: (expiry in ms, what makes it unique, command)."""
-    heap, places, found = state.expiries, [0], []
-    while places:  # only what is due is looked at: below a later one everything is later
-        place = places.pop()
-        if place < len(heap) and heap[place][0] <= at_ms:
-            found.append(heap[place])
-            places += (2 * place + 1, 2 * place + 2)
-    return [
+def due(state: State, at_ms: int) -> Iterable[tuple[int, str, msgspec.Struct]]:
+    """What has come to its end: (when in ms, what makes it unique, command).
+
+    Holds and then freezes, soonest first of each.
+    """
+    holds = [
         (expires_at_ms, f"expire {hold}", ExpireHold(hold))
-        for expires_at_ms, hold in sorted(found)
+        for expires_at_ms, hold in timers.passed(state.expiries, at_ms)
         if hold in state.holds
     ]
+    return [*holds, *freezes.due(state, at_ms)]
 
 
 def register_holder(
@@ -144,6 +155,7 @@ def post_entry(state: State, command: PostEntry, context: Context) -> list[Entry
             legs=legs,
             mandate=command.mandate or None,
             pledge=basis.pledge,
+            spent_on=basis.spent_on,
             trades=list(basis.trades),
         )
     ]
@@ -152,10 +164,11 @@ def post_entry(state: State, command: PostEntry, context: Context) -> list[Entry
 class Draft:
     """Balances and blocks as they would be, leg after leg, without touching the state."""
 
-    __slots__ = ("_balances", "_blocks", "_state")
+    __slots__ = ("_balances", "_blocks", "_state", "_yielding")
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, yielding: Collection[FreezeKey] = ()) -> None:
         self._state = state
+        self._yielding = yielding  # freezes that make way for an order
         self._balances: dict[AccountKey, int] = {}
         self._blocks: dict[AccountKey, list[SerialRange]] = {}
 
@@ -173,6 +186,8 @@ class Draft:
         reached = self._balance(target) + amount
         if reached > MAX_INTEGER:
             raise Refused("BALANCE_TOO_LARGE", f"expected at most {MAX_INTEGER}, got {reached}")
+        if self._state.frozen.live:
+            freezes.check_leg(self._state, leg, left, self._yielding)
         self._balances[source], self._balances[target] = left, reached
         if not self._state.assets[asset].serialised:
             return leg
@@ -185,7 +200,7 @@ class Draft:
             if taken:
                 blocks.take_named(held, taken)
             else:
-                taken = blocks.take_oldest(held, leg.amount)
+                taken = freezes.take_oldest(self._state, held, leg, self._yielding)
         if len(taken) > rules.MAX_RANGES:
             raise Refused(
                 "TOO_MANY_RANGES",
@@ -222,6 +237,11 @@ def _insufficient(leg: Leg, available: int) -> Refused:
     )
 
 
+def moved(state: State, legs: Sequence[Leg], yielding: Collection[FreezeKey] = ()) -> list[Leg]:
+    """The legs with their serials settled; raises Refused for the first that cannot be."""
+    return Draft(state, yielding).move_all(legs)
+
+
 def place_hold(state: State, command: PlaceHold, context: Context) -> list[HoldPlaced]:
     if context.id in state.holds:  # ids are unique per caller; holds are named for everyone
         raise Refused("HOLD_EXISTS", f"hold {context.id} is live", hold=context.id)
@@ -240,6 +260,7 @@ def place_hold(state: State, command: PlaceHold, context: Context) -> list[HoldP
     standing.check_moves(state, [leg, promised], context, agent)
     if command.to.purpose != Purpose.AVAILABLE or command.to.ref:
         raise Refused("CREDIT_NOT_ALLOWED", "a hold is paid out to somebody's available account")
+    destinations.check_hold(state, command.holder, command.to, command.asset, context.at_ms)
     if command.expires_at_ms is not None and command.expires_at_ms <= context.at_ms:
         raise Refused("EXPIRY_PASSED", "expected an expiry after the recording", Kind.INVALID)
     return [
@@ -300,6 +321,10 @@ def _live_hold(state: State, id: str, context: Context) -> Hold:
     # By the time of recording, even before the timer has recorded the expiry.
     if hold.expires_at_ms is not None and hold.expires_at_ms <= context.at_ms:
         raise Refused("HOLD_EXPIRED", f"hold {id} has expired", hold=id)
+    if hold.proposer is not None:
+        raise Refused(
+            "APPROVAL_NEEDED", f"hold {id} waits for a second operator of its holder", hold=id
+        )
     return hold
 
 
@@ -346,4 +371,8 @@ _DECIDE: dict[type[msgspec.Struct], Callable[[State, Any, Context], Sequence[msg
     WithdrawKey: withdraw_key,
     OrderStatus: order_status,
     **DECIDE_CHANGES,
+    **freezing.DECIDE,
+    **transfers.deciders(moved),
+    **safeguards.DECIDE,
+    **second_operator.deciders(moved),
 }

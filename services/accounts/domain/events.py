@@ -11,6 +11,7 @@ from enum import StrEnum
 import msgspec
 
 from kernel.keyring import KEY_EVENTS
+from kernel.values import Actor
 from services.accounts.domain.changes import CHANGE_EVENTS
 from services.accounts.domain.changes import HolderKind as HolderKind  # noqa: PLC0414 it is ours too
 
@@ -122,6 +123,8 @@ class EntryPosted(
     # Under which an operator of the agent acted for the principal.
     mandate: str | None = None
     pledge: Pledge | None = None
+    # The day in Shanghai whose limits of its holder's own it counts on.
+    spent_on: str | None = None
     # The venue's trades that this entry settles.
     trades: list[str] = []
 
@@ -157,6 +160,189 @@ class HoldExpired(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     legs: list[Leg]
 
 
+class UnitsFrozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An authority or a court has frozen what its statement names; it lies still where it lies."""
+
+    # Null: all that the accounts hold, and all that comes in.
+    amount: int | None
+    # Empty: every asset that the authority may freeze.
+    asset: str
+    authority: str
+    document: str
+    # The authority's own name of it.
+    freeze: str
+    # Empty: the serials below, wherever they lie.
+    holder: str
+    # The liens it lies over: their pledgees are parties of this event.
+    liens: list[Pledge]
+    # Empty: every account of the holder.
+    purpose: str
+    reason: str
+    # Empty: every venue or lien.
+    ref: str
+    serials: list[SerialRange]
+    # Its last day, in Shanghai; empty: until it is lifted.
+    until: str
+
+
+class UnitsUnfrozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who had frozen it has lifted it."""
+
+    authority: str
+    document: str
+    freeze: str
+    holder: str
+    liens: list[Pledge]
+    reason: str
+
+
+class FreezeExpired(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A freeze ended with its last day."""
+
+    authority: str
+    freeze: str
+    holder: str
+    liens: list[Pledge]
+
+
+class FreezeName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose freeze, and its own name of it."""
+
+    authority: str
+    freeze: str
+
+
+class TransferFiled(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Two holders have signed a merger or a split; another registrar than this one confirms it."""
+
+    document: str
+    filer: Actor
+    moves: list[Leg]
+    nature: str
+    source: str
+    target: str
+    transfer: str
+
+
+class TransferPosted(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
+    """Units or money changed hands without a trade: by an order, or as two holders agreed."""
+
+    # Whose order; absent: an agreement that was filed.
+    authority: str = ""
+    document: str
+    # Freezes that gave way to the order, for what it moved.
+    freezes: list[FreezeName] = []
+    legs: list[Leg]
+    # Liens that ended on what was moved: their pledgees are parties of this event.
+    liens: list[Pledge] = []
+    # court, merger, split or succession
+    nature: str
+    source: str
+    target: str
+    transfer: str
+
+
+class TransferWithdrawn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A filed transfer will not be carried out."""
+
+    source: str
+    target: str
+    transfer: str
+
+
+class SafeguardLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much of an asset one operator may send to others in a day, in the asset's unit."""
+
+    amount: int
+    asset: str
+
+
+class SafeguardRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A holder's own safeguards."""
+
+    # How long a proposed transfer waits for its second operator.
+    approve_within_ms: int
+    # How long a confirmed change waits before it counts.
+    delay_ms: int
+    # By asset, in order; an asset without one has no limit to trusted destinations.
+    limits: list[SafeguardLimit]
+    # Whether a transfer to somebody not on the list may be proposed at all.
+    unlisted: bool
+
+
+class SafeguardsProposed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One operator wants these safeguards; null: none any more."""
+
+    holder: str
+    proposal: str
+    proposer: Actor
+    rules: SafeguardRules | None
+
+
+class SafeguardsConfirmed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Another operator confirmed them; they count from then on."""
+
+    effective_ms: int
+    holder: str
+    proposal: str
+    rules: SafeguardRules | None
+
+
+class SafeguardsWithdrawn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A change was given up: what was proposed, and what waited to count."""
+
+    holder: str
+    waiting: bool
+
+
+class DestinationAdded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One operator wants this holder, or venue:<name>, to be trusted."""
+
+    destination: str
+    holder: str
+    proposer: Actor
+
+
+class DestinationConfirmed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Another operator confirmed it; it is trusted from then on."""
+
+    destination: str
+    effective_ms: int
+    holder: str
+
+
+class DestinationRemoved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    destination: str
+    holder: str
+
+
+class TransferProposed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Reserved for a transfer that a second operator has to approve."""
+
+    expires_at_ms: int
+    hold: str
+    legs: list[Leg]
+    proposer: Actor
+    to: Account
+
+
+class TransferApproved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Another operator approved: paid out, all of it. Ends the hold."""
+
+    hold: str
+    legs: list[Leg]
+
+
+class TransferRefused(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Given up by an operator: it went back. Ends the hold."""
+
+    hold: str
+    legs: list[Leg]
+    reason: str
+
+
 EVENTS = (
     HolderRegistered,
     AssetDefined,
@@ -165,6 +351,21 @@ EVENTS = (
     HoldPosted,
     HoldReleased,
     HoldExpired,
+    UnitsFrozen,
+    UnitsUnfrozen,
+    FreezeExpired,
+    TransferFiled,
+    TransferPosted,
+    TransferWithdrawn,
+    SafeguardsProposed,
+    SafeguardsConfirmed,
+    SafeguardsWithdrawn,
+    DestinationAdded,
+    DestinationConfirmed,
+    DestinationRemoved,
+    TransferProposed,
+    TransferApproved,
+    TransferRefused,
     *KEY_EVENTS,
     *CHANGE_EVENTS,
 )

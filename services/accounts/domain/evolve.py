@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from kernel.keyring import KeyAdmitted, KeyWithdrawn
-from services.accounts.domain import blocks
+from services.accounts.domain import blocks, destinations, freezes, safeguards
 from services.accounts.domain.events import (
     AssetDefined,
     EntryPosted,
@@ -22,6 +22,12 @@ from services.accounts.domain.events import (
     Leg,
     Pledge,
     Purpose,
+    TransferApproved,
+    TransferFiled,
+    TransferPosted,
+    TransferProposed,
+    TransferRefused,
+    TransferWithdrawn,
 )
 from services.accounts.domain.state import (
     AccountKey,
@@ -62,14 +68,16 @@ def on_entry_posted(state: State, event: EntryPosted) -> None:
     if event.bank_line is not None:
         state.bank_lines.add((event.legs[0].debit.ref, event.bank_line))
     if event.pledge is not None:
-        _follow_lien(state, event.pledge)
+        _follow_lien(state, event.pledge, event.legs[0])
+    if event.spent_on is not None:
+        destinations.spend(state, event.legs, event.spent_on)
     for trade in event.trades:
         state.trades.add((event.legs[0].debit.ref, trade))
 
 
-def _follow_lien(state: State, pledge: Pledge) -> None:
+def _follow_lien(state: State, pledge: Pledge, leg: Leg) -> None:
     if pledge.release is None:
-        state.liens[pledge.lien] = Lien(pledge.pledgee)
+        state.liens[pledge.lien] = Lien(pledge.pledgee, set(), leg.debit.holder, leg.asset)
     else:
         state.liens[pledge.lien].releases.add(pledge.release)
 
@@ -103,6 +111,43 @@ def _end_hold(state: State, hold: str, legs: list[Leg]) -> None:
     # Its place in the heap goes when it comes to the top: see due().
     while state.expiries and state.expiries[0][1] not in state.holds:
         heapq.heappop(state.expiries)
+
+
+def on_transfer_proposed(state: State, event: TransferProposed) -> None:
+    (leg,) = event.legs
+    move(state, leg)
+    state.holds[event.hold] = Hold(
+        leg.debit.holder, leg.asset, leg.amount, event.to, event.expires_at_ms, event.proposer
+    )
+    heapq.heappush(state.expiries, (event.expires_at_ms, event.hold))
+
+
+def on_transfer_approved(state: State, event: TransferApproved) -> None:
+    _end_hold(state, event.hold, event.legs)
+
+
+def on_transfer_refused(state: State, event: TransferRefused) -> None:
+    _end_hold(state, event.hold, event.legs)
+
+
+def on_transfer_filed(state: State, event: TransferFiled) -> None:
+    state.transfers.add(("", event.transfer))
+    state.filed[event.transfer] = event
+
+
+def on_transfer_posted(state: State, event: TransferPosted) -> None:
+    for name in event.freezes:
+        freezes.give_way(state, (name.authority, name.freeze), event.legs)
+    for leg in event.legs:
+        move(state, leg)
+    if event.authority:
+        state.transfers.add((event.authority, event.transfer))
+    else:
+        del state.filed[event.transfer]
+
+
+def on_transfer_withdrawn(state: State, event: TransferWithdrawn) -> None:
+    del state.filed[event.transfer]
 
 
 def on_key_admitted(state: State, event: KeyAdmitted) -> None:
@@ -155,4 +200,12 @@ _EVOLVE: dict[type[msgspec.Struct], Callable[[State, Any], None]] = {
     KeyAdmitted: on_key_admitted,
     KeyWithdrawn: on_key_withdrawn,
     **EVOLVE_CHANGES,
+    **freezes.EVOLVE,
+    **safeguards.EVOLVE,
+    TransferProposed: on_transfer_proposed,
+    TransferApproved: on_transfer_approved,
+    TransferRefused: on_transfer_refused,
+    TransferFiled: on_transfer_filed,
+    TransferPosted: on_transfer_posted,
+    TransferWithdrawn: on_transfer_withdrawn,
 }

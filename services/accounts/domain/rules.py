@@ -13,6 +13,7 @@ surrendered, retired, cancelled, expired, carried_over      nobody: terminal mea
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -27,7 +28,7 @@ from kernel.values import (
     check_text,
     format_instant,
 )
-from services.accounts.domain import operators, standing
+from services.accounts.domain import destinations, operators, standing
 from services.accounts.domain.acts import (
     BankAdvice,
     IssuanceApproval,
@@ -71,6 +72,7 @@ class Basis(NamedTuple):
 
     bank_line: str | None = None
     pledge: Pledge | None = None
+    spent_on: str | None = None
     trades: tuple[str, ...] = ()
 
 
@@ -79,14 +81,7 @@ ITS_HOLDER: Final = Basis()  # nothing but the holder's own word
 
 def check_entry(state: State, entry: PostEntry, context: Context) -> Basis:
     """Everything but sufficiency. All legs of an entry debit one purpose, under one rule."""
-    if not 1 <= len(entry.legs) <= MAX_LEGS:
-        raise Refused(
-            "LEGS_COUNT",
-            f"expected 1 to {MAX_LEGS} legs, got {len(entry.legs)}",
-            Kind.INVALID,
-            limit=MAX_LEGS,
-            actual=len(entry.legs),
-        )
+    check_count(entry.legs)
     purpose = entry.legs[0].debit.purpose
     mixed = False
     for leg in entry.legs:
@@ -117,6 +112,17 @@ def _not_debitable(purpose: Purpose) -> Refused:
     if purpose in TERMINAL:
         return Refused("TERMINAL", f"{purpose} units never move again", purpose=purpose.value)
     return Refused("PURPOSE_NOT_DEBITABLE", f"no entry may debit {purpose}", purpose=purpose.value)
+
+
+def check_count(legs: Sequence[Leg]) -> None:
+    if not 1 <= len(legs) <= MAX_LEGS:
+        raise Refused(
+            "LEGS_COUNT",
+            f"expected 1 to {MAX_LEGS} legs, got {len(legs)}",
+            Kind.INVALID,
+            limit=MAX_LEGS,
+            actual=len(legs),
+        )
 
 
 def check_leg(state: State, leg: Leg) -> AssetDefined:
@@ -224,7 +230,8 @@ def debit_available(state: State, entry: PostEntry, context: Context) -> Basis:
             raise _bad_credit(leg)
     if entry.claim is not None and all(leg.credit.purpose != Purpose.RETIRED for leg in entry.legs):
         raise Refused("CLAIM_WITHOUT_RETIREMENT", "a claim goes with units retired", Kind.INVALID)
-    return ITS_HOLDER
+    day = destinations.check_entry(state, entry.legs, context.at_ms)
+    return ITS_HOLDER if day is None else Basis(spent_on=day)
 
 
 def pledge_units(state: State, entry: PostEntry, context: Context) -> Basis:

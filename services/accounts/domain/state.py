@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from kernel.keyring import Keyring
+from kernel.values import Actor
 from services.accounts.domain.changes import (
     AccountTerms,
     ChangeProposed,
@@ -17,7 +18,10 @@ from services.accounts.domain.events import (
     Account,
     AssetDefined,
     Purpose,
+    SafeguardRules,
+    SafeguardsProposed,
     SerialRange,
+    TransferFiled,
 )
 
 AccountKey = tuple[str, str, str, str]  # holder, asset, purpose, ref
@@ -43,6 +47,7 @@ class Hold:
     amount: int
     to: Account
     expires_at_ms: int | None
+    proposer: Actor | None = None  # of a transfer that another operator has to approve
 
 
 @dataclass(slots=True)
@@ -51,6 +56,51 @@ class Lien:
 
     pledgee: str
     releases: set[str] = field(default_factory=set)
+    pledgor: str = ""
+    asset: str = ""
+
+
+FreezeKey = tuple[str, str]  # whose order, and its own name of it
+
+
+@dataclass(slots=True)
+class Freeze:
+    """What lies still; empty words mean "every"."""
+
+    holder: str
+    asset: str
+    purpose: str
+    ref: str
+    amount: int | None
+    serials: list[SerialRange]
+    programme: str  # the only one whose assets it reaches
+    until: str
+    document: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Frozen:
+    """All live freezes, by what a movement asks for: its holder, and the batch of its serials."""
+
+    live: dict[FreezeKey, Freeze] = field(default_factory=dict)
+    by_holder: dict[str, list[FreezeKey]] = field(default_factory=dict)
+    by_batch: dict[str, dict[str, list[FreezeKey]]] = field(default_factory=dict)  # asset, batch
+    names: set[FreezeKey] = field(default_factory=set)  # there ever were
+    ends: list[tuple[int, FreezeKey]] = field(default_factory=list)  # a heap of (ms, freeze)
+
+
+@dataclass(slots=True)
+class Safeguards:
+    """What a holder has asked for its own protection; bounded, whatever it sends."""
+
+    rules: SafeguardRules | None = None
+    next_rules: SafeguardRules | None = None  # a confirmed change, and from when on it counts
+    next_ms: int | None = None
+    asked: SafeguardsProposed | None = None  # a change that waits for a second operator
+    destinations: dict[str, int] = field(default_factory=dict)  # trusted from when on
+    added: dict[str, Actor] = field(default_factory=dict)  # waiting, by whom
+    spent: dict[str, tuple[str, int]] = field(default_factory=dict)  # asset: day, amount
 
 
 _STRICTNESS = tuple(Status)  # from free to ended
@@ -113,6 +163,10 @@ class State:
     controls: dict[str, Control] = field(default_factory=dict)
     mandates: dict[str, Mandate] = field(default_factory=dict)  # live ones
     mandates_by_holder: dict[str, list[str]] = field(default_factory=dict)  # principal or agent
+    frozen: Frozen = field(default_factory=Frozen)
+    transfers: set[tuple[str, str]] = field(default_factory=set)  # (authority or "", transfer)
+    safeguards: dict[str, Safeguards] = field(default_factory=dict)
+    filed: dict[str, TransferFiled] = field(default_factory=dict)  # waiting for a second registrar
 
 
 def account_key(account: Account, asset: str) -> AccountKey:

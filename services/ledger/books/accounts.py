@@ -13,23 +13,34 @@ from typing import Any, Final
 import msgspec
 
 from kernel.record import EventTypes, RawRecord
-from kernel.values import MAX_INTEGER
+from kernel.values import MAX_INTEGER, Actor
 from services.ledger.books.accounts_events import (
     Account,
     AssetDefined,
     EntryPosted,
+    FreezeExpired,
     HolderRegistered,
     HoldExpired,
     HoldPlaced,
     HoldPosted,
     HoldReleased,
     Leg,
+    TransferApproved,
+    TransferFiled,
+    TransferPosted,
+    TransferProposed,
+    TransferRefused,
+    TransferWithdrawn,
+    UnitsFrozen,
+    UnitsUnfrozen,
     moves,
     places,
 )
 from services.ledger.books.acting import Acting
 from services.ledger.books.asking import Desk
 from services.ledger.books.crossings import Crossings, Place, delivery_and_payment
+from services.ledger.books.destinations import SAFEGUARD_EVENTS, Destinations
+from services.ledger.books.freezes import FREEZE_EVENTS, Accounts, Freezes
 from services.ledger.books.holders import Holders
 from services.ledger.books.holders_events import HOLDER_EVENTS
 from services.ledger.books.keys import (
@@ -47,10 +58,12 @@ from services.ledger.books.port import (
     Step,
     instant_ms,
     require,
+    require_holds,
     require_text,
 )
 from services.ledger.books.serials import BatchMap, Range, count, require_ranges
 from services.ledger.books.statements import integer, rows_of, trades_of
+from services.ledger.books.transfers import TRANSFER_EVENTS, Transfers, overridden
 
 TERMINAL: Final = frozenset({"surrendered", "retired", "cancelled", "expired", "carried_over"})
 PURPOSES: Final = TERMINAL | {
@@ -74,6 +87,7 @@ class LiveHold:
     leg: Leg
     to: Account
     expires_at_ms: int | None
+    proposer: Actor | None = None  # of a transfer that waits for another operator
 
 
 class AccountsBook(Checker):
@@ -87,6 +101,12 @@ class AccountsBook(Checker):
         HoldPosted,
         HoldReleased,
         HoldExpired,
+        *FREEZE_EVENTS,
+        *TRANSFER_EVENTS,
+        *SAFEGUARD_EVENTS,
+        TransferProposed,
+        TransferApproved,
+        TransferRefused,
         *KEY_EVENTS,
         *HOLDER_EVENTS,
     )
@@ -100,6 +120,10 @@ class AccountsBook(Checker):
         self._batches: dict[tuple[str, str], BatchMap[Place]] = {}
         self._holds: dict[str, LiveHold] = {}
         self._liens = Liens(self._keys)
+        seen = Accounts(self.balances, self._assets, self._batches, self._holders, self._liens)
+        self._freezes = Freezes(self._keys, seen)
+        self._transfers = Transfers(self._keys, seen)
+        self._destinations = Destinations(self._holders)
         self.crossings = crossings or Crossings()
         self._desk = Desk(self.crossings)
         self._done: set[tuple[str, str, str]] = set()  # (what, institution, its number)
@@ -125,6 +149,9 @@ class AccountsBook(Checker):
                 groups.append(lambda: self._check_business_time(raw, legs))
                 groups.append(lambda: self._check_acting(raw, event, legs))
             groups.append(lambda: self._check_sufficient(legs))
+            if self._freezes.live:
+                yielding = overridden(event) if isinstance(event, TransferPosted) else ()
+                groups.append(lambda: self._freezes.check_legs(legs, yielding))
         if isinstance(event, EntryPosted):
             groups.append(lambda: self._desk.check(raw, event))
         elif raw.cause is not None and not isinstance(event, KEY_EVENTS):
@@ -132,6 +159,10 @@ class AccountsBook(Checker):
         return groups
 
     def _check_acting(self, raw: RawRecord, event: msgspec.Struct, legs: list[Leg]) -> None:
+        if isinstance(event, TransferPosted):
+            if not event.authority:  # an order does not ask what the parties may
+                self._acting.check_statuses(raw, legs)
+            return
         payee = event.to if isinstance(event, HoldPlaced) else None
         if isinstance(event, HoldPosted | HoldReleased):
             payee = self._live(event.hold).to
@@ -156,6 +187,7 @@ class AccountsBook(Checker):
             raise RuleBroken("DEBITABLE", f"one of {sorted(_BASIS)}", purposes[0])
         self._check_cited(event, purposes[0])
         basis(self, raw, event)
+        self._destinations.check_entry(raw, event)
 
     def _check_cited(self, event: EntryPosted, purpose: str) -> None:
         """A statement line, trades or a claim stand only where the rule of the debit reads them."""
@@ -357,7 +389,7 @@ class AccountsBook(Checker):
 
     # ---- holds ----------------------------------------------------------------------------------
 
-    def _check_hold_placed(self, raw: RawRecord, event: HoldPlaced) -> None:
+    def _check_hold_placed(self, raw: RawRecord, event: HoldPlaced | TransferProposed) -> None:
         require("HOLD_NEW", False, event.hold in self._holds)
         require("HOLD_LEGS", 1, len(event.legs))
         self._check_legs(event.legs)
@@ -365,6 +397,10 @@ class AccountsBook(Checker):
         require("HOLD_FROM", ("available", ""), (leg.debit.purpose, leg.debit.ref))
         require("HOLD_TO", Account(leg.debit.holder, "held", event.hold), leg.credit)
         require("HOLD_PAYEE", ("available", ""), (event.to.purpose, event.to.ref))
+        if isinstance(event, TransferProposed):
+            self._destinations.check_proposed(raw, event)
+        else:
+            self._destinations.check_hold(raw, event)
 
     def _check_hold_posted(self, raw: RawRecord, event: HoldPosted) -> None:
         hold = self._live(event.hold)
@@ -373,10 +409,28 @@ class AccountsBook(Checker):
         if not event.legs:
             raise RuleBroken("HOLD_LEGS", "one or two legs", "none")
         require("HOLD_PAID_TO", hold.to, event.legs[0].credit)
+        require("HOLD_APPROVAL", None, hold.proposer)
         self._check_hold_end(hold, event.legs, event.legs[1:])
+
+    def _check_approved(self, raw: RawRecord, event: TransferApproved) -> None:
+        hold = self._live(event.hold)
+        if hold.expires_at_ms is not None and instant_ms(raw.at) >= hold.expires_at_ms:
+            raise RuleBroken("HOLD_EXPIRED", f"an approval before {hold.expires_at_ms}", raw.at)
+        require("HOLD_LEGS", 1, len(event.legs))
+        require("HOLD_PAID_TO", hold.to, event.legs[0].credit)
+        self._destinations.check_approved(raw, event, hold.proposer, hold.to)
+        self._acting.check_right(raw, hold.leg.debit.holder, {"approve"})
+        self._check_hold_end(hold, event.legs, [])
+
+    def _check_refused(self, raw: RawRecord, event: TransferRefused) -> None:
+        hold = self._live(event.hold)
+        require_holds("TRANSFER_PROPOSED", hold.proposer is not None, "a proposal", event.hold)
+        self._acting.check_right(raw, hold.leg.debit.holder, set())
+        self._check_hold_end(hold, event.legs, event.legs)
 
     def _check_hold_released(self, raw: RawRecord, event: HoldReleased) -> None:
         hold = self._live(event.hold)
+        require("HOLD_APPROVAL", None, hold.proposer)
         self._check_hold_end(hold, event.legs, event.legs)
 
     def _check_hold_expired(self, raw: RawRecord, event: HoldExpired) -> None:
@@ -404,6 +458,25 @@ class AccountsBook(Checker):
     def _check_key(self, raw: RawRecord, event: KeyAdmitted | KeyWithdrawn) -> None:
         self._keys.check(event)
 
+    def _check_freeze(
+        self, raw: RawRecord, event: UnitsFrozen | UnitsUnfrozen | FreezeExpired
+    ) -> None:
+        self._freezes.check(raw, event)
+
+    def _check_safeguards(self, raw: RawRecord, event: Any) -> None:
+        self._destinations.check(raw, event)
+        self._acting.check_right(raw, event.holder, {"administer"})
+
+    def _check_filed(self, raw: RawRecord, event: TransferFiled) -> None:
+        self._transfers.check_filed(raw, event)
+
+    def _check_transferred(self, raw: RawRecord, event: TransferPosted) -> None:
+        self._check_legs(event.legs)
+        self._transfers.check_posted(raw, event)
+
+    def _check_withdrawn(self, raw: RawRecord, event: TransferWithdrawn) -> None:
+        self._transfers.check_withdrawn(raw, event)
+
     # ---- applying -------------------------------------------------------------------------------
 
     def apply(self, raw: RawRecord, event: msgspec.Struct) -> None:
@@ -415,13 +488,24 @@ class AccountsBook(Checker):
                 if event.bank_line is not None:
                     self._done.update(("line", ref, event.bank_line) for ref in refs)
                 if event.pledge is not None:
-                    self._liens.follow(event.pledge)
+                    self._liens.follow(event.pledge, event.legs)
+                if event.spent_on is not None:
+                    self._destinations.spend(raw, event)
                 self._desk.take(raw, event)
-            case HoldPlaced():
+            case HoldPlaced() | TransferProposed():
                 self._move_all(event.legs)
                 if event.legs:  # none only where two persons have accepted that
-                    self._holds[event.hold] = LiveHold(event.legs[0], event.to, event.expires_at_ms)
-            case HoldPosted() | HoldReleased() | HoldExpired():
+                    by = event.proposer if isinstance(event, TransferProposed) else None
+                    self._holds[event.hold] = LiveHold(
+                        event.legs[0], event.to, event.expires_at_ms, by
+                    )
+            case (
+                HoldPosted()
+                | HoldReleased()
+                | HoldExpired()
+                | TransferApproved()
+                | TransferRefused()
+            ):
                 self._move_all(event.legs)
                 self._holds.pop(event.hold, None)
             case HolderRegistered():
@@ -433,6 +517,17 @@ class AccountsBook(Checker):
                 self._assets[event.asset] = event
             case KeyAdmitted() | KeyWithdrawn():
                 self._keys.apply(event)
+            case UnitsFrozen() | UnitsUnfrozen() | FreezeExpired():
+                self._freezes.apply(event)
+            case TransferPosted():
+                for name in overridden(event):
+                    self._freezes.give_way(name, event.legs)
+                self._move_all(event.legs)
+                self._transfers.apply(event)
+            case TransferFiled() | TransferWithdrawn():
+                self._transfers.apply(event)
+            case _ if isinstance(event, SAFEGUARD_EVENTS):
+                self._destinations.apply(event)
             case _ if isinstance(event, HOLDER_EVENTS):
                 self._rules.apply(raw, event)
             case _:
@@ -470,6 +565,14 @@ _CHECKS: dict[type[msgspec.Struct], Callable[[AccountsBook, RawRecord, Any], Non
     HoldExpired: AccountsBook._check_hold_expired,
     KeyAdmitted: AccountsBook._check_key,
     KeyWithdrawn: AccountsBook._check_key,
+    **dict.fromkeys(FREEZE_EVENTS, AccountsBook._check_freeze),
+    **dict.fromkeys(SAFEGUARD_EVENTS, AccountsBook._check_safeguards),
+    TransferProposed: AccountsBook._check_hold_placed,
+    TransferApproved: AccountsBook._check_approved,
+    TransferRefused: AccountsBook._check_refused,
+    TransferFiled: AccountsBook._check_filed,
+    TransferPosted: AccountsBook._check_transferred,
+    TransferWithdrawn: AccountsBook._check_withdrawn,
 }
 
 _BASIS: dict[str, Callable[[AccountsBook, RawRecord, EntryPosted], None]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from kernel.values import Actor
 from services.ledger.books.crossings import Move, Place, sums
 from services.ledger.books.serials import Range, merged
 
@@ -60,6 +61,7 @@ class EntryPosted(
     legs: list[Leg]
     mandate: str | None = None
     pledge: Pledge | None = None
+    spent_on: str | None = None
     trades: list[str] = []
 
 
@@ -88,6 +90,139 @@ class HoldReleased(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
 class HoldExpired(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hold: str
     legs: list[Leg]
+
+
+class UnitsFrozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    amount: int | None
+    asset: str
+    authority: str
+    document: str
+    freeze: str
+    holder: str
+    liens: list[Pledge]
+    purpose: str
+    reason: str
+    ref: str
+    serials: list[Range]
+    until: str
+
+
+class UnitsUnfrozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    authority: str
+    document: str
+    freeze: str
+    holder: str
+    liens: list[Pledge]
+    reason: str
+
+
+class FreezeExpired(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    authority: str
+    freeze: str
+    holder: str
+    liens: list[Pledge]
+
+
+class FreezeName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    authority: str
+    freeze: str
+
+
+class TransferFiled(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    document: str
+    filer: Actor
+    moves: list[Leg]
+    nature: str
+    source: str
+    target: str
+    transfer: str
+
+
+class TransferPosted(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
+    authority: str = ""
+    document: str
+    freezes: list[FreezeName] = []
+    legs: list[Leg]
+    liens: list[Pledge] = []
+    nature: str
+    source: str
+    target: str
+    transfer: str
+
+
+class TransferWithdrawn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    source: str
+    target: str
+    transfer: str
+
+
+class SafeguardLimit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    amount: int
+    asset: str
+
+
+class SafeguardRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    approve_within_ms: int
+    delay_ms: int
+    limits: list[SafeguardLimit]
+    unlisted: bool
+
+
+class SafeguardsProposed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    holder: str
+    proposal: str
+    proposer: Actor
+    rules: SafeguardRules | None
+
+
+class SafeguardsConfirmed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    effective_ms: int
+    holder: str
+    proposal: str
+    rules: SafeguardRules | None
+
+
+class SafeguardsWithdrawn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    holder: str
+    waiting: bool
+
+
+class DestinationAdded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    destination: str
+    holder: str
+    proposer: Actor
+
+
+class DestinationConfirmed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    destination: str
+    effective_ms: int
+    holder: str
+
+
+class DestinationRemoved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    destination: str
+    holder: str
+
+
+class TransferProposed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    expires_at_ms: int
+    hold: str
+    legs: list[Leg]
+    proposer: Actor
+    to: Account
+
+
+class TransferApproved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    hold: str
+    legs: list[Leg]
+
+
+class TransferRefused(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    hold: str
+    legs: list[Leg]
+    reason: str
 
 
 def places(leg: Leg) -> tuple[Place, Place]:

@@ -42,6 +42,16 @@ class Acting:
         if payee is not None and legs[0].credit.purpose == "held":  # what is promised on placing
             self._check_leg(raw, _promised(legs[0], payee), agent)
 
+    def check_right(self, raw: RawRecord, holder: str, rights: set[str]) -> None:
+        """Who asked may do this for the holder, where it has a register."""
+        self._holders.check_operator(raw.actor, self._behind(holder), rights)
+
+    def check_statuses(self, raw: RawRecord, legs: list[Leg]) -> None:
+        """What both sides may do, whoever acts for them."""
+        if self._is_ruled(legs, None):
+            for leg in legs:
+                self._check_leg(raw, leg, None)
+
     def _is_ruled(self, legs: list[Leg], payee: Account | None) -> bool:
         """Is anything said of these holders or programmes? For most there is not."""
         ruled, terms, assets = self._holders.ruled, self._holders.terms, self._assets

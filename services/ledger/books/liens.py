@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from kernel.record import RawRecord
-from services.ledger.books.accounts_events import Account, AssetDefined, EntryPosted, Leg, Pledge
-from services.ledger.books.crossings import canonical
+from services.ledger.books.accounts_events import (
+    Account,
+    AssetDefined,
+    EntryPosted,
+    Leg,
+    Pledge,
+    places,
+)
+from services.ledger.books.crossings import Place, canonical
 from services.ledger.books.keys import AdmittedKeys
 from services.ledger.books.port import RuleBroken, require, require_holds
 from services.ledger.books.serials import merged
@@ -18,6 +25,7 @@ class Liens:
         self._keys = keys
         self._pledgees: dict[str, str] = {}
         self._released: set[tuple[str, str]] = set()  # (lien, release)
+        self.places: dict[str, Place] = {}  # where the units of each lie
 
     def check_pledged(self, raw: RawRecord, event: EntryPosted, asset: AssetDefined) -> None:
         require("PLEDGE_LEGS", 1, len(event.legs))
@@ -78,9 +86,14 @@ class Liens:
         """Every lien there ever was in its favour."""
         return {lien for lien, holder in self._pledgees.items() if holder == pledgee}
 
-    def follow(self, pledge: Pledge) -> None:
+    def pledgee(self, lien: str) -> str:
+        return self._pledgees[lien]
+
+    def follow(self, pledge: Pledge, legs: list[Leg]) -> None:
         """An entry has named a lien."""
         if pledge.release is None:
             self._pledgees[pledge.lien] = pledge.pledgee
+            if legs:  # none only where two persons have accepted that
+                self.places[pledge.lien] = places(legs[0])[1]
         else:
             self._released.add((pledge.lien, pledge.release))

@@ -7,7 +7,7 @@ is in exactly one place" holds by construction and a wrong move has nowhere to h
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
 import msgspec
@@ -73,6 +73,12 @@ class BatchMap(Generic[A]):
             if self.holders[i] != holder:
                 return None
         return holder
+
+    def pieces_of(self, holder: A) -> Iterator[tuple[int, int]]:
+        """The ranges that one holder has of it: first and last of each."""
+        for i, first in enumerate(self.firsts):
+            if self.holders[i] == holder:
+                yield first, self._end(i)
 
     def move(self, first: int, last: int, holder: A) -> None:
         """Gives first..last to a holder, whoever had it."""

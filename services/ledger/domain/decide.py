@@ -39,7 +39,7 @@ from services.ledger.domain.state import Proposal, State
 SUITES: Final = frozenset({"ed25519"})
 # What an institution's key may speak for: its role, and who it is in that role.
 _SUBJECT = re.compile(
-    r"(bank|authority|venue|holder|verifier|pledgee|operator):[a-z0-9][a-z0-9-]{0,60}"
+    r"(bank|authority|court|venue|holder|verifier|pledgee|operator):[a-z0-9][a-z0-9-]{0,60}"
 )
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 

@@ -939,8 +939,11 @@ class Balance(_message.Message):
     ASSET_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
     SERIALS_FIELD_NUMBER: _builtins.int
+    FROZEN_FIELD_NUMBER: _builtins.int
     asset: _builtins.str
     amount: _builtins.int
+    frozen: _builtins.int
+    """How much of it an authority or a court has frozen; only of now, 0 at a moment of the past."""
     @_builtins.property
     def account(self) -> Global___Account: ...
     @_builtins.property
@@ -952,10 +955,11 @@ class Balance(_message.Message):
         asset: _builtins.str = ...,
         amount: _builtins.int = ...,
         serials: _abc.Iterable[Global___SerialRange] | None = ...,
+        frozen: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "amount", b"amount", "asset", b"asset", "serials", b"serials"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "amount", b"amount", "asset", b"asset", "frozen", b"frozen", "serials", b"serials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2840,3 +2844,1420 @@ class ListAccountTermsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListAccountTermsResponse: _TypeAlias = ListAccountTermsResponse  # noqa: Y015
+
+@_typing.final
+class SignedOrder(_message.Message):
+    """An order whose whole content is the statement that an authority or a court has signed:
+    docs/concepts/freezes-and-transfers.md gives the fields of each.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    ACTS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    @_builtins.property
+    def on(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def acts(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.Act]: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        on: _timestamp_pb2.Timestamp | None = ...,
+        acts: _abc.Iterable[_items_pb2.Act] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["on", b"on"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acts", b"acts", "id", b"id", "on", b"on"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignedOrder: _TypeAlias = SignedOrder  # noqa: Y015
+
+@_typing.final
+class FreezeUnitsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def orders(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignedOrder]: ...
+    def __init__(
+        self,
+        *,
+        orders: _abc.Iterable[Global___SignedOrder] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["orders", b"orders"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FreezeUnitsRequest: _TypeAlias = FreezeUnitsRequest  # noqa: Y015
+
+@_typing.final
+class FreezeUnitsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FreezeUnitsResponse: _TypeAlias = FreezeUnitsResponse  # noqa: Y015
+
+@_typing.final
+class UnfreezeUnitsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def orders(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignedOrder]: ...
+    def __init__(
+        self,
+        *,
+        orders: _abc.Iterable[Global___SignedOrder] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["orders", b"orders"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnfreezeUnitsRequest: _TypeAlias = UnfreezeUnitsRequest  # noqa: Y015
+
+@_typing.final
+class UnfreezeUnitsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnfreezeUnitsResponse: _TypeAlias = UnfreezeUnitsResponse  # noqa: Y015
+
+@_typing.final
+class ListFreezesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDER_FIELD_NUMBER: _builtins.int
+    MIN_POSITION_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    holder: _builtins.str
+    """Empty: every holder."""
+    min_position: _builtins.int
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        holder: _builtins.str = ...,
+        min_position: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder", "min_position", b"min_position", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFreezesRequest: _TypeAlias = ListFreezesRequest  # noqa: Y015
+
+@_typing.final
+class Freeze(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUTHORITY_FIELD_NUMBER: _builtins.int
+    FREEZE_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    REF_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    SERIALS_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    authority: _builtins.str
+    """The key's subject: authority:<programme> or court:<name>."""
+    freeze: _builtins.str
+    """The authority's own name of it."""
+    document: _builtins.str
+    reason: _builtins.str
+    holder: _builtins.str
+    """Empty: the serials, wherever they lie."""
+    asset: _builtins.str
+    """Empty: every asset that the authority may freeze."""
+    purpose: Global___Purpose.ValueType
+    """Unspecified: every account of the holder."""
+    ref: _builtins.str
+    """Empty: every venue or lien."""
+    amount: _builtins.int
+    """Absent: all that lies there and all that comes in."""
+    until: _builtins.str
+    """The last day of it in Shanghai, like 2027-03-31; empty: until it is lifted."""
+    @_builtins.property
+    def serials(self) -> _containers.RepeatedCompositeFieldContainer[Global___SerialRange]: ...
+    def __init__(
+        self,
+        *,
+        authority: _builtins.str = ...,
+        freeze: _builtins.str = ...,
+        document: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        holder: _builtins.str = ...,
+        asset: _builtins.str = ...,
+        purpose: Global___Purpose.ValueType = ...,
+        ref: _builtins.str = ...,
+        amount: _builtins.int | None = ...,
+        serials: _abc.Iterable[Global___SerialRange] | None = ...,
+        until: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_amount", b"_amount", "amount", b"amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_amount", b"_amount", "amount", b"amount", "asset", b"asset", "authority", b"authority", "document", b"document", "freeze", b"freeze", "holder", b"holder", "purpose", b"purpose", "reason", b"reason", "ref", b"ref", "serials", b"serials", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__amount: _TypeAlias = _typing.Literal["amount"]  # noqa: Y015
+    _WhichOneofArgType__amount: _TypeAlias = _typing.Literal["_amount", b"_amount"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__amount) -> _WhichOneofReturnType__amount | None: ...
+
+Global___Freeze: _TypeAlias = Freeze  # noqa: Y015
+
+@_typing.final
+class ListFreezesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FREEZES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    AS_OF_POSITION_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    as_of_position: _builtins.int
+    @_builtins.property
+    def freezes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Freeze]: ...
+    def __init__(
+        self,
+        *,
+        freezes: _abc.Iterable[Global___Freeze] | None = ...,
+        next_page_token: _builtins.str = ...,
+        as_of_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_position", b"as_of_position", "freezes", b"freezes", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFreezesResponse: _TypeAlias = ListFreezesResponse  # noqa: Y015
+
+@_typing.final
+class PostTransfersRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def orders(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignedOrder]: ...
+    def __init__(
+        self,
+        *,
+        orders: _abc.Iterable[Global___SignedOrder] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["orders", b"orders"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PostTransfersRequest: _TypeAlias = PostTransfersRequest  # noqa: Y015
+
+@_typing.final
+class PostTransfersResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PostTransfersResponse: _TypeAlias = PostTransfersResponse  # noqa: Y015
+
+@_typing.final
+class FiledTransferName(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    TRANSFER_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    transfer: _builtins.str
+    """As the agreement names it."""
+    @_builtins.property
+    def on(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        on: _timestamp_pb2.Timestamp | None = ...,
+        transfer: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["on", b"on"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "on", b"on", "transfer", b"transfer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FiledTransferName: _TypeAlias = FiledTransferName  # noqa: Y015
+
+@_typing.final
+class ConfirmTransfersRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def transfers(self) -> _containers.RepeatedCompositeFieldContainer[Global___FiledTransferName]: ...
+    def __init__(
+        self,
+        *,
+        transfers: _abc.Iterable[Global___FiledTransferName] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["transfers", b"transfers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmTransfersRequest: _TypeAlias = ConfirmTransfersRequest  # noqa: Y015
+
+@_typing.final
+class ConfirmTransfersResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmTransfersResponse: _TypeAlias = ConfirmTransfersResponse  # noqa: Y015
+
+@_typing.final
+class WithdrawTransfersRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def transfers(self) -> _containers.RepeatedCompositeFieldContainer[Global___FiledTransferName]: ...
+    def __init__(
+        self,
+        *,
+        transfers: _abc.Iterable[Global___FiledTransferName] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["transfers", b"transfers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawTransfersRequest: _TypeAlias = WithdrawTransfersRequest  # noqa: Y015
+
+@_typing.final
+class WithdrawTransfersResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawTransfersResponse: _TypeAlias = WithdrawTransfersResponse  # noqa: Y015
+
+@_typing.final
+class ListFiledTransfersRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIN_POSITION_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    min_position: _builtins.int
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        min_position: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["min_position", b"min_position", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFiledTransfersRequest: _TypeAlias = ListFiledTransfersRequest  # noqa: Y015
+
+@_typing.final
+class TransferMove(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASSET_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    SERIALS_FIELD_NUMBER: _builtins.int
+    asset: _builtins.str
+    amount: _builtins.int
+    @_builtins.property
+    def serials(self) -> _containers.RepeatedCompositeFieldContainer[Global___SerialRange]:
+        """Empty: the oldest of the source."""
+
+    def __init__(
+        self,
+        *,
+        asset: _builtins.str = ...,
+        amount: _builtins.int = ...,
+        serials: _abc.Iterable[Global___SerialRange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "asset", b"asset", "serials", b"serials"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransferMove: _TypeAlias = TransferMove  # noqa: Y015
+
+@_typing.final
+class FiledTransfer(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFER_FIELD_NUMBER: _builtins.int
+    NATURE_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    FILED_BY_FIELD_NUMBER: _builtins.int
+    MOVES_FIELD_NUMBER: _builtins.int
+    transfer: _builtins.str
+    nature: _builtins.str
+    """merger or split"""
+    document: _builtins.str
+    source: _builtins.str
+    target: _builtins.str
+    filed_by: _builtins.str
+    """Who filed it, and cannot confirm it."""
+    @_builtins.property
+    def moves(self) -> _containers.RepeatedCompositeFieldContainer[Global___TransferMove]: ...
+    def __init__(
+        self,
+        *,
+        transfer: _builtins.str = ...,
+        nature: _builtins.str = ...,
+        document: _builtins.str = ...,
+        source: _builtins.str = ...,
+        target: _builtins.str = ...,
+        filed_by: _builtins.str = ...,
+        moves: _abc.Iterable[Global___TransferMove] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "filed_by", b"filed_by", "moves", b"moves", "nature", b"nature", "source", b"source", "target", b"target", "transfer", b"transfer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FiledTransfer: _TypeAlias = FiledTransfer  # noqa: Y015
+
+@_typing.final
+class ListFiledTransfersResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    AS_OF_POSITION_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    as_of_position: _builtins.int
+    @_builtins.property
+    def transfers(self) -> _containers.RepeatedCompositeFieldContainer[Global___FiledTransfer]: ...
+    def __init__(
+        self,
+        *,
+        transfers: _abc.Iterable[Global___FiledTransfer] | None = ...,
+        next_page_token: _builtins.str = ...,
+        as_of_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_position", b"as_of_position", "next_page_token", b"next_page_token", "transfers", b"transfers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFiledTransfersResponse: _TypeAlias = ListFiledTransfersResponse  # noqa: Y015
+
+@_typing.final
+class ListNonTradeTransfersRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASSET_FIELD_NUMBER: _builtins.int
+    MIN_POSITION_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    asset: _builtins.str
+    """Empty: all assets."""
+    min_position: _builtins.int
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        asset: _builtins.str = ...,
+        min_position: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "min_position", b"min_position", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListNonTradeTransfersRequest: _TypeAlias = ListNonTradeTransfersRequest  # noqa: Y015
+
+@_typing.final
+class NonTradeTransfer(_message.Message):
+    """One asset of a transfer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    NATURE_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    AUTHORITY_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    nature: _builtins.str
+    """court, merger, split or succession"""
+    document: _builtins.str
+    authority: _builtins.str
+    """Whose order; empty: as two holders agreed."""
+    asset: _builtins.str
+    amount: _builtins.int
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def on(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        on: _timestamp_pb2.Timestamp | None = ...,
+        nature: _builtins.str = ...,
+        document: _builtins.str = ...,
+        authority: _builtins.str = ...,
+        asset: _builtins.str = ...,
+        amount: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "on", b"on"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "asset", b"asset", "at", b"at", "authority", b"authority", "document", b"document", "nature", b"nature", "on", b"on", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NonTradeTransfer: _TypeAlias = NonTradeTransfer  # noqa: Y015
+
+@_typing.final
+class ListNonTradeTransfersResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    AS_OF_POSITION_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    as_of_position: _builtins.int
+    @_builtins.property
+    def transfers(self) -> _containers.RepeatedCompositeFieldContainer[Global___NonTradeTransfer]: ...
+    def __init__(
+        self,
+        *,
+        transfers: _abc.Iterable[Global___NonTradeTransfer] | None = ...,
+        next_page_token: _builtins.str = ...,
+        as_of_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_position", b"as_of_position", "next_page_token", b"next_page_token", "transfers", b"transfers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListNonTradeTransfersResponse: _TypeAlias = ListNonTradeTransfersResponse  # noqa: Y015
+
+@_typing.final
+class SafeguardLimit(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASSET_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    asset: _builtins.str
+    amount: _builtins.int
+    """In the asset's unit, to others in a day of Shanghai; 0: nothing without a second operator."""
+    def __init__(
+        self,
+        *,
+        asset: _builtins.str = ...,
+        amount: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "asset", b"asset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SafeguardLimit: _TypeAlias = SafeguardLimit  # noqa: Y015
+
+@_typing.final
+class SafeguardRules(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELAY_MS_FIELD_NUMBER: _builtins.int
+    APPROVE_WITHIN_MS_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    UNLISTED_FIELD_NUMBER: _builtins.int
+    delay_ms: _builtins.int
+    """Whole days would do; at most 60 of them. Absent: four days."""
+    approve_within_ms: _builtins.int
+    """How long a proposed transfer waits; at most 30 days. Absent: one day."""
+    unlisted: _builtins.bool
+    """Whether a transfer to somebody not on the list may be proposed at all."""
+    @_builtins.property
+    def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___SafeguardLimit]:
+        """One per asset. An asset without one has no limit to trusted destinations."""
+
+    def __init__(
+        self,
+        *,
+        delay_ms: _builtins.int | None = ...,
+        approve_within_ms: _builtins.int | None = ...,
+        limits: _abc.Iterable[Global___SafeguardLimit] | None = ...,
+        unlisted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_approve_within_ms", b"_approve_within_ms", "_delay_ms", b"_delay_ms", "approve_within_ms", b"approve_within_ms", "delay_ms", b"delay_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_approve_within_ms", b"_approve_within_ms", "_delay_ms", b"_delay_ms", "approve_within_ms", b"approve_within_ms", "delay_ms", b"delay_ms", "limits", b"limits", "unlisted", b"unlisted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__approve_within_ms: _TypeAlias = _typing.Literal["approve_within_ms"]  # noqa: Y015
+    _WhichOneofArgType__approve_within_ms: _TypeAlias = _typing.Literal["_approve_within_ms", b"_approve_within_ms"]  # noqa: Y015
+    _WhichOneofReturnType__delay_ms: _TypeAlias = _typing.Literal["delay_ms"]  # noqa: Y015
+    _WhichOneofArgType__delay_ms: _TypeAlias = _typing.Literal["_delay_ms", b"_delay_ms"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__approve_within_ms) -> _WhichOneofReturnType__approve_within_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__delay_ms) -> _WhichOneofReturnType__delay_ms | None: ...
+
+Global___SafeguardRules: _TypeAlias = SafeguardRules  # noqa: Y015
+
+@_typing.final
+class SafeguardsProposal(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Also the proposal's name."""
+    holder: _builtins.str
+    @_builtins.property
+    def on(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def rules(self) -> Global___SafeguardRules:
+        """Absent: no safeguards any more."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        on: _timestamp_pb2.Timestamp | None = ...,
+        holder: _builtins.str = ...,
+        rules: Global___SafeguardRules | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["on", b"on", "rules", b"rules"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder", "id", b"id", "on", b"on", "rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SafeguardsProposal: _TypeAlias = SafeguardsProposal  # noqa: Y015
+
+@_typing.final
+class ProposeSafeguardsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSALS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def proposals(self) -> _containers.RepeatedCompositeFieldContainer[Global___SafeguardsProposal]: ...
+    def __init__(
+        self,
+        *,
+        proposals: _abc.Iterable[Global___SafeguardsProposal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposals", b"proposals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposeSafeguardsRequest: _TypeAlias = ProposeSafeguardsRequest  # noqa: Y015
+
+@_typing.final
+class ProposeSafeguardsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposeSafeguardsResponse: _TypeAlias = ProposeSafeguardsResponse  # noqa: Y015
+
+@_typing.final
+class SafeguardsConfirmation(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    holder: _builtins.str
+    proposal: _builtins.str
+    @_builtins.property
+    def on(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        on: _timestamp_pb2.Timestamp | None = ...,
+        holder: _builtins.str = ...,
+        proposal: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["on", b"on"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder", "id", b"id", "on", b"on", "proposal", b"proposal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SafeguardsConfirmation: _TypeAlias = SafeguardsConfirmation  # noqa: Y015
+
+@_typing.final
+class ConfirmSafeguardsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONFIRMATIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def confirmations(self) -> _containers.RepeatedCompositeFieldContainer[Global___SafeguardsConfirmation]: ...
+    def __init__(
+        self,
+        *,
+        confirmations: _abc.Iterable[Global___SafeguardsConfirmation] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confirmations", b"confirmations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmSafeguardsRequest: _TypeAlias = ConfirmSafeguardsRequest  # noqa: Y015
+
+@_typing.final
+class ConfirmSafeguardsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmSafeguardsResponse: _TypeAlias = ConfirmSafeguardsResponse  # noqa: Y015
+
+@_typing.final
+class SafeguardsWithdrawal(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    holder: _builtins.str
+    @_builtins.property
+    def on(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        on: _timestamp_pb2.Timestamp | None = ...,
+        holder: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["on", b"on"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder", "id", b"id", "on", b"on"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SafeguardsWithdrawal: _TypeAlias = SafeguardsWithdrawal  # noqa: Y015
+
+@_typing.final
+class WithdrawSafeguardsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WITHDRAWALS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def withdrawals(self) -> _containers.RepeatedCompositeFieldContainer[Global___SafeguardsWithdrawal]: ...
+    def __init__(
+        self,
+        *,
+        withdrawals: _abc.Iterable[Global___SafeguardsWithdrawal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["withdrawals", b"withdrawals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawSafeguardsRequest: _TypeAlias = WithdrawSafeguardsRequest  # noqa: Y015
+
+@_typing.final
+class WithdrawSafeguardsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawSafeguardsResponse: _TypeAlias = WithdrawSafeguardsResponse  # noqa: Y015
+
+@_typing.final
+class GetSafeguardsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDER_FIELD_NUMBER: _builtins.int
+    MIN_POSITION_FIELD_NUMBER: _builtins.int
+    holder: _builtins.str
+    min_position: _builtins.int
+    def __init__(
+        self,
+        *,
+        holder: _builtins.str = ...,
+        min_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder", "min_position", b"min_position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSafeguardsRequest: _TypeAlias = GetSafeguardsRequest  # noqa: Y015
+
+@_typing.final
+class Destination(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DESTINATION_FIELD_NUMBER: _builtins.int
+    TRUSTED_FROM_FIELD_NUMBER: _builtins.int
+    ADDED_BY_FIELD_NUMBER: _builtins.int
+    destination: _builtins.str
+    """A holder, or venue:<name>."""
+    added_by: _builtins.str
+    """Who added it, while it waits."""
+    @_builtins.property
+    def trusted_from(self) -> _timestamp_pb2.Timestamp:
+        """Absent: it waits for a second operator."""
+
+    def __init__(
+        self,
+        *,
+        destination: _builtins.str = ...,
+        trusted_from: _timestamp_pb2.Timestamp | None = ...,
+        added_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["trusted_from", b"trusted_from"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added_by", b"added_by", "destination", b"destination", "trusted_from", b"trusted_from"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Destination: _TypeAlias = Destination  # noqa: Y015
+
+@_typing.final
+class GetSafeguardsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULES_FIELD_NUMBER: _builtins.int
+    NEXT_FROM_FIELD_NUMBER: _builtins.int
+    NEXT_RULES_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    PROPOSED_BY_FIELD_NUMBER: _builtins.int
+    PROPOSED_RULES_FIELD_NUMBER: _builtins.int
+    DESTINATIONS_FIELD_NUMBER: _builtins.int
+    AS_OF_POSITION_FIELD_NUMBER: _builtins.int
+    proposal: _builtins.str
+    """A change that waits for a second operator; no rules in it: opting out."""
+    proposed_by: _builtins.str
+    as_of_position: _builtins.int
+    @_builtins.property
+    def rules(self) -> Global___SafeguardRules:
+        """In force now; absent: none."""
+
+    @_builtins.property
+    def next_from(self) -> _timestamp_pb2.Timestamp:
+        """A confirmed change that has yet to count, and from when on; no rules in it: opting out."""
+
+    @_builtins.property
+    def next_rules(self) -> Global___SafeguardRules: ...
+    @_builtins.property
+    def proposed_rules(self) -> Global___SafeguardRules: ...
+    @_builtins.property
+    def destinations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Destination]: ...
+    def __init__(
+        self,
+        *,
+        rules: Global___SafeguardRules | None = ...,
+        next_from: _timestamp_pb2.Timestamp | None = ...,
+        next_rules: Global___SafeguardRules | None = ...,
+        proposal: _builtins.str = ...,
+        proposed_by: _builtins.str = ...,
+        proposed_rules: Global___SafeguardRules | None = ...,
+        destinations: _abc.Iterable[Global___Destination] | None = ...,
+        as_of_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next_from", b"next_from", "next_rules", b"next_rules", "proposed_rules", b"proposed_rules", "rules", b"rules"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_position", b"as_of_position", "destinations", b"destinations", "next_from", b"next_from", "next_rules", b"next_rules", "proposal", b"proposal", "proposed_by", b"proposed_by", "proposed_rules", b"proposed_rules", "rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSafeguardsResponse: _TypeAlias = GetSafeguardsResponse  # noqa: Y015
+
+@_typing.final
+class DestinationItem(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    DESTINATION_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    holder: _builtins.str
+    destination: _builtins.str
+    """Another holder, or venue:<name> for the holder's own trading account there."""
+    @_builtins.property
+    def on(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        on: _timestamp_pb2.Timestamp | None = ...,
+        holder: _builtins.str = ...,
+        destination: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["on", b"on"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "holder", b"holder", "id", b"id", "on", b"on"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DestinationItem: _TypeAlias = DestinationItem  # noqa: Y015
+
+@_typing.final
+class AddDestinationsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DESTINATIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def destinations(self) -> _containers.RepeatedCompositeFieldContainer[Global___DestinationItem]: ...
+    def __init__(
+        self,
+        *,
+        destinations: _abc.Iterable[Global___DestinationItem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destinations", b"destinations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddDestinationsRequest: _TypeAlias = AddDestinationsRequest  # noqa: Y015
+
+@_typing.final
+class AddDestinationsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddDestinationsResponse: _TypeAlias = AddDestinationsResponse  # noqa: Y015
+
+@_typing.final
+class ConfirmDestinationsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DESTINATIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def destinations(self) -> _containers.RepeatedCompositeFieldContainer[Global___DestinationItem]: ...
+    def __init__(
+        self,
+        *,
+        destinations: _abc.Iterable[Global___DestinationItem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destinations", b"destinations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmDestinationsRequest: _TypeAlias = ConfirmDestinationsRequest  # noqa: Y015
+
+@_typing.final
+class ConfirmDestinationsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmDestinationsResponse: _TypeAlias = ConfirmDestinationsResponse  # noqa: Y015
+
+@_typing.final
+class RemoveDestinationsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DESTINATIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def destinations(self) -> _containers.RepeatedCompositeFieldContainer[Global___DestinationItem]: ...
+    def __init__(
+        self,
+        *,
+        destinations: _abc.Iterable[Global___DestinationItem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destinations", b"destinations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveDestinationsRequest: _TypeAlias = RemoveDestinationsRequest  # noqa: Y015
+
+@_typing.final
+class RemoveDestinationsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveDestinationsResponse: _TypeAlias = RemoveDestinationsResponse  # noqa: Y015
+
+@_typing.final
+class TransferProposal(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    SERIALS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Also names the hold."""
+    holder: _builtins.str
+    to: _builtins.str
+    asset: _builtins.str
+    amount: _builtins.int
+    @_builtins.property
+    def on(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def serials(self) -> _containers.RepeatedCompositeFieldContainer[Global___SerialRange]:
+        """Empty: the oldest."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        on: _timestamp_pb2.Timestamp | None = ...,
+        holder: _builtins.str = ...,
+        to: _builtins.str = ...,
+        asset: _builtins.str = ...,
+        amount: _builtins.int = ...,
+        serials: _abc.Iterable[Global___SerialRange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["on", b"on"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "asset", b"asset", "holder", b"holder", "id", b"id", "on", b"on", "serials", b"serials", "to", b"to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransferProposal: _TypeAlias = TransferProposal  # noqa: Y015
+
+@_typing.final
+class ProposeTransfersRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def transfers(self) -> _containers.RepeatedCompositeFieldContainer[Global___TransferProposal]: ...
+    def __init__(
+        self,
+        *,
+        transfers: _abc.Iterable[Global___TransferProposal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["transfers", b"transfers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposeTransfersRequest: _TypeAlias = ProposeTransfersRequest  # noqa: Y015
+
+@_typing.final
+class ProposeTransfersResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposeTransfersResponse: _TypeAlias = ProposeTransfersResponse  # noqa: Y015
+
+@_typing.final
+class TransferApproval(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    hold: _builtins.str
+    """The proposal's id."""
+    @_builtins.property
+    def on(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        on: _timestamp_pb2.Timestamp | None = ...,
+        hold: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["on", b"on"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "id", b"id", "on", b"on"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransferApproval: _TypeAlias = TransferApproval  # noqa: Y015
+
+@_typing.final
+class ApproveTransfersRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVALS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___TransferApproval]: ...
+    def __init__(
+        self,
+        *,
+        approvals: _abc.Iterable[Global___TransferApproval] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApproveTransfersRequest: _TypeAlias = ApproveTransfersRequest  # noqa: Y015
+
+@_typing.final
+class ApproveTransfersResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApproveTransfersResponse: _TypeAlias = ApproveTransfersResponse  # noqa: Y015
+
+@_typing.final
+class TransferRefusal(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    hold: _builtins.str
+    reason: _builtins.str
+    @_builtins.property
+    def on(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        on: _timestamp_pb2.Timestamp | None = ...,
+        hold: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["on", b"on"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "id", b"id", "on", b"on", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransferRefusal: _TypeAlias = TransferRefusal  # noqa: Y015
+
+@_typing.final
+class RefuseTransfersRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___TransferRefusal]: ...
+    def __init__(
+        self,
+        *,
+        refusals: _abc.Iterable[Global___TransferRefusal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["refusals", b"refusals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefuseTransfersRequest: _TypeAlias = RefuseTransfersRequest  # noqa: Y015
+
+@_typing.final
+class RefuseTransfersResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefuseTransfersResponse: _TypeAlias = RefuseTransfersResponse  # noqa: Y015
+
+@_typing.final
+class ListProposedTransfersRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDER_FIELD_NUMBER: _builtins.int
+    MIN_POSITION_FIELD_NUMBER: _builtins.int
+    holder: _builtins.str
+    min_position: _builtins.int
+    def __init__(
+        self,
+        *,
+        holder: _builtins.str = ...,
+        min_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder", "min_position", b"min_position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProposedTransfersRequest: _TypeAlias = ListProposedTransfersRequest  # noqa: Y015
+
+@_typing.final
+class ProposedTransfer(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLD_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    PROPOSED_BY_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    hold: _builtins.str
+    to: _builtins.str
+    asset: _builtins.str
+    amount: _builtins.int
+    proposed_by: _builtins.str
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        hold: _builtins.str = ...,
+        to: _builtins.str = ...,
+        asset: _builtins.str = ...,
+        amount: _builtins.int = ...,
+        proposed_by: _builtins.str = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "asset", b"asset", "expires_at", b"expires_at", "hold", b"hold", "proposed_by", b"proposed_by", "to", b"to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposedTransfer: _TypeAlias = ProposedTransfer  # noqa: Y015
+
+@_typing.final
+class ListProposedTransfersResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFERS_FIELD_NUMBER: _builtins.int
+    AS_OF_POSITION_FIELD_NUMBER: _builtins.int
+    as_of_position: _builtins.int
+    @_builtins.property
+    def transfers(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProposedTransfer]:
+        """All that wait; at most 1,000 are shown."""
+
+    def __init__(
+        self,
+        *,
+        transfers: _abc.Iterable[Global___ProposedTransfer] | None = ...,
+        as_of_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_position", b"as_of_position", "transfers", b"transfers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProposedTransfersResponse: _TypeAlias = ListProposedTransfersResponse  # noqa: Y015

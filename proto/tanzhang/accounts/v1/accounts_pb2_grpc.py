@@ -165,6 +165,101 @@ class AccountsServiceStub:
                 request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListAccountTermsRequest.SerializeToString,
                 response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListAccountTermsResponse.FromString,
                 _registered_method=True)
+        self.FreezeUnits = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/FreezeUnits',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.FreezeUnitsRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.FreezeUnitsResponse.FromString,
+                _registered_method=True)
+        self.UnfreezeUnits = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/UnfreezeUnits',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.UnfreezeUnitsRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.UnfreezeUnitsResponse.FromString,
+                _registered_method=True)
+        self.ListFreezes = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/ListFreezes',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListFreezesRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListFreezesResponse.FromString,
+                _registered_method=True)
+        self.PostTransfers = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/PostTransfers',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.PostTransfersRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.PostTransfersResponse.FromString,
+                _registered_method=True)
+        self.ConfirmTransfers = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/ConfirmTransfers',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ConfirmTransfersRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ConfirmTransfersResponse.FromString,
+                _registered_method=True)
+        self.WithdrawTransfers = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/WithdrawTransfers',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.WithdrawTransfersRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.WithdrawTransfersResponse.FromString,
+                _registered_method=True)
+        self.ListFiledTransfers = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/ListFiledTransfers',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListFiledTransfersRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListFiledTransfersResponse.FromString,
+                _registered_method=True)
+        self.ProposeSafeguards = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/ProposeSafeguards',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ProposeSafeguardsRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ProposeSafeguardsResponse.FromString,
+                _registered_method=True)
+        self.ConfirmSafeguards = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/ConfirmSafeguards',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ConfirmSafeguardsRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ConfirmSafeguardsResponse.FromString,
+                _registered_method=True)
+        self.WithdrawSafeguards = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/WithdrawSafeguards',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.WithdrawSafeguardsRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.WithdrawSafeguardsResponse.FromString,
+                _registered_method=True)
+        self.GetSafeguards = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/GetSafeguards',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.GetSafeguardsRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.GetSafeguardsResponse.FromString,
+                _registered_method=True)
+        self.AddDestinations = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/AddDestinations',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.AddDestinationsRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.AddDestinationsResponse.FromString,
+                _registered_method=True)
+        self.ConfirmDestinations = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/ConfirmDestinations',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ConfirmDestinationsRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ConfirmDestinationsResponse.FromString,
+                _registered_method=True)
+        self.RemoveDestinations = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/RemoveDestinations',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.RemoveDestinationsRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.RemoveDestinationsResponse.FromString,
+                _registered_method=True)
+        self.ProposeTransfers = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/ProposeTransfers',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ProposeTransfersRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ProposeTransfersResponse.FromString,
+                _registered_method=True)
+        self.ApproveTransfers = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/ApproveTransfers',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ApproveTransfersRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ApproveTransfersResponse.FromString,
+                _registered_method=True)
+        self.RefuseTransfers = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/RefuseTransfers',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.RefuseTransfersRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.RefuseTransfersResponse.FromString,
+                _registered_method=True)
+        self.ListProposedTransfers = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/ListProposedTransfers',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListProposedTransfersRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListProposedTransfersResponse.FromString,
+                _registered_method=True)
+        self.ListNonTradeTransfers = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/ListNonTradeTransfers',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListNonTradeTransfersRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListNonTradeTransfersResponse.FromString,
+                _registered_method=True)
 
 
 class AccountsServiceServicer:
@@ -353,6 +448,134 @@ class AccountsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FreezeUnits(self, request, context):
+        """What an authority or a court has signed lies still from here on. The order is its statement.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnfreezeUnits(self, request, context):
+        """Lifts a freeze, on the signed statement of who ordered it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFreezes(self, request, context):
+        """Live freezes over a holder's accounts or serials; of every holder to registrars and auditors.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PostTransfers(self, request, context):
+        """An authority's or a court's order moves at once; what two holders have signed is filed, and
+        moves when another registrar confirms it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmTransfers(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawTransfers(self, request, context):
+        """By a registrar, or by who operates for either holder.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFiledTransfers(self, request, context):
+        """What waits for a second registrar.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ProposeSafeguards(self, request, context):
+        """A holder's own safeguards: one operator proposes a change, another confirms it, and it counts
+        after the delay in force. Giving one up takes one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmSafeguards(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawSafeguards(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSafeguards(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddDestinations(self, request, context):
+        """Trusted destinations: one operator adds, another confirms, and it is trusted after the delay;
+        one operator removes, at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmDestinations(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveDestinations(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ProposeTransfers(self, request, context):
+        """A transfer beyond what one operator may send: held until another approves it, or its time is
+        over.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApproveTransfers(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RefuseTransfers(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListProposedTransfers(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListNonTradeTransfers(self, request, context):
+        """Open to everyone: that it happened, by which document, of what and how much; not whose.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccountsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -485,6 +708,101 @@ def add_AccountsServiceServicer_to_server(servicer, server):
                     servicer.ListAccountTerms,
                     request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListAccountTermsRequest.FromString,
                     response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListAccountTermsResponse.SerializeToString,
+            ),
+            'FreezeUnits': grpc.unary_unary_rpc_method_handler(
+                    servicer.FreezeUnits,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.FreezeUnitsRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.FreezeUnitsResponse.SerializeToString,
+            ),
+            'UnfreezeUnits': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnfreezeUnits,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.UnfreezeUnitsRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.UnfreezeUnitsResponse.SerializeToString,
+            ),
+            'ListFreezes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFreezes,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListFreezesRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListFreezesResponse.SerializeToString,
+            ),
+            'PostTransfers': grpc.unary_unary_rpc_method_handler(
+                    servicer.PostTransfers,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.PostTransfersRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.PostTransfersResponse.SerializeToString,
+            ),
+            'ConfirmTransfers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmTransfers,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ConfirmTransfersRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ConfirmTransfersResponse.SerializeToString,
+            ),
+            'WithdrawTransfers': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawTransfers,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.WithdrawTransfersRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.WithdrawTransfersResponse.SerializeToString,
+            ),
+            'ListFiledTransfers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFiledTransfers,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListFiledTransfersRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListFiledTransfersResponse.SerializeToString,
+            ),
+            'ProposeSafeguards': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProposeSafeguards,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ProposeSafeguardsRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ProposeSafeguardsResponse.SerializeToString,
+            ),
+            'ConfirmSafeguards': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmSafeguards,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ConfirmSafeguardsRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ConfirmSafeguardsResponse.SerializeToString,
+            ),
+            'WithdrawSafeguards': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawSafeguards,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.WithdrawSafeguardsRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.WithdrawSafeguardsResponse.SerializeToString,
+            ),
+            'GetSafeguards': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSafeguards,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.GetSafeguardsRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.GetSafeguardsResponse.SerializeToString,
+            ),
+            'AddDestinations': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddDestinations,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.AddDestinationsRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.AddDestinationsResponse.SerializeToString,
+            ),
+            'ConfirmDestinations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmDestinations,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ConfirmDestinationsRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ConfirmDestinationsResponse.SerializeToString,
+            ),
+            'RemoveDestinations': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveDestinations,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.RemoveDestinationsRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.RemoveDestinationsResponse.SerializeToString,
+            ),
+            'ProposeTransfers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProposeTransfers,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ProposeTransfersRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ProposeTransfersResponse.SerializeToString,
+            ),
+            'ApproveTransfers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApproveTransfers,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ApproveTransfersRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ApproveTransfersResponse.SerializeToString,
+            ),
+            'RefuseTransfers': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefuseTransfers,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.RefuseTransfersRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.RefuseTransfersResponse.SerializeToString,
+            ),
+            'ListProposedTransfers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProposedTransfers,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListProposedTransfersRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListProposedTransfersResponse.SerializeToString,
+            ),
+            'ListNonTradeTransfers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListNonTradeTransfers,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListNonTradeTransfersRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListNonTradeTransfersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1190,6 +1508,519 @@ class AccountsService:
             '/tanzhang.accounts.v1.AccountsService/ListAccountTerms',
             tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListAccountTermsRequest.SerializeToString,
             tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListAccountTermsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FreezeUnits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/FreezeUnits',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.FreezeUnitsRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.FreezeUnitsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnfreezeUnits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/UnfreezeUnits',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.UnfreezeUnitsRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.UnfreezeUnitsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFreezes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/ListFreezes',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListFreezesRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListFreezesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PostTransfers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/PostTransfers',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.PostTransfersRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.PostTransfersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmTransfers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/ConfirmTransfers',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ConfirmTransfersRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ConfirmTransfersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawTransfers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/WithdrawTransfers',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.WithdrawTransfersRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.WithdrawTransfersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFiledTransfers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/ListFiledTransfers',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListFiledTransfersRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListFiledTransfersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProposeSafeguards(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/ProposeSafeguards',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ProposeSafeguardsRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ProposeSafeguardsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmSafeguards(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/ConfirmSafeguards',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ConfirmSafeguardsRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ConfirmSafeguardsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawSafeguards(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/WithdrawSafeguards',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.WithdrawSafeguardsRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.WithdrawSafeguardsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSafeguards(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/GetSafeguards',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.GetSafeguardsRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.GetSafeguardsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddDestinations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/AddDestinations',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.AddDestinationsRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.AddDestinationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmDestinations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/ConfirmDestinations',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ConfirmDestinationsRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ConfirmDestinationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveDestinations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/RemoveDestinations',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.RemoveDestinationsRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.RemoveDestinationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProposeTransfers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/ProposeTransfers',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ProposeTransfersRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ProposeTransfersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApproveTransfers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/ApproveTransfers',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ApproveTransfersRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ApproveTransfersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefuseTransfers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/RefuseTransfers',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.RefuseTransfersRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.RefuseTransfersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProposedTransfers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/ListProposedTransfers',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListProposedTransfersRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListProposedTransfersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListNonTradeTransfers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/ListNonTradeTransfers',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListNonTradeTransfersRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListNonTradeTransfersResponse.FromString,
             options,
             channel_credentials,
             insecure,

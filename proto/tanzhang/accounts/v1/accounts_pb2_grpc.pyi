@@ -90,6 +90,43 @@ class AccountsServiceStub:
     """Live mandates of a holder, as principal or agent."""
     ListAccountTerms: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListAccountTermsRequest, _accounts_pb2.ListAccountTermsResponse]
     """A programme's terms on accounts in the order of their dates. Public among callers."""
+    FreezeUnits: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.FreezeUnitsRequest, _accounts_pb2.FreezeUnitsResponse]
+    """What an authority or a court has signed lies still from here on. The order is its statement."""
+    UnfreezeUnits: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.UnfreezeUnitsRequest, _accounts_pb2.UnfreezeUnitsResponse]
+    """Lifts a freeze, on the signed statement of who ordered it."""
+    ListFreezes: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListFreezesRequest, _accounts_pb2.ListFreezesResponse]
+    """Live freezes over a holder's accounts or serials; of every holder to registrars and auditors."""
+    PostTransfers: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.PostTransfersRequest, _accounts_pb2.PostTransfersResponse]
+    """An authority's or a court's order moves at once; what two holders have signed is filed, and
+    moves when another registrar confirms it.
+    """
+    ConfirmTransfers: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ConfirmTransfersRequest, _accounts_pb2.ConfirmTransfersResponse]
+    WithdrawTransfers: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.WithdrawTransfersRequest, _accounts_pb2.WithdrawTransfersResponse]
+    """By a registrar, or by who operates for either holder."""
+    ListFiledTransfers: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListFiledTransfersRequest, _accounts_pb2.ListFiledTransfersResponse]
+    """What waits for a second registrar."""
+    ProposeSafeguards: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ProposeSafeguardsRequest, _accounts_pb2.ProposeSafeguardsResponse]
+    """A holder's own safeguards: one operator proposes a change, another confirms it, and it counts
+    after the delay in force. Giving one up takes one.
+    """
+    ConfirmSafeguards: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ConfirmSafeguardsRequest, _accounts_pb2.ConfirmSafeguardsResponse]
+    WithdrawSafeguards: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.WithdrawSafeguardsRequest, _accounts_pb2.WithdrawSafeguardsResponse]
+    GetSafeguards: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.GetSafeguardsRequest, _accounts_pb2.GetSafeguardsResponse]
+    AddDestinations: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.AddDestinationsRequest, _accounts_pb2.AddDestinationsResponse]
+    """Trusted destinations: one operator adds, another confirms, and it is trusted after the delay;
+    one operator removes, at once.
+    """
+    ConfirmDestinations: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ConfirmDestinationsRequest, _accounts_pb2.ConfirmDestinationsResponse]
+    RemoveDestinations: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.RemoveDestinationsRequest, _accounts_pb2.RemoveDestinationsResponse]
+    ProposeTransfers: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ProposeTransfersRequest, _accounts_pb2.ProposeTransfersResponse]
+    """A transfer beyond what one operator may send: held until another approves it, or its time is
+    over.
+    """
+    ApproveTransfers: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ApproveTransfersRequest, _accounts_pb2.ApproveTransfersResponse]
+    RefuseTransfers: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.RefuseTransfersRequest, _accounts_pb2.RefuseTransfersResponse]
+    ListProposedTransfers: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListProposedTransfersRequest, _accounts_pb2.ListProposedTransfersResponse]
+    ListNonTradeTransfers: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListNonTradeTransfersRequest, _accounts_pb2.ListNonTradeTransfersResponse]
+    """Open to everyone: that it happened, by which document, of what and how much; not whose."""
 
 @_typing.type_check_only
 class AccountsServiceAsyncStub(AccountsServiceStub):
@@ -153,6 +190,43 @@ class AccountsServiceAsyncStub(AccountsServiceStub):
     """Live mandates of a holder, as principal or agent."""
     ListAccountTerms: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListAccountTermsRequest, _accounts_pb2.ListAccountTermsResponse]  # type: ignore[assignment]
     """A programme's terms on accounts in the order of their dates. Public among callers."""
+    FreezeUnits: _aio.UnaryUnaryMultiCallable[_accounts_pb2.FreezeUnitsRequest, _accounts_pb2.FreezeUnitsResponse]  # type: ignore[assignment]
+    """What an authority or a court has signed lies still from here on. The order is its statement."""
+    UnfreezeUnits: _aio.UnaryUnaryMultiCallable[_accounts_pb2.UnfreezeUnitsRequest, _accounts_pb2.UnfreezeUnitsResponse]  # type: ignore[assignment]
+    """Lifts a freeze, on the signed statement of who ordered it."""
+    ListFreezes: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListFreezesRequest, _accounts_pb2.ListFreezesResponse]  # type: ignore[assignment]
+    """Live freezes over a holder's accounts or serials; of every holder to registrars and auditors."""
+    PostTransfers: _aio.UnaryUnaryMultiCallable[_accounts_pb2.PostTransfersRequest, _accounts_pb2.PostTransfersResponse]  # type: ignore[assignment]
+    """An authority's or a court's order moves at once; what two holders have signed is filed, and
+    moves when another registrar confirms it.
+    """
+    ConfirmTransfers: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ConfirmTransfersRequest, _accounts_pb2.ConfirmTransfersResponse]  # type: ignore[assignment]
+    WithdrawTransfers: _aio.UnaryUnaryMultiCallable[_accounts_pb2.WithdrawTransfersRequest, _accounts_pb2.WithdrawTransfersResponse]  # type: ignore[assignment]
+    """By a registrar, or by who operates for either holder."""
+    ListFiledTransfers: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListFiledTransfersRequest, _accounts_pb2.ListFiledTransfersResponse]  # type: ignore[assignment]
+    """What waits for a second registrar."""
+    ProposeSafeguards: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ProposeSafeguardsRequest, _accounts_pb2.ProposeSafeguardsResponse]  # type: ignore[assignment]
+    """A holder's own safeguards: one operator proposes a change, another confirms it, and it counts
+    after the delay in force. Giving one up takes one.
+    """
+    ConfirmSafeguards: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ConfirmSafeguardsRequest, _accounts_pb2.ConfirmSafeguardsResponse]  # type: ignore[assignment]
+    WithdrawSafeguards: _aio.UnaryUnaryMultiCallable[_accounts_pb2.WithdrawSafeguardsRequest, _accounts_pb2.WithdrawSafeguardsResponse]  # type: ignore[assignment]
+    GetSafeguards: _aio.UnaryUnaryMultiCallable[_accounts_pb2.GetSafeguardsRequest, _accounts_pb2.GetSafeguardsResponse]  # type: ignore[assignment]
+    AddDestinations: _aio.UnaryUnaryMultiCallable[_accounts_pb2.AddDestinationsRequest, _accounts_pb2.AddDestinationsResponse]  # type: ignore[assignment]
+    """Trusted destinations: one operator adds, another confirms, and it is trusted after the delay;
+    one operator removes, at once.
+    """
+    ConfirmDestinations: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ConfirmDestinationsRequest, _accounts_pb2.ConfirmDestinationsResponse]  # type: ignore[assignment]
+    RemoveDestinations: _aio.UnaryUnaryMultiCallable[_accounts_pb2.RemoveDestinationsRequest, _accounts_pb2.RemoveDestinationsResponse]  # type: ignore[assignment]
+    ProposeTransfers: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ProposeTransfersRequest, _accounts_pb2.ProposeTransfersResponse]  # type: ignore[assignment]
+    """A transfer beyond what one operator may send: held until another approves it, or its time is
+    over.
+    """
+    ApproveTransfers: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ApproveTransfersRequest, _accounts_pb2.ApproveTransfersResponse]  # type: ignore[assignment]
+    RefuseTransfers: _aio.UnaryUnaryMultiCallable[_accounts_pb2.RefuseTransfersRequest, _accounts_pb2.RefuseTransfersResponse]  # type: ignore[assignment]
+    ListProposedTransfers: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListProposedTransfersRequest, _accounts_pb2.ListProposedTransfersResponse]  # type: ignore[assignment]
+    ListNonTradeTransfers: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListNonTradeTransfersRequest, _accounts_pb2.ListNonTradeTransfersResponse]  # type: ignore[assignment]
+    """Open to everyone: that it happened, by which document, of what and how much; not whose."""
 
 class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Who holds what: holders, assets, entries, holds."""
@@ -369,5 +443,156 @@ class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.ListAccountTermsResponse, _abc.Awaitable[_accounts_pb2.ListAccountTermsResponse]]:
         """A programme's terms on accounts in the order of their dates. Public among callers."""
+
+    @_abc_1.abstractmethod
+    def FreezeUnits(
+        self,
+        request: _accounts_pb2.FreezeUnitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.FreezeUnitsResponse, _abc.Awaitable[_accounts_pb2.FreezeUnitsResponse]]:
+        """What an authority or a court has signed lies still from here on. The order is its statement."""
+
+    @_abc_1.abstractmethod
+    def UnfreezeUnits(
+        self,
+        request: _accounts_pb2.UnfreezeUnitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.UnfreezeUnitsResponse, _abc.Awaitable[_accounts_pb2.UnfreezeUnitsResponse]]:
+        """Lifts a freeze, on the signed statement of who ordered it."""
+
+    @_abc_1.abstractmethod
+    def ListFreezes(
+        self,
+        request: _accounts_pb2.ListFreezesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ListFreezesResponse, _abc.Awaitable[_accounts_pb2.ListFreezesResponse]]:
+        """Live freezes over a holder's accounts or serials; of every holder to registrars and auditors."""
+
+    @_abc_1.abstractmethod
+    def PostTransfers(
+        self,
+        request: _accounts_pb2.PostTransfersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.PostTransfersResponse, _abc.Awaitable[_accounts_pb2.PostTransfersResponse]]:
+        """An authority's or a court's order moves at once; what two holders have signed is filed, and
+        moves when another registrar confirms it.
+        """
+
+    @_abc_1.abstractmethod
+    def ConfirmTransfers(
+        self,
+        request: _accounts_pb2.ConfirmTransfersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ConfirmTransfersResponse, _abc.Awaitable[_accounts_pb2.ConfirmTransfersResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def WithdrawTransfers(
+        self,
+        request: _accounts_pb2.WithdrawTransfersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.WithdrawTransfersResponse, _abc.Awaitable[_accounts_pb2.WithdrawTransfersResponse]]:
+        """By a registrar, or by who operates for either holder."""
+
+    @_abc_1.abstractmethod
+    def ListFiledTransfers(
+        self,
+        request: _accounts_pb2.ListFiledTransfersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ListFiledTransfersResponse, _abc.Awaitable[_accounts_pb2.ListFiledTransfersResponse]]:
+        """What waits for a second registrar."""
+
+    @_abc_1.abstractmethod
+    def ProposeSafeguards(
+        self,
+        request: _accounts_pb2.ProposeSafeguardsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ProposeSafeguardsResponse, _abc.Awaitable[_accounts_pb2.ProposeSafeguardsResponse]]:
+        """A holder's own safeguards: one operator proposes a change, another confirms it, and it counts
+        after the delay in force. Giving one up takes one.
+        """
+
+    @_abc_1.abstractmethod
+    def ConfirmSafeguards(
+        self,
+        request: _accounts_pb2.ConfirmSafeguardsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ConfirmSafeguardsResponse, _abc.Awaitable[_accounts_pb2.ConfirmSafeguardsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def WithdrawSafeguards(
+        self,
+        request: _accounts_pb2.WithdrawSafeguardsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.WithdrawSafeguardsResponse, _abc.Awaitable[_accounts_pb2.WithdrawSafeguardsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetSafeguards(
+        self,
+        request: _accounts_pb2.GetSafeguardsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.GetSafeguardsResponse, _abc.Awaitable[_accounts_pb2.GetSafeguardsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def AddDestinations(
+        self,
+        request: _accounts_pb2.AddDestinationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.AddDestinationsResponse, _abc.Awaitable[_accounts_pb2.AddDestinationsResponse]]:
+        """Trusted destinations: one operator adds, another confirms, and it is trusted after the delay;
+        one operator removes, at once.
+        """
+
+    @_abc_1.abstractmethod
+    def ConfirmDestinations(
+        self,
+        request: _accounts_pb2.ConfirmDestinationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ConfirmDestinationsResponse, _abc.Awaitable[_accounts_pb2.ConfirmDestinationsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RemoveDestinations(
+        self,
+        request: _accounts_pb2.RemoveDestinationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.RemoveDestinationsResponse, _abc.Awaitable[_accounts_pb2.RemoveDestinationsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ProposeTransfers(
+        self,
+        request: _accounts_pb2.ProposeTransfersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ProposeTransfersResponse, _abc.Awaitable[_accounts_pb2.ProposeTransfersResponse]]:
+        """A transfer beyond what one operator may send: held until another approves it, or its time is
+        over.
+        """
+
+    @_abc_1.abstractmethod
+    def ApproveTransfers(
+        self,
+        request: _accounts_pb2.ApproveTransfersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ApproveTransfersResponse, _abc.Awaitable[_accounts_pb2.ApproveTransfersResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RefuseTransfers(
+        self,
+        request: _accounts_pb2.RefuseTransfersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.RefuseTransfersResponse, _abc.Awaitable[_accounts_pb2.RefuseTransfersResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListProposedTransfers(
+        self,
+        request: _accounts_pb2.ListProposedTransfersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ListProposedTransfersResponse, _abc.Awaitable[_accounts_pb2.ListProposedTransfersResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListNonTradeTransfers(
+        self,
+        request: _accounts_pb2.ListNonTradeTransfersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ListNonTradeTransfersResponse, _abc.Awaitable[_accounts_pb2.ListNonTradeTransfersResponse]]:
+        """Open to everyone: that it happened, by which document, of what and how much; not whose."""
 
 def add_AccountsServiceServicer_to_server(servicer: AccountsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
