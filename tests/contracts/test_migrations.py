@@ -13,7 +13,7 @@ from tests.support.database import Database, services_with_tables
 # What each revision after the first has brought: without it, a database is as old as that.
 EVERYWHERE: Mapping[str, tuple[str, ...]] = {"0002": ("snapshot_chunks", "snapshots")}
 OF_ONE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "accounts": {"0003": ("moves", "anchors", "moved_serials")},
+    "accounts": {"0003": ("moves", "anchors", "moved_serials"), "0004": ("public_transfers",)},
 }
 
 

@@ -121,6 +121,20 @@ BATCHES: dict[str, tuple[Any, str]] = {
     "SetOperators": (pb.SetOperatorsRequest, "changes"),
     "RevokeMandates": (pb.RevokeMandatesRequest, "revocations"),
     "OrderStatuses": (pb.OrderStatusesRequest, "orders"),
+    "FreezeUnits": (pb.FreezeUnitsRequest, "orders"),
+    "UnfreezeUnits": (pb.UnfreezeUnitsRequest, "orders"),
+    "PostTransfers": (pb.PostTransfersRequest, "orders"),
+    "ConfirmTransfers": (pb.ConfirmTransfersRequest, "transfers"),
+    "WithdrawTransfers": (pb.WithdrawTransfersRequest, "transfers"),
+    "ProposeSafeguards": (pb.ProposeSafeguardsRequest, "proposals"),
+    "ConfirmSafeguards": (pb.ConfirmSafeguardsRequest, "confirmations"),
+    "WithdrawSafeguards": (pb.WithdrawSafeguardsRequest, "withdrawals"),
+    "AddDestinations": (pb.AddDestinationsRequest, "destinations"),
+    "ConfirmDestinations": (pb.ConfirmDestinationsRequest, "destinations"),
+    "RemoveDestinations": (pb.RemoveDestinationsRequest, "destinations"),
+    "ProposeTransfers": (pb.ProposeTransfersRequest, "transfers"),
+    "ApproveTransfers": (pb.ApproveTransfersRequest, "approvals"),
+    "RefuseTransfers": (pb.RefuseTransfersRequest, "refusals"),
 }
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from kernel.values import DAY_MS, Caller
 from services.accounts import queries
+from services.accounts.domain.changes import Operator, OperatorSet, Right
 from services.accounts.domain.commands import (
     AddDestination,
     ApproveTransfer,
@@ -377,3 +378,33 @@ def test_the_programme_is_a_holder_like_another() -> None:
     book = guarded()
     book.when(AddDestination(CITY_GROUP, PROGRAMME), BUYER)
     assert PROGRAMME in book.state.safeguards[CITY_GROUP].added
+
+
+# ---- with a register of operators ----------------------------------------------------------------
+
+
+def registered(book: AccountsBook, who: Caller, *rights: Right) -> None:
+    operator = Operator(holder=CITY_GROUP, person=who.actor, rights=list(rights))
+    book.given(OperatorSet(operator=operator))
+
+
+def test_a_register_says_who_proposes_who_approves_and_who_changes_the_safeguards() -> None:
+    book = waiting()
+    registered(book, BUYER, Right.TRANSFER)
+    registered(book, SECOND, Right.VIEW)
+    assert refusal_of(book, ApproveTransfer("big"), SECOND) == "OPERATOR_RIGHT"
+    assert refusal_of(book, WithdrawSafeguards(CITY_GROUP)) == "OPERATOR_RIGHT"
+    assert refusal_of(book, AddDestination(CITY_GROUP, ZHONGCHUAN)) == "OPERATOR_RIGHT"
+    proposal = ProposeTransfer(CITY_GROUP, QINWANGCHUAN, TICKET, 1, [])
+    assert refusal_of(book, proposal, SECOND) == "OPERATOR_RIGHT"
+    book.when(proposal, BUYER)
+    registered(book, SECOND, Right.APPROVE)
+    book.when(ApproveTransfer("big"), SECOND)
+    check_books(book)
+
+
+def test_who_stands_in_no_register_any_more_does_not_even_refuse() -> None:
+    book = waiting()
+    registered(book, SECOND, Right.APPROVE)
+    assert refusal_of(book, RefuseTransfer("big", "mine no more")) == "OPERATOR_RIGHT"
+    book.when(RefuseTransfer("big", "not ours"), SECOND)

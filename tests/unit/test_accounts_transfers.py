@@ -7,6 +7,7 @@ import pytest
 from kernel.acts import sign_act
 from kernel.values import Act
 from services.accounts import queries
+from services.accounts.domain.changes import Document, HolderStatusSet, Status, StatusChange
 from services.accounts.domain.commands import ConfirmTransfer, PostTransfer, WithdrawTransfer
 from services.accounts.domain.events import FreezeName, Pledge, SerialRange
 from tests.support.books import person
@@ -273,3 +274,19 @@ def test_what_was_agreed_and_given_away_meanwhile_is_not_there_to_move() -> None
     book = filed()
     book.when(pay(CITY_GROUP, ZHONGCHUAN, 1), BUYER)
     assert refusal_of(book, ConfirmTransfer("merger"), SECOND) == "INSUFFICIENT_BALANCE"
+
+
+# ---- and what a holder's status says -------------------------------------------------------------
+
+
+def with_status(book: AccountsBook, holder: str, status: Status) -> AccountsBook:
+    change = StatusChange(Document("notice 9", "0" * 64), holder, "under review", status)
+    return book.given(HolderStatusSet(status=change))
+
+
+def test_an_order_does_not_ask_for_a_status_and_an_agreement_does() -> None:
+    for holder in (CITY_GROUP, QINWANGCHUAN):
+        ordering = with_status(courts(), holder, Status.FROZEN)
+        ordering.when(POST, REGISTRAR, acts=[transfer_order("88", moved(1))])
+        agreed = with_status(filed(), holder, Status.FROZEN)
+        assert refusal_of(agreed, ConfirmTransfer("merger"), SECOND) == "STATUS_FORBIDS"

@@ -49,6 +49,7 @@ from tests.support.lanzhou import (
     pay,
 )
 from tests.support.ledgers import (
+    Books,
     Desks,
     Story,
     folded_up_to,
@@ -230,6 +231,38 @@ def test_a_lie_about_safeguards_is_named_and_changes_nothing(plant: Plant) -> No
     assert plant.actual in caught.value.actual, str(caught.value)
     assert books.picture() == before
     books.fold("accounts", [truth])
+
+
+def with_operator(books: Books, sub: str, *rights: str) -> None:
+    """The holder has a register from now on, as if two registrars had set it."""
+    person_ = {"iss": "lanzhou", "sub": sub}
+    operator = {"holder": CITY_GROUP, "person": person_, "rights": list(rights)}
+    body = both(as_type("OperatorSet"), lambda record: record.update(body={"operator": operator}))
+    checker = books.of("accounts")
+    record = planted(STORY.accounts[STORY.at["added"]], body)
+    checker.apply(*checker.types.decode_canonical(record))
+
+
+@pytest.mark.parametrize(
+    ("place", "right"),
+    [
+        ("approved", "approve"),
+        ("refused", "view"),
+        ("proposed", "transfer"),
+        ("added", "administer"),
+        ("opted out", "administer"),
+    ],
+)
+def test_who_asked_stands_in_the_holders_register_with_the_right(place: str, right: str) -> None:
+    truth = STORY.accounts[STORY.at[place]]
+    sub = json.loads(truth.record)["actor"]["sub"]
+    books = folded_up_to(STORY, "accounts", STORY.at[place])
+    with_operator(books, "somebody else", right)
+    with pytest.raises(RuleBroken) as caught:
+        books.check("accounts", truth)
+    assert caught.value.rule == "OPERATOR"
+    with_operator(books, sub, right)
+    books.check("accounts", truth)
 
 
 # ---- any week ------------------------------------------------------------------------------------

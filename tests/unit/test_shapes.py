@@ -6,13 +6,19 @@ import importlib
 from collections import OrderedDict
 from dataclasses import dataclass, field, make_dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import pytest
 
 from kernel.snapshot.shape import Codec
 from services.__main__ import NAMES
+from tests.support.ledgers import Story
+from tests.unit import test_ledger_destinations as destinations
+from tests.unit import test_ledger_freezes as freezes
+from tests.unit import test_ledger_transfers as transfers
+
+S = TypeVar("S")
 
 
 class Line(StrEnum):
@@ -51,15 +57,16 @@ class Network:
     note: str | None = None
 
 
-def again(network: Network) -> Network:
-    writing, reading = Codec(Network), Codec(Network)
+def again(state: S) -> S:
+    kind = type(state)
+    writing, reading = Codec(kind), Codec(kind)
     values: dict[str, Any] = {}
     for name, (_, form) in writing.fields.items():
-        found = getattr(network, name)
+        found = getattr(state, name)
         data = msgspec.msgpack.encode(found if form.write is None else form.write(found))
         plain, read = msgspec.msgpack.decode(data), reading.fields[name][1].read
         values[name] = plain if read is None else read(plain)
-    return Network(**values)
+    return kind(**values)
 
 
 def shenzhen() -> Network:
@@ -148,3 +155,10 @@ def test_another_field_is_another_shape() -> None:
 def test_the_state_of_every_service_can_be_read_back_by_its_annotations(service: str) -> None:
     main = importlib.import_module(f"services.{service}.main")
     assert Codec(type(main.DOMAIN.new_state())).shape
+
+
+@pytest.mark.parametrize("story", [freezes.STORY, transfers.STORY, destinations.STORY])
+def test_freezes_filed_transfers_and_safeguards_are_read_back_as_they_were(story: Story) -> None:
+    restored = again(story.state)
+    assert restored == story.state
+    assert restored.frozen.live or restored.transfers or restored.safeguards

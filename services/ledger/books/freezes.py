@@ -61,7 +61,6 @@ class Freezes:
     def check_legs(self, legs: list[Leg], yielding: Collection[Name] = ()) -> None:
         """Nothing frozen leaves; `yielding` are the freezes that an order makes way for itself."""
         kept: dict[Place, int] = {}
-        moved: set[tuple[str, Range]] = set()
         for leg in legs:
             source, target = places(leg)
             balances = self._accounts.balances
@@ -71,10 +70,10 @@ class Freezes:
             floor = self._accounts_floor(leg, yielding)
             if not self._home(leg):
                 self._check_serials(leg, yielding)
-                floor += self._still_in(source, yielding)
+                # Frozen serials do not leave, so they alone are always there: amounts come on top.
+                floor += self._still_in(source, yielding) if floor else 0
             if floor and left < floor:
                 raise RuleBroken("FROZEN", f"at least {floor} {leg.asset} left in {source}", left)
-            moved.update((leg.asset, block) for block in leg.serials)
 
     def _accounts_floor(self, leg: Leg, yielding: Collection[Name]) -> int:
         """What amounts must stay where this leg takes from; wholly frozen accounts stop it here."""
@@ -107,11 +106,8 @@ class Freezes:
             if frozen_asset != asset or known is None:
                 continue
             for first, last in joined(self._frozen_ranges(asset, batch, yielding)):
-                count += sum(
-                    min(end, last) - max(begin, first) + 1
-                    for begin, end in known.pieces_of(place)
-                    if begin <= last and first <= end
-                )
+                pieces = known.pieces_of(place, first, last)
+                count += sum(end - begin + 1 for begin, end in pieces)
         return count
 
     def _frozen_ranges(self, asset: str, batch: str, yielding: Collection[Name]) -> Iterator[Range]:
@@ -221,7 +217,7 @@ class Freezes:
             known = self._accounts.batches.get((freeze.asset, one.batch))
             if place[1] != freeze.asset or known is None:
                 continue
-            if any(b <= one.last and one.first <= e for b, e in known.pieces_of(place)):
+            if any(known.pieces_of(place, one.first, one.last)):
                 return True
         return False
 

@@ -74,11 +74,14 @@ class BatchMap(Generic[A]):
                 return None
         return holder
 
-    def pieces_of(self, holder: A) -> Iterator[tuple[int, int]]:
-        """The ranges that one holder has of it: first and last of each."""
-        for i, first in enumerate(self.firsts):
-            if self.holders[i] == holder:
-                yield first, self._end(i)
+    def pieces_of(self, holder: A, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """What one holder has of first..last: first and last of each piece."""
+        for i in range(max(0, bisect_right(self.firsts, first) - 1), len(self.firsts)):
+            begin, end = max(self.firsts[i], first), min(self._end(i), last)
+            if self.firsts[i] > last:
+                return
+            if self.holders[i] == holder and begin <= end:
+                yield begin, end
 
     def move(self, first: int, last: int, holder: A) -> None:
         """Gives first..last to a holder, whoever had it."""
