@@ -362,7 +362,7 @@ def _holder_message(state: State, holder: str) -> pb.GetHolderResponse:
     return pb.GetHolderResponse(
         holder=holder,
         kind=_KIND_NUMBERS[state.holders[holder]],
-        status=_STATUS_NUMBERS[standing.status()],
+        status=_STATUS_NUMBERS[standing.status("")],
         set_by_registrars=_STATUS_NUMBERS[standing.own],
         orders=[
             pb.OrderedStatus(authority=authority, status=_STATUS_NUMBERS[status])

@@ -184,7 +184,7 @@ def test_05_an_authority_orders_and_lifts_and_the_holder_can_see_it(world: World
         act = order(ZHONGCHUAN, to, number)
         item = pb.StatusOrder(
             id=world.new_id(),
-            authority=PROGRAMME,
+            authority=f"authority:{PROGRAMME}",
             number=number,
             status=pb.StatusChange(
                 holder=ZHONGCHUAN,
@@ -201,8 +201,11 @@ def test_05_an_authority_orders_and_lifts_and_the_holder_can_see_it(world: World
             pb.GetHolderRequest(holder=ZHONGCHUAN, min_position=position),
             FARMER,
         )
-        assert shown.status == item.status.status
-        assert shown.set_by_registrars == pb.STATUS_ACTIVE
+        # For the units of its programme alone: what is for everything stays as it is.
+        assert shown.status == shown.set_by_registrars == pb.STATUS_ACTIVE
+        assert [one.status for one in shown.orders] == (
+            [item.status.status] if number == "甘碳 1" else []
+        )
         (result,) = world.send(
             "PostEntries", [world.entry(pay(ZHONGCHUAN, QINWANGCHUAN, 1))], FARMER
         )

@@ -150,7 +150,7 @@ def order(
     return sign_act(
         key,
         {
-            "authority": PROGRAMME,
+            "authority": f"authority:{PROGRAMME}",
             "document": PAPER.digest,
             "holder": holder,
             "kind": "holder-status",

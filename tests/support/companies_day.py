@@ -208,7 +208,7 @@ async def tell_of_statuses(day: Day) -> None:
     await day.make("active again", status=status(ZHONGCHUAN, Status.ACTIVE))
     for name, to in (("ordered", Status.FROZEN), ("lifted", Status.ACTIVE)):
         said = StatusChange(PAPER, ZHONGCHUAN, "an investigation", to)
-        command = OrderStatus(PROGRAMME, f"甘碳 {name}", said)
+        command = OrderStatus(f"authority:{PROGRAMME}", f"甘碳 {name}", said)
         await day.ask(name, command, WANG, order(ZHONGCHUAN, to, f"甘碳 {name}"))
     await day.make("closed", status=status(VERIFIER, Status.CLOSED))
 

@@ -356,7 +356,7 @@ def test_a_programmes_own_money_is_held_to_its_terms_when_they_say_so() -> None:
 def barred_with_units(holder: str) -> Any:
     """A holder that got its units and a trading account before it was barred."""
     book = the_companies()
-    issue(book, "LZXQ-2021", {holder: 50, QINWANGCHUAN: 50})
+    issue(book, "LZXQ-2021", {holder: 50, QINWANGCHUAN: 50, CITY_GROUP: 50})
     deposit(book, CITY_GROUP, 100_000_000, "line 1")
     for one in (holder, CITY_GROUP):
         make(book, opening=opening(one))
@@ -389,6 +389,7 @@ def test_who_is_barred_is_neither_seller_nor_buyer_in_a_settlement(
 ) -> None:
     book = barred_with_units(holder)
     book.when(allocate(holder), clerk)
+    book.when(allocate(CITY_GROUP), BUYER)
     money = 20 * PRICE_FEN_PER_T
     deposit(book, holder, money, "line 2")
     for who, caller in ((holder, clerk), (CITY_GROUP, BUYER)):

@@ -54,6 +54,7 @@ from tests.support.lanzhou import (
     VENUE_KEY,
     ZHONGCHUAN,
     AccountsBook,
+    admitted,
     advice,
     approval,
     available,
@@ -66,11 +67,13 @@ from tests.support.lanzhou import (
     issue,
     leg,
     retired,
+    seeded_key,
     settlement,
     settlement_entry,
     trading,
 )
 
+AUTHORITY = f"authority:{PROGRAMME}"
 DEAL = ("T-1", QINWANGCHUAN, CITY_GROUP, 10, PRICE_FEN_PER_T)
 DEAL_BACK = ("T-2", CITY_GROUP, QINWANGCHUAN, 10, PRICE_FEN_PER_T)
 
@@ -228,20 +231,20 @@ def test_a_status_without_its_words_is_refused(changed: dict[str, Any], reason: 
 
 def ordered(book: AccountsBook, to: Status, number: str, /, **act: Any) -> Any:
     said = StatusChange(PAPER, QINWANGCHUAN, "an investigation", to)
-    command = OrderStatus(PROGRAMME, number, said)
+    command = OrderStatus(AUTHORITY, number, said)
     return book.when(command, WANG, acts=[order(QINWANGCHUAN, to, number, **act)])
 
 
 def ordering_refused(book: AccountsBook, to: Status, number: str, /, **act: Any) -> Refused:
     said = StatusChange(PAPER, QINWANGCHUAN, "an investigation", to)
     acts = [order(QINWANGCHUAN, to, number, **act)]
-    return book.refusal(OrderStatus(PROGRAMME, number, said), WANG, acts=acts)
+    return book.refusal(OrderStatus(AUTHORITY, number, said), WANG, acts=acts)
 
 
 def test_an_authoritys_order_counts_until_the_same_authority_lifts_it() -> None:
     scene = Scene()
     (made,) = ordered(scene.book, Status.FROZEN, "甘碳 1")
-    assert (made.authority, made.number, made.proposal) == (PROGRAMME, "甘碳 1", None)
+    assert (made.authority, made.number, made.proposal) == (AUTHORITY, "甘碳 1", None)
     # Registrars set what is theirs, and lift nothing of the authority's.
     make(scene.book, status=status(QINWANGCHUAN, Status.RESTRICTED))
     make(scene.book, status=status(QINWANGCHUAN, Status.ACTIVE))
@@ -255,6 +258,46 @@ def test_the_authority_lifts_nothing_that_registrars_have_set() -> None:
     scene = Scene(Status.SUSPENDED)
     ordered(scene.book, Status.ACTIVE, "甘碳 1")
     assert scene.book.refusal(give(QINWANGCHUAN, CITY_GROUP), FARMER).reason == "STATUS_FORBIDS"
+
+
+def test_an_authority_reaches_the_units_of_its_programme_and_a_court_everything() -> None:
+    scene = Scene()
+    paying = PostEntry([leg(5, CNY, available(QINWANGCHUAN), available(CITY_GROUP))])
+    ordered(scene.book, Status.FROZEN, "甘碳 1")
+    assert scene.book.refusal(give(QINWANGCHUAN, CITY_GROUP), FARMER).reason == "STATUS_FORBIDS"
+    scene.book.when(paying, FARMER)
+    court, key = "court:lanzhou", seeded_key("a court of Lanzhou")
+    scene.book.given(admitted(key, court))
+    said = StatusChange(PAPER, QINWANGCHUAN, "an investigation", Status.SUSPENDED)
+    act = order(QINWANGCHUAN, Status.SUSPENDED, "兰法 1", key=key, authority=court)
+    scene.book.when(OrderStatus(court, "兰法 1", said), WANG, acts=[act])
+    assert scene.book.refusal(paying, FARMER).details["status"] == "suspended"
+    check_books(scene.book)
+
+
+def test_an_authority_of_another_programme_reaches_nothing_here() -> None:
+    scene = Scene()
+    other, key = f"authority:{STRANGER}", seeded_key("an authority of Shenzhen")
+    scene.book.given(admitted(key, other))
+    said = StatusChange(PAPER, QINWANGCHUAN, "an investigation", Status.FROZEN)
+    act = order(QINWANGCHUAN, Status.FROZEN, "深碳 1", key=key, authority=other)
+    scene.book.when(OrderStatus(other, "深碳 1", said), WANG, acts=[act])
+    scene.does("sends")
+    # Nor does it lift what the authority of this one has ordered.
+    ordered(scene.book, Status.FROZEN, "甘碳 1")
+    act = order(QINWANGCHUAN, Status.ACTIVE, "深碳 2", key=key, authority=other)
+    freed = StatusChange(PAPER, QINWANGCHUAN, "an investigation", Status.ACTIVE)
+    scene.book.when(OrderStatus(other, "深碳 2", freed), WANG, acts=[act])
+    assert scene.book.refusal(give(QINWANGCHUAN, CITY_GROUP), FARMER).reason == "STATUS_FORBIDS"
+    check_books(scene.book)
+
+
+@pytest.mark.parametrize("who", [f"bank:{BANK}", f"venue:{VENUE}", f"holder:{CITY_GROUP}", ""])
+def test_nobody_else_orders(who: str) -> None:
+    said = StatusChange(PAPER, QINWANGCHUAN, "an investigation", Status.FROZEN)
+    acts = [order(QINWANGCHUAN, Status.FROZEN, "1", key=VENUE_KEY, authority=who)]
+    refused = the_companies().refusal(OrderStatus(who, "1", said), WANG, acts=acts)
+    assert refused.reason in ("ORDERS_NOTHING", "MISSING_VALUE")
 
 
 def test_an_order_is_booked_once() -> None:
@@ -287,7 +330,7 @@ def test_an_order_that_the_authority_did_not_sign_is_refused(
 def test_an_order_needs_its_signature_and_a_registrar() -> None:
     book = the_companies()
     said = StatusChange(PAPER, QINWANGCHUAN, "an investigation", Status.FROZEN)
-    command = OrderStatus(PROGRAMME, "甘碳 1", said)
+    command = OrderStatus(AUTHORITY, "甘碳 1", said)
     assert book.refusal(command, WANG).reason == "ACT_MISSING"
     acts = [order(QINWANGCHUAN, Status.FROZEN, "甘碳 1")]
     assert book.refusal(command, FARMER, acts=acts).reason == "ROLE_MISSING"
@@ -381,5 +424,5 @@ def test_who_held_and_has_spent_it_all_may_close() -> None:
     issue(book, "LZXQ-2021", {QINWANGCHUAN: 1})
     book.when(give(QINWANGCHUAN, CITY_GROUP, 1), FARMER)
     agree(book, proposal_of(status=status(QINWANGCHUAN, Status.CLOSED)), LI, WANG)
-    assert book.state.standings[QINWANGCHUAN].status() == Status.CLOSED
+    assert book.state.standings[QINWANGCHUAN].own == Status.CLOSED
     check_books(book)

@@ -307,6 +307,7 @@ LIES = [
     ),
     Lie("ORDER_WHOLE", "restricted", put("body.number", "1"), "None", "1"),
     Lie("ORDER_WHOLE", "ordered", put("body.proposal", "x"), "None", "x"),
+    Lie("ORDER_BY", "ordered", put("body.authority", f"bank:{BANK}"), "a court", BANK),
     Lie("ORDER_CLOSES", "ordered", closed_by_an_order, "no order to close", ZHONGCHUAN),
     Lie("ORDER_STATEMENT", "ordered", put("body.status.status", "active"), "active", "frozen"),
     Lie("ORDER_STATEMENT", "ordered", put("body.status.holder", BANK), BANK, ZHONGCHUAN),

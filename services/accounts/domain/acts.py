@@ -131,7 +131,10 @@ class PledgeRelease(
 class HolderStatusOrder(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="holder-status", tag_field="kind"
 ):
-    """`number` is the authority's own of its order: it is booked once. `document` is a digest."""
+    """`authority` is the subject of who orders, `number` its own of the order: booked once.
+
+    `document` is a digest.
+    """
 
     authority: str
     document: str

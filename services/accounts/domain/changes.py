@@ -242,8 +242,9 @@ class MandateRevoked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class HolderStatusSet(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
 ):
-    """By two registrars, or by an authority's order with its signed holder-status."""
+    """By two registrars, or by an order of an authority or a court: its signed holder-status."""
 
+    # `authority:…` for the units of its programme, `court:…` for everything.
     authority: str | None = None
     number: str | None = None  # the authority's own of its order
     proposal: str | None = None

@@ -103,7 +103,7 @@ class RevokeMandate(msgspec.Struct, frozen=True):
 
 
 class OrderStatus(msgspec.Struct, frozen=True):
-    """An authority's order, with its signed holder-status among the acts."""
+    """An order of `authority:…` or `court:…`, with its signed holder-status among the acts."""
 
     authority: str
     number: str

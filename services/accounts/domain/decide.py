@@ -72,7 +72,10 @@ _WITHOUT_USCC = frozenset(
 
 def decide(state: State, command: msgspec.Struct, context: Context) -> Sequence[msgspec.Struct]:
     """The events of one command, at least one; raises Refused."""
-    return _DECIDE[type(command)](state, command, context)
+    events = _DECIDE[type(command)](state, command, context)
+    if state.standings or state.account_terms:
+        standing.check_events(state, events, context)
+    return events
 
 
 def due(state: State, at_ms: int) -> Iterable[tuple[int, str, msgspec.Struct]]:
@@ -257,7 +260,7 @@ def place_hold(state: State, command: PlaceHold, context: Context) -> list[HoldP
     agent = operators.check_holding(state, command.holder, leg, command.mandate or None, context)
     rules.check_business_time(state.assets[command.asset], context)
     promised = Leg(command.amount, command.asset, command.to, leg.credit, [])
-    standing.check_moves(state, [leg, promised], context, agent)
+    standing.check_moves(state, [promised], context, agent)
     if command.to.purpose != Purpose.AVAILABLE or command.to.ref:
         raise Refused("CREDIT_NOT_ALLOWED", "a hold is paid out to somebody's available account")
     destinations.check_hold(state, command.holder, command.to, command.asset, context.at_ms)

@@ -124,7 +124,7 @@ def _check_party(state: State, holder: str) -> None:
 
 def check_not_closed(state: State, holder: str) -> None:
     standing = state.standings.get(holder)
-    if standing is not None and standing.status() == Status.CLOSED:
+    if standing is not None and standing.own == Status.CLOSED:
         raise Refused(
             "STATUS_FORBIDS", f"{holder} is closed", holder=holder, status=Status.CLOSED.value
         )

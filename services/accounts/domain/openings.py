@@ -87,12 +87,13 @@ def check_opening(state: State, asked: Opening, context: Context) -> None:
     check_programme(state, asked.programme)
     _check_papers(asked)
     standing = state.standings.get(asked.holder)
-    if standing is not None and standing.status() != Status.ACTIVE:
+    status = Status.ACTIVE if standing is None else standing.status(asked.programme)
+    if status != Status.ACTIVE:
         raise Refused(
             "STATUS_FORBIDS",
-            f"{asked.holder} is {standing.status()}: nothing is opened for it",
+            f"{asked.holder} is {status}: nothing is opened for it",
             holder=asked.holder,
-            status=standing.status().value,
+            status=status.value,
         )
     venue = state.openings.get((asked.holder, asked.programme))
     dated = terms_at(state, asked.programme, context.on_ms)

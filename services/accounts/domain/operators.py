@@ -103,11 +103,6 @@ def check_all(
     return None if under is None else under.agent
 
 
-def agent_of(state: State, mandate: str | None) -> str | None:
-    """Who acts under a mandate that has been checked."""
-    return None if mandate is None else state.mandates[mandate].agent
-
-
 def check_acts(state: State, context: Context, holder: str, wanted: Wanted) -> None:
     """The caller operates for this holder, or for the manager of this fund, with these rights."""
     acting = acting_for(state, holder)

@@ -28,7 +28,7 @@ from kernel.values import (
     check_text,
     format_instant,
 )
-from services.accounts.domain import destinations, operators, standing
+from services.accounts.domain import destinations, operators
 from services.accounts.domain.acts import (
     BankAdvice,
     IssuanceApproval,
@@ -92,11 +92,7 @@ def check_entry(state: State, entry: PostEntry, context: Context) -> Basis:
     rule = _RULES.get(purpose)
     if rule is None:
         raise _not_debitable(purpose)
-    basis = rule(state, entry, context)
-    if state.standings or state.account_terms:
-        agent = operators.agent_of(state, entry.mandate or None)
-        standing.check_moves(state, entry.legs, context, agent)
-    return basis
+    return rule(state, entry, context)
 
 
 def _mixed_debits(entry: PostEntry) -> Refused:

@@ -10,7 +10,8 @@
 
 What comes back (a hold's rest, a release from trading or from a lien) leaves nobody and is never in
 the way: so no unit can escape by it, and no timer be stopped. Two layers: what two registrars have
-set, and what each authority has ordered; the strictest counts, and each is lifted by who set it.
+set, and what each authority (for units of its programme) or court (for everything) has ordered; the
+strictest counts, and each is lifted by who set it.
 """
 
 from __future__ import annotations
@@ -19,11 +20,20 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Final
 
+import msgspec
+
 from kernel.errors import Refused
 from kernel.values import Context
 from services.accounts.domain import openings
 from services.accounts.domain.changes import Status
-from services.accounts.domain.events import Leg, Purpose, Unit
+from services.accounts.domain.events import (
+    EntryPosted,
+    HoldPlaced,
+    HoldPosted,
+    Leg,
+    Purpose,
+    Unit,
+)
 from services.accounts.domain.state import DatedTerms, State
 
 
@@ -60,8 +70,19 @@ _FLOWS: Final[dict[tuple[Purpose, Purpose], Flows]] = {
     (Purpose.AVAILABLE, Purpose.PLEDGED): (Flow.PLEDGE, None),
 }
 _OTHER: Final[Flows] = (Flow.TRANSFER, Flow.RECEIVE)
+# What holders and venues move. What an authority orders and what a timer ends is not theirs.
+JUDGED: Final = (EntryPosted, HoldPlaced, HoldPosted)
 _COMES_BACK: Final[Flows] = (None, None)
 _SET_ASIDE: Final = frozenset({Purpose.HELD, Purpose.TRADING, Purpose.PLEDGED})
+
+
+def check_events(state: State, events: Sequence[msgspec.Struct], context: Context) -> None:
+    """The gate behind every rule; a rule may ask check_moves before, to say no sooner."""
+    for event in events:
+        if isinstance(event, JUDGED):
+            mandate = event.mandate
+            agent = None if mandate is None else state.mandates[mandate].agent
+            check_moves(state, event.legs, context, agent)
 
 
 def check_moves(
@@ -121,12 +142,13 @@ def _check_party(
     state: State, holder: str, flow: Flow, dated: DatedTerms | None, programme: str
 ) -> None:
     standing = state.standings.get(holder)
-    if standing is not None and flow not in ALLOWED[standing.status()]:
+    status = Status.ACTIVE if standing is None else standing.status(programme)
+    if flow not in ALLOWED[status]:
         raise Refused(
             "STATUS_FORBIDS",
-            f"{holder} is {standing.status()}: it may not {flow}",
+            f"{holder} is {status}: it may not {flow}",
             holder=holder,
-            status=standing.status().value,
+            status=status.value,
             flow=flow.value,
         )
     if flow == Flow.TRADE and dated is not None:

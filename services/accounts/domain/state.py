@@ -103,19 +103,25 @@ class Safeguards:
     spent: dict[str, tuple[str, int]] = field(default_factory=dict)  # asset: day, amount
 
 
+COURT = "court:"  # whose orders reach everything
 _STRICTNESS = tuple(Status)  # from free to ended
 
 
 @dataclass(slots=True)
 class Standing:
-    """A holder's status: what registrars have set and what each authority has ordered."""
+    """A holder's status: what registrars have set, and what authorities and courts have ordered."""
 
     own: Status = Status.ACTIVE
-    orders: dict[str, Status] = field(default_factory=dict)
+    orders: dict[str, Status] = field(default_factory=dict)  # by the subject of who ordered
 
-    def status(self) -> Status:
-        """The strictest of all."""
-        return max((self.own, *self.orders.values()), key=_STRICTNESS.index)
+    def status(self, programme: str) -> Status:
+        """The strictest of all that reach units of a programme; money without one has none."""
+        reaching = [
+            status
+            for subject, status in self.orders.items()
+            if subject == f"authority:{programme}" or subject.startswith(COURT)
+        ]
+        return max((self.own, *reaching), key=_STRICTNESS.index)
 
 
 @dataclass(slots=True)

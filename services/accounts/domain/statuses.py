@@ -1,12 +1,15 @@
-"""How a holder's status is set: by two registrars, or by an authority's signed order.
+"""How a holder's status is set: by two registrars, or by a signed order of an authority or a court.
 
-Each layer is its own: registrars cannot lift what an authority has ordered, nor one authority what
-another has. Closed is for ever, and only for who has nothing left and binds nobody.
+An authority's order reaches the units of its own programme, a court's everything, money too. Each
+layer is its own: registrars cannot lift what was ordered, nor one authority what another has.
+Closed is for ever, and only for who has nothing left and binds nobody.
 """
 
 from __future__ import annotations
 
-from kernel.errors import Refused
+from typing import Final
+
+from kernel.errors import Kind, Refused
 from kernel.keyring import check_same, signed_statement
 from kernel.values import Context, check_on, check_role, check_text
 from services.accounts.domain.acts import HolderStatusOrder, check_once
@@ -14,7 +17,9 @@ from services.accounts.domain.changes import HolderStatusSet, Status, StatusChan
 from services.accounts.domain.commands import OrderStatus
 from services.accounts.domain.events import Purpose
 from services.accounts.domain.openings import check_document, check_known
-from services.accounts.domain.state import Standing, State
+from services.accounts.domain.state import COURT, Standing, State
+
+ORDERING: Final = ("authority:", COURT)
 
 
 def check_status(state: State, asked: StatusChange) -> None:
@@ -62,18 +67,22 @@ def _live_liens(state: State, pledgee: str) -> set[str]:
 
 
 def order_status(state: State, command: OrderStatus, context: Context) -> list[HolderStatusSet]:
-    """An authority's order, handed in by a registrar; the signature is what makes it right."""
+    """An order, handed in by a registrar; the signature of who ordered is what makes it right."""
     check_role(context, "registrar")
     check_on(context)
     asked = command.status
     _check_words(state, asked)
     if asked.status == Status.CLOSED:
         raise Refused("ORDER_CANNOT_CLOSE", "a holder is closed by two registrars")
-    check_text(command.authority, "authority", 60)
+    check_text(command.authority, "authority", 80)
     check_text(command.number, "number", 80)
-    signed = signed_statement(
-        state.keyring, context, HolderStatusOrder, f"authority:{command.authority}"
-    )
+    if not command.authority.startswith(ORDERING):
+        raise Refused(
+            "ORDERS_NOTHING",
+            f"expected an authority: or a court:, got {command.authority[:40]!r}",
+            Kind.INVALID,
+        )
+    signed = signed_statement(state.keyring, context, HolderStatusOrder, command.authority)
     for what, expected, actual in (
         ("authority", signed.authority, command.authority),
         ("document", signed.document, asked.document.digest),

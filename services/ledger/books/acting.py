@@ -164,7 +164,7 @@ class Acting:
         terms = self._holders.terms_at(asset.programme, instant_ms(raw.on))
         for holder, what in self._doing(leg, own, agent):
             limit = STRICTEST[what]
-            if self._holders.rank(holder) > limit:
+            if self._holders.rank(holder, asset.programme) > limit:
                 raise RuleBroken("STATUS", f"rank {limit} or less to {what}", holder)
             if what == "trade" and terms is not None and self._holders.is_barred(terms, holder):
                 raise RuleBroken("BARRED", f"who may trade {leg.asset}", holder)

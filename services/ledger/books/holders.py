@@ -41,6 +41,7 @@ from services.ledger.books.terms import Timeline
 
 # From free to ended: how strict each is.
 RANK: Final = {"active": 0, "restricted": 1, "suspended": 2, "frozen": 3, "closed": 4}
+REGISTRARS: Final = ""  # nobody's subject
 RIGHTS: Final = frozenset({"administer", "approve", "hold", "retire", "trade", "transfer", "view"})
 
 
@@ -82,9 +83,17 @@ class Holders:
 
     # ---- what stands ----------------------------------------------------------------------------
 
-    def rank(self, holder: str) -> int:
-        layers = self._layers.get(holder)
-        return 0 if not layers else max(layers.values())
+    def rank(self, holder: str, programme: str) -> int:
+        """How strict it is for units of a programme: whose authority, courts and registrars."""
+        layers = self._layers.get(holder, {})
+        own = (REGISTRARS, f"authority:{programme}")
+        return max(
+            (rank for who, rank in layers.items() if who in own or who.startswith("court:")),
+            default=0,
+        )
+
+    def is_closed(self, holder: str) -> bool:
+        return self._layers.get(holder, {}).get(REGISTRARS) == RANK["closed"]
 
     def terms_at(self, programme: str, on_ms: int) -> AccountTerms | None:
         line = self.terms.get(programme)
@@ -162,7 +171,7 @@ class Holders:
         require_holds("HOLDER_KNOWN", kind is not None, "a registered holder", opening.holder)
         require("PROGRAMME", "programme", self.kinds.get(opening.programme))
         require_holds("OPENING_PAPERS", bool(opening.documents), "a document", "none")
-        require("STATUS", 0, self.rank(opening.holder))
+        require("STATUS", 0, self.rank(opening.holder, opening.programme))
         if (opening.account, bool(opening.venue)) not in (
             ("registration", False),
             ("trading", True),
@@ -215,7 +224,7 @@ class Holders:
         if len(parties) != 2 or None in kinds or "fund" in kinds:
             raise RuleBroken("MANDATE_PARTIES", "two holders, neither a fund", sorted(parties))
         for holder in parties:
-            require_holds("STATUS", self.rank(holder) < RANK["closed"], "not closed", holder)
+            require_holds("STATUS", not self.is_closed(holder), "not closed", holder)
         if not mandate.rights or set(mandate.rights) - (RIGHTS - {"administer"}):
             raise RuleBroken("RIGHTS", "rights, but not to administer", mandate.rights)
         first, last = parse_day(mandate.first_day), parse_day(mandate.last_day)
@@ -239,7 +248,7 @@ class Holders:
         said = event.status
         require_holds("HOLDER_KNOWN", said.holder in self.kinds, "a registered holder", said.holder)
         require_holds("STATUS_WORD", said.status in RANK, sorted(RANK), said.status)
-        require_holds("STATUS_OVER", self.rank(said.holder) < 4, "not closed", said.holder)
+        require_holds("STATUS_OVER", not self.is_closed(said.holder), "not closed", said.holder)
         require_text("REASON", [said.reason])
         if event.authority is not None:
             self._check_order(raw, event)
@@ -255,7 +264,10 @@ class Holders:
         require("ORDER_WHOLE", (None, None), (event.proposal, event.proposed_by))
         said = event.status
         require_holds("ORDER_CLOSES", said.status != "closed", "no order to close", said.holder)
-        statement = self._keys.statement(raw, [f"authority:{event.authority}"], "holder-status")
+        ordering = str(event.authority)
+        may_order = ordering.startswith(("authority:", "court:"))
+        require_holds("ORDER_BY", may_order, "an authority or a court", ordering)
+        statement = self._keys.statement(raw, [ordering], "holder-status")
         expected = {
             "authority": event.authority,
             "document": said.document.digest,
@@ -327,7 +339,7 @@ class Holders:
                 pass  # refused and withdrawn: the proposal is gone, nothing else follows
 
     def _set_layer(self, event: HolderStatusSet) -> None:
-        holder, who = event.status.holder, event.authority or ""
+        holder, who = event.status.holder, event.authority or REGISTRARS
         layers = self._layers.setdefault(holder, {})
         layers[who] = RANK.get(event.status.status, 0)
         self.ruled.add(holder)

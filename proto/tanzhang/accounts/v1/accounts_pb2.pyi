@@ -2373,9 +2373,9 @@ class StatusOrder(_message.Message):
     ACTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     authority: _builtins.str
-    """Its key's subject is `authority:<authority>`."""
+    """Subject of its key: `authority:<programme>`, for the units of this programme, or `court:<court>`."""
     number: _builtins.str
-    """The authority's own number of this order; it is booked once."""
+    """Its own number of this order; it is booked once."""
     @_builtins.property
     def on(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -2558,6 +2558,7 @@ class OrderedStatus(_message.Message):
     AUTHORITY_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     authority: _builtins.str
+    """`authority:…`, for units of its programme, or `court:…`."""
     status: Global___Status.ValueType
     def __init__(
         self,
@@ -2588,7 +2589,7 @@ class GetHolderResponse(_message.Message):
     holder: _builtins.str
     kind: Global___HolderKind.ValueType
     status: Global___Status.ValueType
-    """The strictest of what registrars have set and authorities have ordered."""
+    """The strictest of what registrars have set and courts have ordered: for everything."""
     set_by_registrars: Global___Status.ValueType
     manager: _builtins.str
     """Of a fund, once it has one."""

@@ -402,7 +402,7 @@ class AccountsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def OrderStatuses(self, request, context):
-        """An authority's orders, each with its signed holder-status.
+        """Orders of authorities and courts, each with its signed holder-status.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -79,7 +79,7 @@ class AccountsServiceStub:
     RevokeMandates: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.RevokeMandatesRequest, _accounts_pb2.RevokeMandatesResponse]
     """By the principal, the agent or a registrar; takes effect at once."""
     OrderStatuses: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.OrderStatusesRequest, _accounts_pb2.OrderStatusesResponse]
-    """An authority's orders, each with its signed holder-status."""
+    """Orders of authorities and courts, each with its signed holder-status."""
     ListProposals: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListProposalsRequest, _accounts_pb2.ListProposalsResponse]
     """Open ones: all to registrars and auditors, to others their own and those of their holders."""
     GetHolder: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.GetHolderRequest, _accounts_pb2.GetHolderResponse]
@@ -179,7 +179,7 @@ class AccountsServiceAsyncStub(AccountsServiceStub):
     RevokeMandates: _aio.UnaryUnaryMultiCallable[_accounts_pb2.RevokeMandatesRequest, _accounts_pb2.RevokeMandatesResponse]  # type: ignore[assignment]
     """By the principal, the agent or a registrar; takes effect at once."""
     OrderStatuses: _aio.UnaryUnaryMultiCallable[_accounts_pb2.OrderStatusesRequest, _accounts_pb2.OrderStatusesResponse]  # type: ignore[assignment]
-    """An authority's orders, each with its signed holder-status."""
+    """Orders of authorities and courts, each with its signed holder-status."""
     ListProposals: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListProposalsRequest, _accounts_pb2.ListProposalsResponse]  # type: ignore[assignment]
     """Open ones: all to registrars and auditors, to others their own and those of their holders."""
     GetHolder: _aio.UnaryUnaryMultiCallable[_accounts_pb2.GetHolderRequest, _accounts_pb2.GetHolderResponse]  # type: ignore[assignment]
@@ -396,7 +396,7 @@ class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _accounts_pb2.OrderStatusesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.OrderStatusesResponse, _abc.Awaitable[_accounts_pb2.OrderStatusesResponse]]:
-        """An authority's orders, each with its signed holder-status."""
+        """Orders of authorities and courts, each with its signed holder-status."""
 
     @_abc_1.abstractmethod
     def ListProposals(
