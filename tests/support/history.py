@@ -39,6 +39,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 1
     again: int | None = None  # the position a later repeat of the same id was answered with
     moves: tuple[Move, ...] = ()  # the event's legs, of those alone that the command fixes
+    group: str = ""  # commands of one group are carried out together or not at all
     reason: str = ""
     needed: int | None = None  # of a refusal for want of balance: what it said was needed
     available: int | None = None  # and what it said was there

@@ -54,6 +54,7 @@ def check_history(seen: Sequence[Seen], records: Sequence[Raw]) -> list[Finding]
         *check_presence(commands, book),
         *check_content(commands, book),
         *check_repeats(commands),
+        *check_groups(commands, book),
         *check_institutions(records),
         *check_order(commands, reads),
         *check_values(commands, reads, book),
@@ -113,6 +114,19 @@ def check_repeats(commands: Iterable[Command]) -> Iterator[Finding]:
     for one in commands:
         if one.again is not None and one.again != one.position:
             yield Finding("ANSWER_CHANGED", one.id, f"first {one.position}, then {one.again}")
+
+
+def check_groups(commands: Iterable[Command], book: Book) -> Iterator[Finding]:
+    """Linked commands are recorded one right after the other, or none of them."""
+    groups: dict[tuple[str, str], list[Command]] = defaultdict(list)
+    for one in commands:
+        if one.group:
+            groups[one.client, one.group].append(one)
+    for (client, name), members in groups.items():
+        found = [at for one in members for at in book.first_of.get((client, one.id), [])]
+        run = list(range(found[0], found[0] + len(members))) if found else []
+        if found != run:
+            yield Finding("LINK_BROKEN", name, f"{len(members)} commands, found at {found}")
 
 
 def check_institutions(records: Iterable[Raw]) -> Iterator[Finding]:

@@ -207,6 +207,27 @@ def book_twice(day: Morning) -> None:
         day.seen[id] = asked("wang", id, at_s, at_s + 0.1, answer=Answer.OK, position=position)
 
 
+def break_a_link(day: Morning) -> None:
+    """The second was recorded without the one that was never there."""
+    day.change("second", group="both", client="li")
+    day.change("never", group="both")
+
+
+def part_what_is_linked(day: Morning) -> None:
+    for name in ("in", "first"):
+        day.change(name, group="both")
+    day.records.insert(3, record(3, "writer", "again"))
+    day.renumber()
+    for name in ("first", "second", "read", "late"):
+        one = day.seen[name]
+        if isinstance(one, Command) and one.position is not None:
+            again = None if one.again is None else one.position + 1
+            day.seen[name] = msgspec.structs.replace(one, position=one.position + 1, again=again)
+        elif isinstance(one, Read):
+            day.seen[name] = msgspec.structs.replace(one, as_of=one.as_of + 1)
+    day.change("lost", found=6)
+
+
 LIES: list[tuple[Callable[[Morning], None], set[str]]] = [
     (lose_an_acknowledged_one, {"LOST"}),
     (double_one, {"DOUBLED"}),
@@ -227,6 +248,8 @@ LIES: list[tuple[Callable[[Morning], None], set[str]]] = [
     (refuse_by_an_old_balance, {"WRONG_REFUSAL"}),
     (refuse_though_there_was_enough, {"WRONG_REFUSAL"}),
     (overdraw, {"OVERDRAWN"}),
+    (break_a_link, {"LINK_BROKEN"}),
+    (part_what_is_linked, {"LINK_BROKEN"}),
     (settle_twice, {"SETTLED_TWICE"}),
     (book_twice, {"BOOKED_TWICE"}),
 ]
