@@ -6,6 +6,7 @@ done twice or contradicted, and tells the seed and the folder in which all is ke
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 import threading
@@ -114,6 +115,10 @@ def told(counted: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counted.items())) or "nothing"
 
 
+# What happens while clients work; it may look whether one of them could not go on.
+Meanwhile = Callable[[Controller, Report, Callable[[], None]], None]
+
+
 @contextmanager
 def troubled_world(
     folder: Path, builds: Mapping[str, str] | None = None
@@ -148,21 +153,28 @@ def endow(world: World) -> None:
         world.allocate(holder, START_FEN // 3, CNY)
 
 
-def fault_run(
-    folder: Path, seed: str, for_s: float, builds: Mapping[str, str] | None = None
-) -> Report:
+def fault_run(folder: Path, seed: str, for_s: float) -> Report:
     """All of it. Raises AssertionError with the seed and the folder when something is wrong."""
+    return _run(folder, seed, functools.partial(troubles, for_s=for_s), {})
+
+
+def quiet_run(folder: Path, seed: str, for_s: float, builds: Mapping[str, str]) -> Report:
+    """The same without troubles, of builds that are not ours: what they do is to be found."""
+    return _run(folder, seed, lambda *_: time.sleep(for_s), builds)
+
+
+def _run(folder: Path, seed: str, meanwhile: Meanwhile, builds: Mapping[str, str]) -> Report:
     report = Report(seed, folder)
     try:
         with troubled_world(folder, builds) as (world, proxy):
-            seen = work(world, proxy, report, for_s)
+            seen = work(world, proxy, report, meanwhile)
             check(world, seen, report)
     except BaseException as error:
         raise AssertionError(f"{report}\n\n{type(error).__name__}: {error}") from error
     return report
 
 
-def work(world: World, proxy: TcpProxy, report: Report, for_s: float) -> list[Seen]:
+def work(world: World, proxy: TcpProxy, report: Report, meanwhile: Meanwhile) -> list[Seen]:
     """Everybody at work, troubles meanwhile, all healed at the end; what clients saw."""
     began_s = time.monotonic()
     history = report.folder / "history"
@@ -175,23 +187,11 @@ def work(world: World, proxy: TcpProxy, report: Report, for_s: float) -> list[Se
         return Counter(one.answered_by for one in traders).most_common(1)[0][0]
 
     controller = Controller(world, proxy, writer)
-    pause_s, share = (LONG_PAUSE_S, 1.0) if for_s else (PAUSE_S, SHARE)
-    lanes = [
-        rounds(kinds, random.Random(f"{report.seed} {lane}"), pause_s, share)
-        for lane, kinds in (("processes", PROCESSES), ("connections", CONNECTIONS))
-    ]
     for client in clients:
         client.start()
     try:
         time.sleep(WARM_S)
-        controller.run(*lanes, at_least=1, for_s=for_s)
-        raise_broken(clients)
-        await_all(world)
-        time.sleep(CALM_S)
-        for what in CALM if for_s else CALM[:1]:
-            report.calm_s[what] = takeover(world, controller, what, writer)
-            await_all(world)
-            time.sleep(CALM_S)
+        meanwhile(controller, report, lambda: raise_broken(clients))
     finally:
         controller.heal()
         for client in clients:
@@ -209,6 +209,25 @@ def work(world: World, proxy: TcpProxy, report: Report, for_s: float) -> list[Se
     return resolve(world, [one for client in clients for one in client.diary.seen])
 
 
+def troubles(
+    controller: Controller, report: Report, look: Callable[[], None], *, for_s: float
+) -> None:
+    """Both lanes; then, in calm, what takes over from whom, and how fast."""
+    pause_s, share = (LONG_PAUSE_S, 1.0) if for_s else (PAUSE_S, SHARE)
+    lanes = [
+        rounds(kinds, random.Random(f"{report.seed} {lane}"), pause_s, share)
+        for lane, kinds in (("processes", PROCESSES), ("connections", CONNECTIONS))
+    ]
+    controller.run(*lanes, at_least=1, for_s=for_s)
+    look()
+    await_all(controller.world)
+    time.sleep(CALM_S)
+    for what in CALM if for_s else CALM[:1]:
+        report.calm_s[what] = takeover(controller, what)
+        await_all(controller.world)
+        time.sleep(CALM_S)
+
+
 def raise_broken(clients: Sequence[PatientClient]) -> None:
     """What a client could not go on after: nobody is ever to be refused a whole call."""
     for client in clients:
@@ -216,14 +235,14 @@ def raise_broken(clients: Sequence[PatientClient]) -> None:
             raise client.broken
 
 
-def takeover(world: World, controller: Controller, what: str, writer: Callable[[], str]) -> float:
+def takeover(controller: Controller, what: str) -> float:
     """Nothing else is wrong: how long until another process than the writer answers."""
-    old, began_s = writer(), time.monotonic()
+    old, began_s = controller.writer(), time.monotonic()
     whom = f"{WRITER}→postgres" if what == "hang" else WRITER
     lasts_s = 0.0 if what == "kill" else LONGER_THAN_A_LEASE_S
     trouble = threading.Thread(target=controller.make, args=(Trouble(what, whom, 0.0, lasts_s),))
     trouble.start()
-    until(lambda: writer() != old, f"somebody else than {old} to answer")
+    until(lambda: controller.writer() != old, f"somebody else than {old} to answer")
     took_s = time.monotonic() - began_s
     trouble.join()
     return took_s

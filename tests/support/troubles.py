@@ -121,9 +121,9 @@ class Controller:
     def __init__(self, world: World, proxy: TcpProxy, writer: Callable[[], str]) -> None:
         self.done: Counter[str] = Counter()
         self.told: list[tuple[float, str]] = []  # when what was done, by the monotonic clock
-        self._world = world
+        self.world = world
         self._proxy = proxy
-        self._writer = writer  # which process answers at the moment
+        self.writer = writer  # which process answers at the moment
         self._ending = threading.Event()
         self._noting = threading.Lock()
         self._stopped: set[int] = set()
@@ -177,12 +177,12 @@ class Controller:
     def _process(self, part: str) -> str:
         if part not in (WRITER, STANDBY_PART):
             return part
-        writer = self._writer()
+        writer = self.writer()
         other = "accounts" if writer == STANDBY else STANDBY
         return writer if part == WRITER else other
 
     def _on_process(self, trouble: Trouble) -> None:
-        supervisor = self._world.supervisor
+        supervisor = self.world.supervisor
         while not self._ending.is_set():
             until(
                 lambda: supervisor.process(self._process(trouble.whom)).running,
@@ -197,7 +197,7 @@ class Controller:
             return
 
     def _hit(self, trouble: Trouble, name: str) -> None:
-        supervisor = self._world.supervisor
+        supervisor = self.world.supervisor
         if trouble.what == "kill":
             supervisor.kill(name, signal.SIGKILL)
             self._note(trouble, name)
