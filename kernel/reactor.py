@@ -13,7 +13,7 @@ import msgspec
 
 from kernel.crash import crash_point
 from kernel.errors import InvariantBroken
-from kernel.frames import Frame, FrameError
+from kernel.frames import Frame, FrameError, StoredEvent
 from kernel.ids import derived_id
 from kernel.record import RawRecord, decode_record
 from kernel.values import Caller, parse_instant
@@ -24,15 +24,26 @@ Observe = Callable[[RawRecord], None]
 
 
 class Reactor:
-    """A frame handler. `react` gives a command or nothing; `observe` sees every event."""
+    """A frame handler. `react` gives a command or nothing; `observe` sees every event.
+
+    `mark`: bytes that stand in the record of every event that `react` has a command for. Others are
+    not even decoded: of a book in which thousands of entries a second are not our business, that
+    is most of the work.
+    """
 
     def __init__(
-        self, source: str, writer: Writer[Any], react: React, observe: Observe | None = None
+        self,
+        source: str,
+        writer: Writer[Any],
+        react: React,
+        observe: Observe | None = None,
+        mark: bytes = b"",
     ) -> None:
         self._source = source
         self._writer = writer
         self._react = react
         self._observe = observe
+        self._mark = mark
         self._next = 0
         self._caller = Caller(
             reaction_actor(writer.book, source), frozenset({"system"}), frozenset()
@@ -42,12 +53,16 @@ class Reactor:
         for event in frame.events:
             if event.position < self._next:
                 continue
-            raw = decode_record(event.record)
-            if self._observe is not None:
-                self._observe(raw)
-            if event.position >= self._writer.progress.watermarks.get(self._source, 0):
-                await self._carry_out(raw, frame.book_id)
+            if self._observe is not None or self._mark in event.record:
+                await self._take(event, frame.book_id)
             self._next = event.position + 1
+
+    async def _take(self, event: StoredEvent, book_id: bytes) -> None:
+        raw = decode_record(event.record)
+        if self._observe is not None:
+            self._observe(raw)
+        if event.position >= self._writer.progress.watermarks.get(self._source, 0):
+            await self._carry_out(raw, book_id)
 
     async def bad_frame(self, frame: Frame, error: FrameError) -> None:
         """Nothing of a frame we cannot believe becomes a command; the follower stops."""

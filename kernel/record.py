@@ -209,23 +209,8 @@ class EventTypes:
         raw = decode_record(data)
         body = self.decode(raw)
         _refuse_long_integers(data)
-        again = _encode(
-            Record(
-                acts=raw.acts,
-                actor=raw.actor,
-                at=raw.at,
-                body=body,
-                book=raw.book,
-                by=raw.by,
-                cause=raw.cause,
-                on=raw.on,
-                position=raw.position,
-                sealed=raw.sealed,
-                type=raw.type,
-                v=raw.v,
-            )
-        )
-        if again != data:
+        # The envelope around the body as it stands, and the body by itself.
+        if _encode(raw) != data or _encode(body) != bytes(raw.body):
             raise InvariantBroken(
                 f"position {raw.position}: expected the canonical bytes of {raw.type},"
                 f" got another spelling of {len(data)} bytes"

@@ -91,10 +91,12 @@ class BookService(Generic[S]):
         channel: Channel,
         react: React,
         observe: Observe | None = None,
+        mark: bytes = b"",
     ) -> Follower:
         """Follows another book. With `observe` from its first event on, at every start.
 
-        Otherwise from our watermark of it: what comes before has been answered.
+        Otherwise from our watermark of it: what comes before has been answered. For `mark` see
+        Reactor.
         """
         begin = 0 if observe is not None else self.writer.progress.watermarks.get(source, 0)
         follower = Follower(
@@ -103,7 +105,7 @@ class BookService(Generic[S]):
             self.bus,
             OwnerSource(channel, self.tokens(f"follow:{source}")),
             self.identities.frame_key,
-            Reactor(source, self.writer, react, observe),
+            Reactor(source, self.writer, react, observe, mark),
             begin,
         )
         if observe is not None:

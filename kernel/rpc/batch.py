@@ -91,6 +91,24 @@ async def carry_out(
     return counted(method, results)
 
 
+async def carry_out_briefly(
+    writer: Writer[Any], method: str, items: Sequence[Any], to_command: ToCommand
+) -> tuple[list[int], list[items_pb2.ItemResult]]:
+    """Positions of all, -1 for a refused item, and the results of refused and repeated ones."""
+    check_count(len(items))
+    caller = current_caller()
+    malformed, places, asks = split(items, lambda item: ask_of(item, caller, to_command))
+    positions = [-1] * len(items)
+    told = {i: result for i, result in enumerate(malformed) if result is not None}
+    for i, result in zip(places, await writer.submit(asks), strict=True):
+        if result.outcome.refusal is None:
+            positions[i] = result.outcome.first
+        if result.repeated or result.outcome.refusal is not None:
+            told[i] = to_item_result(result)
+    count(method, sum(position >= 0 for position in positions), len(positions))
+    return positions, [told[i] for i in sorted(told)]
+
+
 def split(
     items: Sequence[Any], read: Callable[[Any], T]
 ) -> tuple[list[items_pb2.ItemResult | None], list[int], list[T]]:
@@ -112,10 +130,13 @@ def counted(
 ) -> list[items_pb2.ItemResult]:
     """The results, all of them there by now."""
     done = [result for result in results if result is not None]
-    accepted = sum(result.HasField("accepted") for result in done)
-    metrics.items_total.labels(method, "accepted").inc(accepted)
-    metrics.items_total.labels(method, "refused").inc(len(done) - accepted)
+    count(method, sum(result.HasField("accepted") for result in done), len(done))
     return done
+
+
+def count(method: str, accepted: int, of: int) -> None:
+    metrics.items_total.labels(method, "accepted").inc(accepted)
+    metrics.items_total.labels(method, "refused").inc(of - accepted)
 
 
 async def find_outcomes(

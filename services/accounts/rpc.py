@@ -18,7 +18,7 @@ from kernel.errors import Kind, Refused
 from kernel.journal.database import Engine
 from kernel.projection import Projector
 from kernel.record import decode_record
-from kernel.rpc.batch import carry_out, disclose, find_outcomes
+from kernel.rpc.batch import carry_out, carry_out_briefly, disclose, find_outcomes
 from kernel.rpc.interceptors import current_caller
 from kernel.rpc.items import enum_of, instant_of, timestamp_of
 from kernel.rpc.pages import page_limit, page_place, page_token
@@ -73,6 +73,11 @@ class AccountsRpc(HoldersRpc, accounts_pb2_grpc.AccountsServiceServicer):
         return pb.DefineAssetsResponse(results=results)
 
     async def PostEntries(self, request: pb.PostEntriesRequest, context: object) -> Any:
+        if request.brief:
+            positions, told = await carry_out_briefly(
+                self._writer, "PostEntries", request.entries, post_entry
+            )
+            return pb.PostEntriesResponse(results=told, positions=positions)
         results = await carry_out(self._writer, "PostEntries", request.entries, post_entry)
         return pb.PostEntriesResponse(results=results)
 

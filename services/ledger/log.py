@@ -115,8 +115,10 @@ class BookLog:
         return groups
 
     def _check_time(self, raw: RawRecord) -> None:
-        for instant in {raw.at, raw.on} - {self._last_at}:
-            instant_ms(instant)
+        if raw.at != self._last_at:
+            instant_ms(raw.at)
+        if raw.on != raw.at:
+            instant_ms(raw.on)
         if raw.at < self._last_at:  # one fixed form of instant: text order is time order
             raise RuleBroken("TIME_BACKWARDS", f"at least {self._last_at}", raw.at)
 
@@ -126,7 +128,8 @@ class BookLog:
             require("BOOK_ID", book_id.hex(), body.book_id)
             require("ORIGIN", self._origin, body.origin)
             return
-        require("BOOK_ID", self._book_id.hex(), book_id.hex())
+        if self._book_id != book_id:
+            raise RuleBroken("BOOK_ID", self._book_id.hex(), book_id.hex())
         if isinstance(body, WriterStarted) and body.epoch <= self._epoch:
             raise RuleBroken("EPOCH", f"more than {self._epoch}", body.epoch)
 

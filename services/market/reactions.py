@@ -6,6 +6,7 @@ Fields of its events are declared here in our own words; we read no more of them
 from __future__ import annotations
 
 from collections import Counter
+from typing import Final
 
 import msgspec
 
@@ -13,6 +14,8 @@ from kernel.record import RawRecord
 from services.market.config import BOOK
 from services.market.domain.commands import ReceiveAllocations
 from services.market.domain.events import Allocation
+
+MARK: Final = b'"trading"'  # in every record that moves something into trading
 
 
 class Account(msgspec.Struct, frozen=True):

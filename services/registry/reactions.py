@@ -6,6 +6,7 @@ Fields of its events are declared here in our own words; we read no more of them
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -14,6 +15,7 @@ from services.registry.domain.commands import RetiredLot, RetireUnits
 from services.registry.domain.events import SerialRange
 
 RETIRED = "retired"
+MARK: Final = b'"claim"'  # in every record of a retirement
 
 
 class Block(msgspec.Struct, frozen=True):

@@ -179,6 +179,23 @@ def test_who_lost_the_answer_asks_by_id_and_is_told(world: World) -> None:
     assert accepted(again) == accepted(by_id[entry.id])
 
 
+def test_a_brief_answer_tells_of_what_was_refused_or_repeated_alone(world: World) -> None:
+    entries = [world.entry(payment(amount)) for amount in (1, 2 * FUNDS_FEN, 2)]
+    malformed = pb.Entry(id="not an id")
+    request = pb.PostEntriesRequest(entries=[*entries, malformed], brief=True)
+    first = world.call(world.accounts.PostEntries, request, BUYER)
+    assert [refusal(one) for one in first.results] == ["INSUFFICIENT_BALANCE", "ID_MALFORMED"]
+    begin = first.positions[0]
+    assert list(first.positions) == [begin, -1, begin + 1, -1]
+
+    again = world.call(world.accounts.PostEntries, request, BUYER)
+    assert list(again.positions) == list(first.positions)
+    assert [one.id for one in again.results] == [*(one.id for one in entries), malformed.id]
+    assert again.results[0].accepted.repeated
+    whole = world.send("PostEntries", entries, BUYER)
+    assert whole == list(again.results)[:3]
+
+
 def test_a_hold_goes_back_by_itself_when_its_time_is_over(world: World) -> None:
     before = world.balance(available(CITY_GROUP), CNY)
     expires_at_ms = world.clock.now_ms() + HOUR_MS

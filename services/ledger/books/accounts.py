@@ -179,13 +179,14 @@ class AccountsBook(Checker):
 
     def _check_entry(self, raw: RawRecord, event: EntryPosted) -> None:
         self._check_legs(event.legs)
-        purposes = sorted({leg.debit.purpose for leg in event.legs})
-        if len(purposes) != 1:
+        purpose = event.legs[0].debit.purpose
+        if any(leg.debit.purpose != purpose for leg in event.legs[1:]):
+            purposes = sorted({leg.debit.purpose for leg in event.legs})
             raise RuleBroken("ONE_PURPOSE", "legs that debit one purpose", purposes)
-        basis = _BASIS.get(purposes[0])
+        basis = _BASIS.get(purpose)
         if basis is None:
-            raise RuleBroken("DEBITABLE", f"one of {sorted(_BASIS)}", purposes[0])
-        self._check_cited(event, purposes[0])
+            raise RuleBroken("DEBITABLE", f"one of {sorted(_BASIS)}", purpose)
+        self._check_cited(event, purpose)
         basis(self, raw, event)
         self._destinations.check_entry(raw, event)
 
@@ -195,6 +196,8 @@ class AccountsBook(Checker):
             raise RuleBroken("CITED", f"no bank line in a debit of {purpose}", event.bank_line)
         if event.trades and purpose != "trading":
             raise RuleBroken("CITED", f"no trades in a debit of {purpose}", event.trades)
+        if event.claim is None and event.pledge is None:
+            return
         credits = {leg.credit.purpose for leg in event.legs}
         if event.claim is not None and "retired" not in credits:
             raise RuleBroken("CITED", "no claim without a retirement", event.claim.beneficiary)
@@ -219,10 +222,13 @@ class AccountsBook(Checker):
                 raise RuleBroken("TERMINAL", "units that may move", f"{leg.debit.purpose} units")
             if leg.debit == leg.credit:
                 raise RuleBroken("SAME_ACCOUNT", "two different accounts", leg.debit)
-            require_ranges(leg.serials)
-            require("SERIALS_COUNT", leg.amount if asset.serialised else 0, count(leg.serials))
+            if leg.serials or asset.serialised:
+                require_ranges(leg.serials)
+                require("SERIALS_COUNT", leg.amount if asset.serialised else 0, count(leg.serials))
 
     def _check_business_time(self, raw: RawRecord, legs: list[Leg]) -> None:
+        if raw.on == raw.at:
+            return
         at_ms, on_ms = instant_ms(raw.at), instant_ms(raw.on)
         if on_ms > at_ms:
             raise RuleBroken("ON_AFTER_AT", f"at most {raw.at}", raw.on)
@@ -483,10 +489,8 @@ class AccountsBook(Checker):
         match event:
             case EntryPosted():
                 self._move_all(event.legs)
-                refs = {leg.debit.ref for leg in event.legs}  # one, unless accepted as it is
-                self._done.update(("trade", ref, trade) for ref in refs for trade in event.trades)
-                if event.bank_line is not None:
-                    self._done.update(("line", ref, event.bank_line) for ref in refs)
+                if event.trades or event.bank_line is not None:
+                    self._note_done(event)
                 if event.pledge is not None:
                     self._liens.follow(event.pledge, event.legs)
                 if event.spent_on is not None:
@@ -532,6 +536,12 @@ class AccountsBook(Checker):
                 self._rules.apply(raw, event)
             case _:
                 raise TypeError(f"not an event of the accounts book: {event!r}")
+
+    def _note_done(self, event: EntryPosted) -> None:
+        refs = {leg.debit.ref for leg in event.legs}  # one, unless accepted as it is
+        self._done.update(("trade", ref, trade) for ref in refs for trade in event.trades)
+        if event.bank_line is not None:
+            self._done.update(("line", ref, event.bank_line) for ref in refs)
 
     def _move_all(self, legs: list[Leg]) -> None:
         for leg in legs:
