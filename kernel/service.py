@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Generic, TypeVar
@@ -126,6 +127,7 @@ class BookService(Generic[S]):
             [*services, journal_service({self.writer.book: self.writer})],
         )
         self.writer.opening = bool(self._observed) and self.writer.damaged is None
+        gc.freeze()  # what was replayed lives as long as we do: not to be walked again and again
         await server.start(serving=not self.writer.opening)
         try:
             own = self.host.jobs(self.bus, projectors)

@@ -272,23 +272,30 @@ class Writer(Generic[S]):
 
     # ---- the daily path -------------------------------------------------------------------------
 
-    async def submit(self, asks: Sequence[Ask], *, while_halted: bool = False) -> list[Result]:
-        """Results in the order of the asks, once all of them are recorded.
+    def check_admission(self, caller: Caller, count: int, *, while_halted: bool = False) -> None:
+        """Would `count` asks of this caller be taken now? Asked before anything is made of them.
 
-        The first one's caller is whose turn it is. Raises Refused(BOOK_HALTED) while the log
-        has halted, Conflict when the queue is full or we are only just starting.
-        Reactions go on while it is halted: they add no value, and one of them is how it resumes.
+        Raises Refused(BOOK_HALTED) while the log has halted, Conflict when the queue is full or we
+        are only just starting.
         """
         self._refuse_damaged()
         if self.opening and not while_halted:
             raise Conflict("STARTING", f"{self.book} is only just starting: ask again by id")
         if self.halted is not None and not while_halted:
             raise Refused("BOOK_HALTED", f"{self.book} is halted: {self.halted}", book=self.book)
+        self._queue.check_room(caller.principal, count)
+
+    async def submit(self, asks: Sequence[Ask], *, while_halted: bool = False) -> list[Result]:
+        """Results in the order of the asks, once all of them are recorded.
+
+        The first one's caller is whose turn it is. Raises as `check_admission`. Reactions go on
+        while it is halted: they add no value, and one of them is how it resumes.
+        """
         if not asks:
             return []
-        principal = asks[0].caller.principal
-        self._queue.check_room(principal, len(asks))
-        return await self._enqueue(principal, asks)
+        caller = asks[0].caller
+        self.check_admission(caller, len(asks), while_halted=while_halted)
+        return await self._enqueue(caller.principal, asks)
 
     async def _enqueue(self, principal: str, asks: Sequence[Ask]) -> list[Result]:
         if self._stopped:

@@ -84,6 +84,7 @@ async def carry_out(
     """The results of a batch, counted by method."""
     check_count(len(items), limit)
     caller = current_caller()
+    writer.check_admission(caller, len(items), while_halted=while_halted)
     results, places, asks = split(items, lambda item: ask_of(item, caller, to_command))
     submitted = await writer.submit(asks, while_halted=while_halted)
     for i, result in zip(places, submitted, strict=True):
@@ -97,6 +98,7 @@ async def carry_out_briefly(
     """Positions of all, -1 for a refused item, and the results of refused and repeated ones."""
     check_count(len(items))
     caller = current_caller()
+    writer.check_admission(caller, len(items))
     malformed, places, asks = split(items, lambda item: ask_of(item, caller, to_command))
     positions = [-1] * len(items)
     told = {i: result for i, result in enumerate(malformed) if result is not None}

@@ -73,13 +73,14 @@ class AccountsRpc(HoldersRpc, accounts_pb2_grpc.AccountsServiceServicer):
         return pb.DefineAssetsResponse(results=results)
 
     async def PostEntries(self, request: pb.PostEntriesRequest, context: object) -> Any:
-        if request.brief:
-            positions, told = await carry_out_briefly(
-                self._writer, "PostEntries", request.entries, post_entry
-            )
-            return pb.PostEntriesResponse(results=told, positions=positions)
         results = await carry_out(self._writer, "PostEntries", request.entries, post_entry)
         return pb.PostEntriesResponse(results=results)
+
+    async def PostEntriesInBulk(self, request: pb.PostEntriesInBulkRequest, context: object) -> Any:
+        positions, told = await carry_out_briefly(
+            self._writer, "PostEntriesInBulk", request.entries, post_entry
+        )
+        return pb.PostEntriesInBulkResponse(positions=positions, results=told)
 
     async def PlaceHolds(self, request: pb.PlaceHoldsRequest, context: object) -> Any:
         results = await carry_out(self._writer, "PlaceHolds", request.holds, place_hold)

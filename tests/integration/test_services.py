@@ -179,16 +179,16 @@ def test_who_lost_the_answer_asks_by_id_and_is_told(world: World) -> None:
     assert accepted(again) == accepted(by_id[entry.id])
 
 
-def test_a_brief_answer_tells_of_what_was_refused_or_repeated_alone(world: World) -> None:
+def test_the_answer_to_a_bulk_tells_of_what_was_refused_or_repeated_alone(world: World) -> None:
     entries = [world.entry(payment(amount)) for amount in (1, 2 * FUNDS_FEN, 2)]
     malformed = pb.Entry(id="not an id")
-    request = pb.PostEntriesRequest(entries=[*entries, malformed], brief=True)
-    first = world.call(world.accounts.PostEntries, request, BUYER)
+    request = pb.PostEntriesInBulkRequest(entries=[*entries, malformed])
+    first = world.call(world.accounts.PostEntriesInBulk, request, BUYER)
     assert [refusal(one) for one in first.results] == ["INSUFFICIENT_BALANCE", "ID_MALFORMED"]
     begin = first.positions[0]
     assert list(first.positions) == [begin, -1, begin + 1, -1]
 
-    again = world.call(world.accounts.PostEntries, request, BUYER)
+    again = world.call(world.accounts.PostEntriesInBulk, request, BUYER)
     assert list(again.positions) == list(first.positions)
     assert [one.id for one in again.results] == [*(one.id for one in entries), malformed.id]
     assert again.results[0].accepted.repeated

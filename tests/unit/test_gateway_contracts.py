@@ -45,6 +45,7 @@ NOT_ROUTED = {
     *("accounts.ProposeTransfers", "accounts.ApproveTransfers", "accounts.RefuseTransfers"),
     *("accounts.GetSafeguards", "accounts.ListProposedTransfers"),
     "accounts.GetStatement",
+    "accounts.PostEntriesInBulk",
 }
 REST = ROOT / "docs" / "reference" / "rest.md"
 

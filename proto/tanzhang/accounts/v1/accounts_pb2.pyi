@@ -437,20 +437,16 @@ class PostEntriesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ENTRIES_FIELD_NUMBER: _builtins.int
-    BRIEF_FIELD_NUMBER: _builtins.int
-    brief: _builtins.bool
-    """Answer results of the refused and the repeated entries alone: of thousands, mostly none."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Entry]: ...
     def __init__(
         self,
         *,
         entries: _abc.Iterable[Global___Entry] | None = ...,
-        brief: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["brief", b"brief", "entries", b"entries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -461,20 +457,62 @@ class PostEntriesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RESULTS_FIELD_NUMBER: _builtins.int
-    POSITIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]:
-        """One per entry, in the order of the request; in a brief answer of refused and repeated ones."""
-
-    @_builtins.property
-    def positions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """In a brief answer: one per entry, in the order of the request; -1 for a refused one."""
+        """One per entry, in the order of the request."""
 
     def __init__(
         self,
         *,
         results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PostEntriesResponse: _TypeAlias = PostEntriesResponse  # noqa: Y015
+
+@_typing.final
+class PostEntriesInBulkRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Entry]: ...
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___Entry] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PostEntriesInBulkRequest: _TypeAlias = PostEntriesInBulkRequest  # noqa: Y015
+
+@_typing.final
+class PostEntriesInBulkResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITIONS_FIELD_NUMBER: _builtins.int
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def positions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """One per entry, in the order of the request; -1 for a refused one."""
+
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]:
+        """Of the refused and the repeated entries alone, in the order of the request."""
+
+    def __init__(
+        self,
+        *,
         positions: _abc.Iterable[_builtins.int] | None = ...,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -482,7 +520,7 @@ class PostEntriesResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___PostEntriesResponse: _TypeAlias = PostEntriesResponse  # noqa: Y015
+Global___PostEntriesInBulkResponse: _TypeAlias = PostEntriesInBulkResponse  # noqa: Y015
 
 @_typing.final
 class Holder(_message.Message):

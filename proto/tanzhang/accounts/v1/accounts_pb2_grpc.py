@@ -50,6 +50,11 @@ class AccountsServiceStub:
                 request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.PostEntriesRequest.SerializeToString,
                 response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.PostEntriesResponse.FromString,
                 _registered_method=True)
+        self.PostEntriesInBulk = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/PostEntriesInBulk',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.PostEntriesInBulkRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.PostEntriesInBulkResponse.FromString,
+                _registered_method=True)
         self.PlaceHolds = channel.unary_unary(
                 '/tanzhang.accounts.v1.AccountsService/PlaceHolds',
                 request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.PlaceHoldsRequest.SerializeToString,
@@ -281,6 +286,13 @@ class AccountsServiceServicer:
     def PostEntries(self, request, context):
         """Each entry is one atom of bookkeeping: all its legs or none. Who may debit what is a rule of
         the book, so any authenticated caller may ask.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PostEntriesInBulk(self, request, context):
+        """The same for thousands of entries, of which mostly none is refused: a shorter answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -594,6 +606,11 @@ def add_AccountsServiceServicer_to_server(servicer, server):
                     request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.PostEntriesRequest.FromString,
                     response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.PostEntriesResponse.SerializeToString,
             ),
+            'PostEntriesInBulk': grpc.unary_unary_rpc_method_handler(
+                    servicer.PostEntriesInBulk,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.PostEntriesInBulkRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.PostEntriesInBulkResponse.SerializeToString,
+            ),
             'PlaceHolds': grpc.unary_unary_rpc_method_handler(
                     servicer.PlaceHolds,
                     request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.PlaceHoldsRequest.FromString,
@@ -887,6 +904,33 @@ class AccountsService:
             '/tanzhang.accounts.v1.AccountsService/PostEntries',
             tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.PostEntriesRequest.SerializeToString,
             tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.PostEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PostEntriesInBulk(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/PostEntriesInBulk',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.PostEntriesInBulkRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.PostEntriesInBulkResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class AccountsServiceStub:
     """Each entry is one atom of bookkeeping: all its legs or none. Who may debit what is a rule of
     the book, so any authenticated caller may ask.
     """
+    PostEntriesInBulk: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.PostEntriesInBulkRequest, _accounts_pb2.PostEntriesInBulkResponse]
+    """The same for thousands of entries, of which mostly none is refused: a shorter answer."""
     PlaceHolds: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.PlaceHoldsRequest, _accounts_pb2.PlaceHoldsResponse]
     PostHolds: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.PostHoldsRequest, _accounts_pb2.PostHoldsResponse]
     """Pays a hold out, all or part; what is left goes back. Ends the hold."""
@@ -139,6 +141,8 @@ class AccountsServiceAsyncStub(AccountsServiceStub):
     """Each entry is one atom of bookkeeping: all its legs or none. Who may debit what is a rule of
     the book, so any authenticated caller may ask.
     """
+    PostEntriesInBulk: _aio.UnaryUnaryMultiCallable[_accounts_pb2.PostEntriesInBulkRequest, _accounts_pb2.PostEntriesInBulkResponse]  # type: ignore[assignment]
+    """The same for thousands of entries, of which mostly none is refused: a shorter answer."""
     PlaceHolds: _aio.UnaryUnaryMultiCallable[_accounts_pb2.PlaceHoldsRequest, _accounts_pb2.PlaceHoldsResponse]  # type: ignore[assignment]
     PostHolds: _aio.UnaryUnaryMultiCallable[_accounts_pb2.PostHoldsRequest, _accounts_pb2.PostHoldsResponse]  # type: ignore[assignment]
     """Pays a hold out, all or part; what is left goes back. Ends the hold."""
@@ -254,6 +258,14 @@ class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
         """Each entry is one atom of bookkeeping: all its legs or none. Who may debit what is a rule of
         the book, so any authenticated caller may ask.
         """
+
+    @_abc_1.abstractmethod
+    def PostEntriesInBulk(
+        self,
+        request: _accounts_pb2.PostEntriesInBulkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.PostEntriesInBulkResponse, _abc.Awaitable[_accounts_pb2.PostEntriesInBulkResponse]]:
+        """The same for thousands of entries, of which mostly none is refused: a shorter answer."""
 
     @_abc_1.abstractmethod
     def PlaceHolds(
