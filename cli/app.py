@@ -44,11 +44,15 @@ def up(
     detach: Annotated[
         bool, typer.Option("--detach", help="return once everything serves, and leave it running")
     ] = False,
+    standby: Annotated[
+        list[str] | None,
+        typer.Option(help="run a second process of this service, which takes over; repeatable"),
+    ] = None,
 ) -> None:
     """Start everything: PostgreSQL, NATS, all services."""
     from cli.up import run_attached, run_detached  # noqa: PLC0415 - see the module
 
-    (run_detached if detach else run_attached)(directory, port)
+    (run_detached if detach else run_attached)(directory, port, standby or ())
 
 
 @app.command()

@@ -48,7 +48,7 @@ from cli.values import (
 from kernel.acts import SUITE_ED25519
 from kernel.errors import Conflict, InvariantBroken
 from kernel.frames import StoredEvent
-from kernel.rpc.client import DEADLINE_S, OwnerSource, call, open_channel
+from kernel.rpc.client import DEADLINE_S, PATIENCE_S, OwnerSource, call, open_channel
 from kernel.rpc.items import act_message, timestamp_of
 
 __all__ = [
@@ -89,7 +89,7 @@ MAX_ENTRIES: Final = 1000  # per call: about a megabyte, answered within tens of
 MAX_POSITIONS: Final = 500  # per call: proofs and records of 500 events stay below a few megabytes
 PROOF_DEADLINE_S: Final = 30.0  # the ledger itself waits until its log covers the position
 REMINT_AFTER_S: Final = 300.0  # far below the life of a token
-NO_PATIENCE_S: Final = 0.0  # the few attempts of kernel/rpc/client.py, and no more
+NO_PATIENCE_S: Final = 0.0  # as long as a takeover lasts (kernel/rpc/client.py), and no longer
 RETRY_EVERY_S: Final = 0.2  # between two of those, as long as patience lasts
 # Book: the service that owns it.
 OWNERS: Final = {book: name for name, card in SERVICES.items() for book in card.books}
@@ -164,7 +164,9 @@ class Books:
         while True:
             token = None if who is None else self.token(who)
             try:
-                return await call(method, request, token, deadline_s=deadline_s)
+                return await call(
+                    method, request, token, deadline_s=deadline_s, patience_s=PATIENCE_S
+                )
             except Conflict:
                 if time.monotonic() >= give_up_s:
                     raise

@@ -38,7 +38,7 @@ def perform(directory: Path, teller: Teller, report: dict[str, Any]) -> None:
         report["started_here"] = supervisor is not None
         figures = asyncio.run(_tell_story(workspace, teller))
         report |= dataclasses.asdict(figures)
-        isolation = find_isolation(workspace.target("accounts"))
+        isolation = find_isolation(workspace.processes("accounts")["accounts"])
         with teller.step("the same receipts, when everything has stopped"):
             if supervisor is not None:
                 supervisor.stop()

@@ -72,13 +72,18 @@ def collect(directory: Path) -> Figures:
     figures["processes"] = _processes(directory, problems)
     workspace = Workspace(directory)
     try:
-        targets = {name: workspace.target(name) for name in PROGRAMS}
+        processes = {name: workspace.processes(name) for name in PROGRAMS}
     except TanzhangError as error:
         problems.append(str(error))
         return figures
-    figures["health"] = {name: process_health(name, target) for name, target in targets.items()}
-    problems += [f"{name} is {how}" for name, how in figures["health"].items() if how != SERVING]
-    figures["books"] = asyncio.run(_books(workspace, figures["health"], problems))
+    serving = {}
+    for name, targets in processes.items():
+        health = {one: process_health(name, target) for one, target in targets.items()}
+        figures["health"] |= health
+        # Of a service and its standby one serves, whichever: the other says that it does not.
+        serving[name] = SERVING if SERVING in health.values() else health[name]
+    problems += [f"{name} is {how}" for name, how in serving.items() if how != SERVING]
+    figures["books"] = asyncio.run(_books(workspace, serving, problems))
     return figures
 
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -93,11 +93,12 @@ class Waiting:
             typer.echo(f"waiting for {self._told}", err=True)
 
 
-def run_attached(directory: Path, port: int | None) -> None:
+def run_attached(directory: Path, port: int | None, standbys: Sequence[str] = ()) -> None:
     """Start everything, stay until told to end, stop everything."""
     _refuse_production()
     supervisor = Supervisor(
         directory,
+        standbys=standbys,
         base_port=port,
         log_prefix=os.environ.get("TANZHANG_LOG_PREFIX") or None,
         database_url=os.environ.get("TANZHANG_DATABASE_URL") or None,
@@ -121,7 +122,7 @@ def run_attached(directory: Path, port: int | None) -> None:
         _log_line("stopped")
 
 
-def run_detached(directory: Path, port: int | None) -> None:
+def run_detached(directory: Path, port: int | None, standbys: Sequence[str] = ()) -> None:
     """Start a supervisor of its own and return once everything is SERVING.
 
     Raises CliError with the last words of its log if it did not come up.
@@ -137,7 +138,11 @@ def run_detached(directory: Path, port: int | None) -> None:
     argv = [sys.executable, "-X", "utf8", "-m", "cli", "up", "--dir", str(directory.absolute())]
     with log.open("ab") as output:
         child = subprocess.Popen(
-            [*argv, *(() if port is None else ("--port", str(port)))],
+            [
+                *argv,
+                *(() if port is None else ("--port", str(port))),
+                *(f"--standby={name}" for name in standbys),
+            ],
             env={**os.environ, "PYTHONPATH": code_path()},
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -181,10 +186,11 @@ def stop(directory: Path) -> None:
 
 def where_to_look(directory: Path) -> list[str]:
     """What a person wants to know once everything is up."""
-    ports = Workspace(directory).ports
+    workspace = Workspace(directory)
+    ports = workspace.ports
     note = running_note(directory) or {}
     lines = [f"tanzhang is up (pid {note.get('pid')}), data in {directory.absolute()}"]
-    for name in PROGRAMS:
+    for name in [one for program in PROGRAMS for one in workspace.processes(program)]:
         speaks = "http" if name == GATEWAY else "grpc"
         lines.append(
             f"  {name:<10} {speaks} 127.0.0.1:{ports[name]}"

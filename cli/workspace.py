@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cli.errors import NOT_TRIED, CliError
 from cli.stack import provision
-from cli.stack.folder import running_note
+from cli.stack.folder import recorded_processes, running_note
+from cli.stack.ports import standby_name
 from kernel.auth import mint_token
 from kernel.clock import SystemClock
 
@@ -43,11 +44,18 @@ class Workspace:
         return {str(name): int(port) for name, port in ports.items()}
 
     def target(self, service: str) -> str:
-        """host:port of a service's gRPC."""
-        ports = self.ports
+        """host:port of a service's gRPC; with a comma, that of its standby, if it has one."""
+        return ",".join(self.processes(service).values())
+
+    def processes(self, service: str) -> dict[str, str]:
+        """host:port of a service, and of its standby if it has one, by name of the process."""
+        ports, second = self.ports, standby_name(service)
         if service not in ports:
             raise CliError(f"expected one of {', '.join(sorted(ports))}, got {service}", NOT_TRIED)
-        return f"127.0.0.1:{ports[service]}"
+        # Remembered ports are only worth something where the supervisor runs a process.
+        stands_by = second in ports and second in recorded_processes(self.directory)
+        names = [service, second] if stands_by else [service]
+        return {name: f"127.0.0.1:{ports[name]}" for name in names}
 
     def token(
         self,

@@ -31,13 +31,14 @@ from tanzhang.registry.v1 import registry_pb2, registry_pb2_grpc
 from gateway.problems import ItemRefused
 from kernel.crash import crash_point
 from kernel.errors import Conflict, Fault, InvariantBroken, Kind, Refused
-from kernel.rpc.client import call, open_channel
+from kernel.rpc.client import call, is_several, open_channel
 from kernel.rpc.items import instant_of, timestamp_of
 from kernel.values import MAX_INTEGER, format_instant
 
 DEADLINE_S: Final = 10.0  # a service waits at most five seconds for a position
-WRITE_RETRIES: Final = 2  # the same id goes again, so it is carried out once
-READ_RETRIES: Final = 1
+# The same id goes again, so it is carried out once. A standby takes over within five seconds.
+PATIENCE_S: Final = 0.5
+TAKEOVER_PATIENCE_S: Final = 6.0
 HEALTH_DEADLINE_S: Final = 1.0
 # Waiting again for what has just been waited for only makes the answer late.
 WAITED: Final = ("POSITION_NOT_REACHED", "NOT_PROVEN_YET", "DEADLINE", "DEADLINE_EXCEEDED")
@@ -79,13 +80,15 @@ class Services:
     def __init__(self, targets: Mapping[str, str], root_certificate: bytes | None = None) -> None:
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._stubs: dict[str, Any] = {}
+        self._patience_s: dict[str, float] = {}
         for name, target in targets.items():
             self._channels[name] = open_channel(target, root_certificate)
+            self._patience_s[name] = TAKEOVER_PATIENCE_S if is_several(target) else PATIENCE_S
             self._stubs[name] = _CONTRACTS[name][1](self._channels[name])
 
     async def ask(self, method: str, values: Values, token: str | None) -> Values:
         """A query, `registry.ListProjects`. Raises Refused, Conflict or Fault."""
-        return to_values(await self._call(method, values, token, READ_RETRIES))
+        return to_values(await self._call(method, values, token))
 
     async def write(self, method: str, item: Values, token: str) -> Accepted:
         """One item of a batch call, `accounts.PostEntries`; `item` has its id.
@@ -94,7 +97,7 @@ class Services:
         """
         batch = batch_field(method)
         values = item if batch is None else {batch.name: [item]}
-        answer = await self._call(method, values, token, WRITE_RETRIES)
+        answer = await self._call(method, values, token)
         # A crash here: it is recorded and the caller does not know. The same key asks again.
         crash_point("gateway.called")
         found = answer.result if batch is None else answer.results[0]
@@ -115,18 +118,21 @@ class Services:
             rest,
         )
 
-    async def _call(self, method: str, values: Values, token: str | None, retries: int) -> Any:
+    async def _call(self, method: str, values: Values, token: str | None) -> Any:
         service, _, name = method.partition(".")
         request = to_message(method_of(method).input_type, values)
         rpc = getattr(self._stubs[service], name)
-        for attempt in range(retries + 1):
-            try:
-                return await call(rpc, request, token, deadline_s=DEADLINE_S, retries=0)
-            except Conflict as conflict:
-                if attempt == retries or conflict.reason in WAITED:
-                    raise _for_strangers(conflict, service) from conflict
-            await asyncio.sleep(0.1 * 2**attempt)
-        raise Conflict("UNAVAILABLE", f"{method}: no attempt was made")
+        try:
+            return await call(
+                rpc,
+                request,
+                token,
+                deadline_s=DEADLINE_S,
+                patience_s=self._patience_s[service],
+                waited=WAITED,
+            )
+        except Conflict as conflict:
+            raise _for_strangers(conflict, service) from conflict
 
     async def health(self) -> dict[str, bool]:
         """Which services serve, asked of all of them at once."""

@@ -15,22 +15,24 @@ from typing import Any, Final
 from kernel import metrics
 from kernel.bus import Bus
 from kernel.clock import monotonic_ms
-from kernel.errors import InvariantBroken
+from kernel.errors import Conflict, InvariantBroken, Refused
 from kernel.frames import Frame, FrameError, KeyLookup
 from kernel.journal.database import Engine
 from kernel.journal.postgres import PostgresJournal
 from kernel.journal.snapshots import PostgresSnapshots
 from kernel.journal.watermarks import Bookmark
-from kernel.lease import RENEW_EVERY_MS, Freshness, PostgresLease
+from kernel.lease import LOST_AFTER_S, RENEW_EVERY_MS, Freshness, LeaseLost, PostgresLease
 from kernel.logs import get_logger
 from kernel.projection import Projector
 from kernel.relay import Relay
+from kernel.snapshot.image import hash_of, size_of
 from kernel.snapshot.recovery import recover, show_progress
 from kernel.tail import Tail
-from kernel.writer import Writer
+from kernel.writer import MIN_POSITION_WAIT_S, Writer
 
 CANCEL_AGAIN_S: Final = 2.0
 STANDBY_POLL_S: Final = 0.25
+MAX_LIVE_HASHED: Final = 100_000  # some tenths of a second, in which the book takes no commands
 
 log = get_logger(__name__)
 
@@ -52,6 +54,7 @@ class BookHost:
         self._freshness = Freshness()
         self.writer = make_writer(PostgresJournal(engine, book, self._lease.connection))
         self.writer.fresh = self._freshness
+        self.standing_by = True  # until the book is ours: it may be read, and is not spoken for
         self._epoch = 0
 
     async def open(self) -> None:
@@ -60,15 +63,7 @@ class BookHost:
         on_thread = functools.partial(loop.run_in_executor, writer.thread)
         try:
             await on_thread(recover, writer, self.snapshots, self._keys)
-            while True:
-                await on_thread(writer.catch_up, show_progress(self.book))
-                sent_ms = monotonic_ms()
-                epoch = await on_thread(self._lease.try_take, writer.progress.epoch)
-                if epoch is not None:
-                    break
-                await asyncio.sleep(STANDBY_POLL_S)
-            self._freshness.renewed(sent_ms)
-            self._epoch = epoch
+            epoch = await self._take()
             await on_thread(writer.start, epoch)
         except (FrameError, InvariantBroken) as error:
             # The journal is not what was signed. Serve it for reading, refuse everything else.
@@ -76,7 +71,71 @@ class BookHost:
             writer.committed_next = await on_thread(writer.journal.head)
             log.error("book.damaged", book=self.book, error=str(error))
             return
+        finally:
+            self.standing_by = False
+            metrics.standby.labels(self.book).set(0)
         log.info("book.open", book=self.book, epoch=epoch, next_position=writer.committed_next)
+
+    async def _take(self) -> int:
+        """The new epoch, once nobody else writes; until then a standby, with warm state."""
+        loop, writer, told = asyncio.get_running_loop(), self.writer, False
+        while True:
+            await loop.run_in_executor(writer.thread, writer.catch_up, show_progress(self.book))
+            sent_ms = monotonic_ms()
+            epoch = await loop.run_in_executor(
+                writer.thread, self._lease.try_take, writer.progress.epoch
+            )
+            if epoch is not None:
+                self._freshness.renewed(sent_ms)
+                self._epoch = epoch
+                return epoch
+            if not told:
+                told = True
+                metrics.standby.labels(self.book).set(1)
+                log.info("book.standby", book=self.book, next_position=writer.committed_next)
+            await asyncio.sleep(STANDBY_POLL_S)
+
+    async def state_hash(self, min_position: int = 0) -> tuple[bytes, int]:
+        """The hash of the book's state here, and the last position in it; waits for min_position.
+
+        Of the one that writes only while it is small: it stands still for that long.
+        """
+        if not self.standing_by:
+            answer: tuple[bytes, int] = await self.writer.read(self._hash_live, min_position)
+            return answer
+        give_up_ms = monotonic_ms() + round(MIN_POSITION_WAIT_S * 1000)
+        while self.writer.committed_next <= min_position:
+            if monotonic_ms() > give_up_ms:
+                raise Conflict(
+                    "POSITION_NOT_REACHED",
+                    f"{self.book}: expected position {min_position},"
+                    f" got {self.writer.committed_next - 1}",
+                )
+            await asyncio.sleep(STANDBY_POLL_S)
+        # On the thread that folds: nothing changes meanwhile.
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.writer.thread, self._hash)
+
+    def _hash(self) -> tuple[bytes, int]:
+        writer, progress = self.writer, self.writer.progress
+        found = hash_of(self.book, writer.domain, writer.state, progress)
+        return found, progress.next_position - 1
+
+    def _hash_live(self, state: Any) -> bytes:
+        size = size_of(state)
+        if size > MAX_LIVE_HASHED:
+            raise Refused(
+                "STATE_TOO_LARGE",
+                f"{self.book}: expected at most {MAX_LIVE_HASHED} things in the state of a book"
+                f" that is written, there are {size}: ask its standby, or run verify",
+                limit=MAX_LIVE_HASHED,
+                actual=size,
+            )
+        return self._hash()[0]
+
+    async def settled(self) -> None:
+        """Once everything that was asked of the book's thread so far is done."""
+        await asyncio.get_running_loop().run_in_executor(self.writer.thread, lambda: None)
 
     def tail(self) -> Tail:
         """A reader's own view of the book's tail."""
@@ -109,16 +168,26 @@ class BookHost:
         loop = asyncio.get_running_loop()
         while True:
             sent_ms = monotonic_ms()
-            await loop.run_in_executor(self.writer.thread, self._lease.renew, self._epoch)
+            try:
+                async with asyncio.timeout(LOST_AFTER_S):
+                    await loop.run_in_executor(self.writer.thread, self._lease.renew, self._epoch)
+            except TimeoutError:
+                # The database, or the way to it, says nothing at all.
+                self._lease.cut()
+                raise LeaseLost(f"{self.book}: not renewed for {LOST_AFTER_S:.0f} s") from None
             self._freshness.renewed(sent_ms)
             await asyncio.sleep(RENEW_EVERY_MS / 1000)
 
+    def fresh(self) -> bool:
+        """Is the book ours beyond doubt right now?"""
+        return self._freshness()
+
     async def close(self) -> None:
         """An orderly stop: the next writer takes over at once."""
-        loop = asyncio.get_running_loop()
-        if self._epoch and self.writer.damaged is None:
+        loop, held = asyncio.get_running_loop(), self.fresh()
+        if self._epoch and self.writer.damaged is None and held:
             await loop.run_in_executor(self.writer.thread, self._lease.release, self._epoch)
-        self.writer.close()
+        self.writer.close(wait=held)  # else a thread may wait for a database that never answers
         self._lease.connection.close()
 
 

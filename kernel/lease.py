@@ -9,7 +9,10 @@ An advisory lock alone would not do: a stopped holder keeps it.
 
 from __future__ import annotations
 
+import os
+import socket
 import time
+from contextlib import suppress
 from typing import Final
 
 import psycopg
@@ -24,6 +27,9 @@ STALE_AFTER_MS: Final = 3000
 # A strong read is answered this long after the last renewal was *sent*: below STALE_AFTER_MS by
 # more than any difference in how fast two clocks run.
 FRESH_FOR_MS: Final = 2500
+# A renewal that takes longer is not coming: by then somebody else may well write. More than a slow
+# commit takes, on whose connection it waits.
+LOST_AFTER_S: Final = 6.0
 _TERMINATE_WAIT_S: Final = 5.0
 
 log = get_logger(__name__)
@@ -110,6 +116,14 @@ class PostgresLease:
             raise LeaseLost(f"{self._book}: the writing connection is gone: {error}") from error
         if renewed.rowcount != 1:
             raise LeaseLost(f"{self._book}: expected epoch {epoch}, another writer has taken over")
+
+    def cut(self) -> None:
+        """From any thread: whoever waits for an answer on this connection hears that it is gone."""
+        with (
+            suppress(OSError, psycopg.Error),
+            socket.socket(fileno=os.dup(self.connection.fileno())) as wire,
+        ):
+            wire.shutdown(socket.SHUT_RDWR)
 
     def release(self, epoch: int) -> None:
         """On an orderly stop: the next writer need not wait for the lease to go stale."""

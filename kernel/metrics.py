@@ -20,6 +20,9 @@ items_total = Counter(
 committed_position = Gauge(
     "tanzhang_committed_position", "Position of the next event of a book", ["book"]
 )
+standby = Gauge(
+    "tanzhang_standby", "1 while a process follows a book that another one writes", ["book"]
+)
 commit_seconds = Histogram(
     "tanzhang_commit_seconds", "Time of one journal commit", ["book"], buckets=_SECONDS
 )

@@ -32,9 +32,11 @@ from kernel.reactor import Observe, React, Reactor
 from kernel.rpc.client import Channel, OwnerSource, open_channel
 from kernel.rpc.journal import journal_service
 from kernel.rpc.server import Register, RpcServer
+from kernel.rpc.standby import waiting_room
 from kernel.snapshot.keeper import SnapshotKeeper
 from kernel.writer import Domain, Writer
 
+DOUBT_EVERY_S: Final = 0.25
 OPENING_S: Final = 3.0  # how long we wait at start to be told of halts
 
 S = TypeVar("S")
@@ -124,7 +126,7 @@ class BookService(Generic[S]):
         server = RpcServer(
             self.settings.listen,
             TokenVerifier(self.identities, self.clock),
-            [*services, journal_service({self.writer.book: self.writer})],
+            [*services, journal_service({self.writer.book: self.host})],
         )
         self.writer.opening = bool(self._observed) and self.writer.damaged is None
         gc.freeze()  # what was replayed lives as long as we do: not to be walked again and again
@@ -133,7 +135,8 @@ class BookService(Generic[S]):
             own = self.host.jobs(self.bus, projectors)
             open_doors = functools.partial(self._open_doors, server)
             keeper = SnapshotKeeper(self.writer, self.host.snapshots, self.settings.snapshot_events)
-            await run_jobs([*own, open_doors, keeper.run, *jobs] if own else [], stop)
+            doubts = functools.partial(self._show_doubts, server)
+            await run_jobs([*own, open_doors, doubts, keeper.run, *jobs] if own else [], stop)
         finally:
             await server.stop()
 
@@ -150,6 +153,18 @@ class BookService(Generic[S]):
         self.writer.opening = False
         await server.set_serving(True)
         await asyncio.Event().wait()
+
+    async def _show_doubts(self, server: RpcServer) -> None:
+        """Says that we do not serve while our lease is in doubt: callers go elsewhere, if they can.
+
+        Whoever stood still, or has lost the database, wakes up to this before anything else.
+        """
+        shown = True
+        while True:
+            await asyncio.sleep(DOUBT_EVERY_S)
+            if not self.writer.opening and shown != self.host.fresh():
+                shown = not shown
+                await server.set_serving(shown)
 
     async def close(self) -> None:
         for channel in self._channels:
@@ -175,7 +190,10 @@ async def open_service(
         )
 
     host = BookHost(engine, settings.database_url, book, make_writer, identities.frame_key)
-    await host.open()
+    # Answers on our address from the first moment on, and is gone before the service listens there.
+    async with waiting_room(settings.listen, TokenVerifier(identities, clock), host):
+        await host.open()
+    await host.settled()
     bus = await Bus.connect(settings.nats_url, name, wait=False)
     service = BookService(name, settings, domain, host, bus, clock, identities)
     try:

@@ -574,9 +574,9 @@ class Writer(Generic[S]):
                         log.info("timers.postponed", book=self.book, reason=error.reason)
             await asyncio.sleep(every_s)
 
-    def close(self) -> None:
-        self.thread.shutdown(wait=True)
-        self._reading.shutdown(wait=True)
+    def close(self, *, wait: bool = True) -> None:
+        self.thread.shutdown(wait=wait)
+        self._reading.shutdown(wait=wait)
 
 
 def _same_command(before: Outcome, ask: Ask, digest: bytes) -> Outcome:

@@ -82,7 +82,9 @@ async def _serve(service: Any, env: Environment) -> int:
         raise
     except Exception as error:
         log.error("process.broken", exc_info=error)
-        return 1
+        # As with kill -9, which harms nothing here: an orderly end would wait for what may never
+        # answer, a thread that asks a database behind a wire that has gone dead.
+        os._exit(1)
     return 0
 
 

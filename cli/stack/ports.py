@@ -16,6 +16,11 @@ from cli.stack import StackFault
 LAST_PORT = 65535
 
 
+def standby_name(service: str) -> str:
+    """What the second process of a service goes by."""
+    return f"{service}-2"
+
+
 def free_port() -> int:
     """A loopback TCP port that nobody uses at this moment, chosen by the kernel."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:

@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from cli.stack import StackFault
 from cli.stack.folder import NATS, POSTGRES, FolderNote, Report, end_orphans, noting, silent
 from cli.stack.nats import EmbeddedNats, StreamKeeper
-from cli.stack.ports import PortBook, free_port
+from cli.stack.ports import PortBook, free_port, standby_name
 from cli.stack.postgres import EmbeddedPostgres, ensure_database, ensure_service
 from cli.stack.process import ServiceProcess
 from cli.stack.provision import (
@@ -77,11 +77,12 @@ class Supervisor:
     """Everything of one data folder: `start`, and `stop`; in between it restarts what dies.
 
     Safe for concurrent use. `restart=False` leaves the dead dead, for fault tests. `services`
-    chooses which run (none: the servers alone). `database_url` and `nats_url` name servers of your
-    own, which are then neither started nor stopped; `database` is the one to use there. A NATS of
-    your own is used by every process as the user in that url, so rights per service are yours to
-    set up; or give a url for `operator` and for each service. `report` is told of deaths and
-    restarts, from another thread.
+    chooses which run (none: the servers alone); of `standbys` a second process stands by, named
+    `accounts-2`, and either may be the one that writes. `database_url` and `nats_url` name servers
+    of your own, which are then neither started nor stopped; `database` is the one to use there. A
+    NATS of your own is used by every process as the user in that url, so rights per service are
+    yours to set up; or give a url for `operator` and for each service. `report` is told of deaths
+    and restarts, from another thread.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Supervisor:
         directory: Path,
         *,
         services: Sequence[str] = PROGRAMS,
+        standbys: Sequence[str] = (),
         base_port: int | None = None,
         log_prefix: str | None = None,
         database_url: str | None = None,
@@ -99,6 +101,9 @@ class Supervisor:
     ) -> None:
         self.directory = directory.absolute()
         self.services = tuple(services)
+        self.standbys = {name: standby_name(name) for name in standbys}
+        if unknown := set(standbys) - set(SERVICES):
+            raise StackFault(f"standby: expected one of {', '.join(SERVICES)}, got {min(unknown)}")
         self._base_port = base_port
         self._log_prefix = log_prefix
         self._own_database_url = database_url
@@ -159,6 +164,11 @@ class Supervisor:
         self._monitor = threading.Thread(target=self._watch, name="supervisor", daemon=True)
         self._monitor.start()
         self._await_serving(self.services, waiting, deadline)
+        # Not before: it must not be first at a lease that everybody waits for the other to have.
+        with self._guard:
+            for name, second in self.standbys.items():
+                self._charges[second] = Charge(self._service(second, name, self._ports[second]))
+                self._begin(self._charges[second])
 
     def stop(self) -> None:
         """Services first, all at once; then NATS, then PostgreSQL. Repeating it is harmless.
@@ -281,6 +291,8 @@ class Supervisor:
     def _choose_ports(self) -> None:
         book = PortBook(self.directory / "ports.json", self._base_port)
         wanted = [*PROGRAMS, *(f"{name}-metrics" for name in PROGRAMS)]
+        for second in self.standbys.values():
+            wanted += [second, f"{second}-metrics"]
         wanted += [POSTGRES] if self._own_database_url is None else []
         wanted += [NATS] if self._own_nats_url is None else []
         self._ports = {name: book.port(name) for name in wanted}
@@ -378,11 +390,16 @@ class Supervisor:
             "" if keeps_nothing else self.database_url(service),
             "" if keeps_nothing else self._nats_url(service),
             # Also those this run leaves out: a service waits for its peers, it does not need them.
-            {peer: f"127.0.0.1:{self._ports[peer]}" for peer in SERVICES if peer != service},
+            {peer: self._targets(peer) for peer in SERVICES if peer != service},
             self.books,
         )
         environment = service_environment(self._given, service, endpoints, extra_env)
         return ServiceProcess(name, service, port, environment, self.directory, module)
+
+    def _targets(self, service: str) -> str:
+        """Where others find a service: its address, and that of its standby."""
+        names = [service, *([self.standbys[service]] if service in self.standbys else [])]
+        return ",".join(f"127.0.0.1:{self._ports[name]}" for name in names)
 
     def _free_name(self, name: str) -> str:
         return next(

@@ -62,7 +62,8 @@ def shortened(text: str, columns: int = 56) -> str:
 
 async def judge_offline(scene: Scene) -> None:
     """A stranger without network judges all of them, and the forgeries."""
-    isolation = await asyncio.to_thread(find_isolation, scene.workspace.target("accounts"))
+    reachable = scene.workspace.processes("accounts")["accounts"]
+    isolation = await asyncio.to_thread(find_isolation, reachable)
     scene.figures.isolation = isolation.how
     scene.say(isolation.how)
     scene.figures.judged = await asyncio.to_thread(

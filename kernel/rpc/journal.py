@@ -8,8 +8,9 @@ from typing import Any
 
 from tanzhang.kernel.v1 import frames_pb2, journal_pb2, journal_pb2_grpc
 
-from kernel.errors import Kind, Refused
+from kernel.errors import Conflict, Kind, Refused
 from kernel.frames import Frame, frame_to_message
+from kernel.host import BookHost
 from kernel.rpc.server import Register
 from kernel.writer import Writer
 
@@ -17,14 +18,21 @@ SERVICE = "tanzhang.kernel.v1.JournalService"
 
 
 class JournalRpc(journal_pb2_grpc.JournalServiceServicer):
-    def __init__(self, writers: Mapping[str, Writer[Any]]) -> None:
-        self._writers = writers
+    def __init__(self, hosts: Mapping[str, BookHost]) -> None:
+        self._hosts = hosts
+
+    def _host(self, book: str) -> BookHost:
+        host = self._hosts.get(book)
+        if host is None:
+            raise Refused("UNKNOWN_BOOK", f"no book {book!r} here", Kind.UNKNOWN, book=book)
+        return host
 
     def _writer(self, book: str) -> Writer[Any]:
-        writer = self._writers.get(book)
-        if writer is None:
-            raise Refused("UNKNOWN_BOOK", f"no book {book!r} here", Kind.UNKNOWN, book=book)
-        return writer
+        """Of a book that is ours: a standby does not know its end, and must not be taken to."""
+        host = self._host(book)
+        if host.standing_by:
+            raise standby(book)
+        return host.writer
 
     async def ReadEvents(
         self, request: journal_pb2.ReadEventsRequest, context: object
@@ -46,10 +54,23 @@ class JournalRpc(journal_pb2_grpc.JournalServiceServicer):
             )
         )
 
+    async def GetStateHash(
+        self, request: journal_pb2.GetStateHashRequest, context: object
+    ) -> journal_pb2.GetStateHashResponse:
+        host = self._host(request.book)
+        found, position = await host.state_hash(request.min_position)
+        return journal_pb2.GetStateHashResponse(
+            as_of_position=position, sha256=found, standby=host.standing_by
+        )
 
-def journal_service(writers: Mapping[str, Writer[Any]]) -> tuple[str, Register]:
+
+def standby(book: str) -> Conflict:
+    return Conflict("STANDBY", f"{book}: another process writes it, ask there")
+
+
+def journal_service(hosts: Mapping[str, BookHost]) -> tuple[str, Register]:
     """Name and registration, for kernel/rpc/server.py."""
-    servicer = JournalRpc(writers)
+    servicer = JournalRpc(hosts)
     return SERVICE, lambda server: journal_pb2_grpc.add_JournalServiceServicer_to_server(
         servicer, server
     )

@@ -1,11 +1,13 @@
-"""`python -m kernel.rpc.probe <service>`: does the process beside us serve?
+"""`python -m kernel.rpc.probe <service> [--alive]`: does the process beside us serve?
+
+With `--alive`: does it answer at all? A standby does, and one that replays, and neither serves.
 
 For probes that execute: a kubelet's own gRPC probe speaks no TLS, and nothing of ours that leaves
 loopback speaks without. This one asks where the process listens (TANZHANG_LISTEN) and trusts what
 its callers trust (TANZHANG_TLS_AUTHORITY, a certificate that names the service), so a wrong
 certificate shows here.
 
-Exit codes: 0 it serves, 1 it does not, 2 misconfigured.
+Exit codes: 0 it serves (or is alive), 1 it does not, 2 misconfigured.
 """
 
 from __future__ import annotations
@@ -16,16 +18,17 @@ from typing import Final
 
 from kernel.config import Environment
 from kernel.errors import Misconfigured
-from kernel.rpc.health import SERVING, health
+from kernel.rpc.health import SERVING, UNREACHABLE, health
 
+ALIVE: Final = "--alive"
 PROBE_DEADLINE_S: Final = 3.0  # below the timeout of the probes in k8s/
 # Who listens everywhere is reached on loopback.
 EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - nothing binds here
 
 
 def main(arguments: list[str]) -> int:
-    if len(arguments) != 1:
-        print("usage: python -m kernel.rpc.probe <service>", file=sys.stderr)
+    if len(arguments) not in (1, 2) or arguments[1:] not in ([], [ALIVE]):
+        print(f"usage: python -m kernel.rpc.probe <service> [{ALIVE}]", file=sys.stderr)
         return 2
     try:
         target, authority = load_target(Environment())
@@ -35,7 +38,8 @@ def main(arguments: list[str]) -> int:
         return 2
     status = health(target, PROBE_DEADLINE_S, root_certificate, arguments[0])
     print(status)
-    return 0 if status == SERVING else 1
+    well = status != UNREACHABLE if arguments[1:] else status == SERVING
+    return 0 if well else 1
 
 
 def load_target(env: Environment) -> tuple[str, Path | None]:

@@ -83,12 +83,14 @@ def _status(
 def from_rpc_error(error: grpc.aio.AioRpcError) -> TanzhangError:
     """The inverse, for our clients: the same family and reason the server raised."""
     code, message = error.code(), error.details() or ""
-    reason, details = str(code.name), {}
+    reason, details, pause_ms = str(code.name), {}, 0
     status = rpc_status.from_call(cast(grpc.Call, error))
     for packed in status.details if status is not None else ():
-        info = error_details_pb2.ErrorInfo()
+        info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
         if packed.Unpack(info):
             reason, details = info.reason, dict(info.metadata)
+        elif packed.Unpack(retry):
+            pause_ms = retry.retry_delay.ToMilliseconds()
     if code in _KINDS:
         return Refused(reason, message, _KINDS[code], **details)
     if code in (
@@ -98,7 +100,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> TanzhangError:
         grpc.StatusCode.ABORTED,
         grpc.StatusCode.CANCELLED,
     ):
-        return Conflict(reason, message)
+        return Conflict(reason, message, pause_ms)
     return Fault(f"{code.name}: {message}")
 
 

@@ -18,6 +18,12 @@ from kernel.rpc.interceptors import Guard, auth_rules
 
 MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024  # 8,000 entries of four legs fit; more is asked in parts
 STOP_GRACE_S: Final = 2.0
+# Our clients ask every second whether we are still there (kernel/rpc/client.py).
+PINGS_ALLOWED: Final = (
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 500),
+    ("grpc.http2.max_ping_strikes", 0),
+)
 
 Register = Callable[[grpc.aio.Server], None]
 
@@ -26,7 +32,11 @@ class RpcServer:
     """`services` are full proto names; each is registered by the function beside it."""
 
     def __init__(
-        self, listen: Listen, verifier: TokenVerifier, services: Sequence[tuple[str, Register]]
+        self,
+        listen: Listen,
+        verifier: TokenVerifier,
+        services: Sequence[tuple[str, Register]],
+        others: Sequence[grpc.GenericRpcHandler] = (),
     ) -> None:
         names = [name for name, _ in services]
         self._health = HealthServicer()
@@ -40,6 +50,7 @@ class RpcServer:
                 ("grpc.max_metadata_size", 2 * MAX_TOKEN_CHARS),
                 ("grpc.absolute_max_metadata_size", 4 * MAX_TOKEN_CHARS),
                 ("grpc.so_reuseport", 0),  # two processes on one port would split the callers
+                *PINGS_ALLOWED,
             ],
         )
         for _, register in services:
@@ -48,6 +59,7 @@ class RpcServer:
         reflection.enable_server_reflection(
             (*names, "grpc.health.v1.Health", reflection.SERVICE_NAME), self._server
         )
+        self._server.add_generic_rpc_handlers(tuple(others))  # for what none of these took
         self.port = self._bind(listen)
 
     def _bind(self, listen: Listen) -> int:
@@ -72,9 +84,9 @@ class RpcServer:
         for name in ("", *self._names):
             await self._health.set(name, status.SERVING if serving else status.NOT_SERVING)
 
-    async def stop(self) -> None:
+    async def stop(self, grace_s: float = STOP_GRACE_S) -> None:
         await self.set_serving(False)
-        await self._server.stop(STOP_GRACE_S)
+        await self._server.stop(grace_s)
 
     async def wait(self) -> Any:
         return await asyncio.shield(self._server.wait_for_termination())

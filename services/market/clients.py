@@ -88,14 +88,14 @@ class AccountsClient:
         for part in parts_of(entries):
             request = pb.PostEntriesRequest(entries=part)
             # Not repeated here: whoever runs the errands sends all of them again, and slower.
-            answer = await call(self._stub.PostEntries, request, self._token(), retries=0)
+            answer = await call(self._stub.PostEntries, request, self._token(), patience_s=0)
             results += await conclusive(answer.results, self._outcomes)
         return results
 
     async def _outcomes(self, ids: list[str]) -> pb.GetOutcomesResponse:
         request = pb.GetOutcomesRequest(ids=ids)
         answer: pb.GetOutcomesResponse = await call(
-            self._stub.GetOutcomes, request, self._token(), retries=0
+            self._stub.GetOutcomes, request, self._token(), patience_s=0
         )
         return answer
 
@@ -190,5 +190,7 @@ class LedgerClient:
     async def progress(self) -> dict[str, BookProgress]:
         """By book. Raises Conflict while the ledger cannot be reached."""
         request = ledger_pb2.GetStatusRequest()
-        answer = await call(self._stub.GetStatus, request, deadline_s=STATUS_DEADLINE_S, retries=0)
+        answer = await call(
+            self._stub.GetStatus, request, deadline_s=STATUS_DEADLINE_S, patience_s=0
+        )
         return {one.book: BookProgress(one.folded, one.proven) for one in answer.books}

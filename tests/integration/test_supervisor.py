@@ -353,6 +353,33 @@ def test_a_second_instance_runs_beside_the_first_on_a_port_of_its_own(stack: Sup
     assert health(stack.target("accounts")) == SERVING
 
 
+def test_with_a_standby_all_is_well_whichever_of_the_two_writes(tmp_path: Path) -> None:
+    code, output = tanzhang(tmp_path, "up", "--detach", "--standby", "accounts")
+    try:
+        assert code == 0, output
+        ports = Workspace(tmp_path).ports
+        assert f"accounts-2 grpc 127.0.0.1:{ports['accounts-2']}" in output
+        first, second = Workspace(tmp_path).target("accounts").split(",")
+        assert [first, second] == [f"127.0.0.1:{ports[n]}" for n in ("accounts", "accounts-2")]
+        until(lambda: (health(first), health(second)) == (SERVING, "NOT_SERVING"))
+        assert status(tmp_path)[0] == 0
+
+        killed = pid_of(tmp_path, "accounts")
+        assert killed is not None
+        os.kill(killed, signal.SIGKILL)
+        until(lambda: (health(first), health(second)) == ("NOT_SERVING", SERVING))
+        until(lambda: is_well(tmp_path))  # and the tools find what writes: the head is known
+        assert status(tmp_path)[1]["health"]["accounts"] == "NOT_SERVING"
+    finally:
+        tanzhang(tmp_path, "down")
+        end_everything(tmp_path)
+
+
+def test_a_standby_of_what_has_no_book_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StackFault, match=r"standby: expected one of accounts, .*, got gateway"):
+        Supervisor(tmp_path, standbys=["gateway"])
+
+
 def test_a_stopped_process_is_woken_to_end_in_order(stack: Supervisor) -> None:
     stack.kill("ledger", signal.SIGSTOP)
     stack.restart_service("ledger")

@@ -129,7 +129,6 @@ def troubled_world(
         world = World(supervisor)
         world.start()
         try:
-            supervisor.start_standby()
             world.settle_in()
             endow(world)
             open_the_market(world)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cli.stack.folder import NATS, POSTGRES
-from cli.stack.ports import free_port
+from cli.stack.ports import standby_name
 from cli.stack.process import ServiceProcess
 from cli.stack.supervisor import Supervisor
 from tests.support.tcp_proxy import Link, TcpProxy
@@ -19,16 +19,12 @@ from tests.support.tcp_proxy import Link, TcpProxy
 ADDRESS = re.compile(r"127\.0\.0\.1:(\d+)")
 PEER = "TANZHANG_PEER_"
 REACHED = {"TANZHANG_DATABASE_URL": POSTGRES, "TANZHANG_NATS_URL": NATS}
-STANDBY = "accounts-2"
+STANDBY = standby_name("accounts")
 SNAPSHOT_EVENTS = 400  # so that starts begin at snapshots, and in the middle of making them
 
 
 class ProxiedSupervisor(Supervisor):
-    """Everything between processes goes through the proxy; `start_standby` is the second accounts.
-
-    What asks for accounts is let in by whichever of the two listens, as behind one address of a
-    cluster.
-    """
+    """Everything between processes goes through the proxy; accounts has a standby."""
 
     def __init__(
         self,
@@ -37,15 +33,9 @@ class ProxiedSupervisor(Supervisor):
         services: Sequence[str],
         builds: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(directory, services=services)
+        super().__init__(directory, services=services, standbys=["accounts"])
         self._proxy = proxy
         self._builds = builds or {}  # of services that are to run another build: its module
-        self._standby_port = free_port()
-
-    def start_standby(self) -> None:
-        name = self.start_service("accounts", port=self._standby_port)
-        if name != STANDBY:
-            raise ValueError(f"expected {STANDBY}, got {name}")
 
     def way(self, who: str, what: str) -> Link:
         """From somebody outside, a client, to one process."""
@@ -72,9 +62,8 @@ class ProxiedSupervisor(Supervisor):
         """The value with every address in it replaced by the link's that leads there."""
 
         def replaced(found: re.Match[str]) -> str:
-            targets = [int(found[1])]
-            if what == "accounts":
-                targets.append(self._standby_port)
-            return f"127.0.0.1:{self._proxy.link(f'{name}→{what}', *targets).port}"
+            port = int(found[1])
+            to = STANDBY if port == self._ports[STANDBY] else what
+            return f"127.0.0.1:{self._proxy.link(f'{name}→{to}', port).port}"
 
         return ADDRESS.sub(replaced, value)

@@ -556,6 +556,12 @@ class World:
         answer = self.call(self.journal(book).GetHead, request, AUDITOR, patience_s=PATIENCE_S)
         return int(answer.head.next_position)
 
+    def head_of(self, name: str, book: str = "accounts") -> int:
+        """The same, asked of one process of a book."""
+        request = journal_pb2.GetHeadRequest(book=book)
+        answer = self.call(self.journal(name).GetHead, request, AUDITOR, patience_s=PATIENCE_S)
+        return int(answer.head.next_position)
+
     def frames(self, book: str) -> list[Frame]:
         """All stored frames, as the book's owner answers them."""
         request = journal_pb2.ReadEventsRequest(book=book)
@@ -689,7 +695,13 @@ class Worlds:
         self._folders = folders
 
     @contextmanager
-    def open(self, services: Sequence[str] = CORE, *, checked: bool = True) -> Iterator[World]:
+    def open(
+        self,
+        services: Sequence[str] = CORE,
+        *,
+        standbys: Sequence[str] = (),
+        checked: bool = True,
+    ) -> Iterator[World]:
         """A world of these services, in which the dead stay dead.
 
         Checked at its end, unless what is done in it cannot be put right any more.
@@ -700,6 +712,7 @@ class Worlds:
             supervisor = Supervisor(
                 directory,
                 services=services,
+                standbys=standbys,
                 database_url=database.admin_url(),
                 database=database.name,
                 nats_url=room,

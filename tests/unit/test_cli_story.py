@@ -165,17 +165,17 @@ MARKET_STATE = market_pb2.GetMarketStateRequest()
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kernel.rpc.client.RETRY_BASE_S", 0)
+    monkeypatch.setattr("cli.clients.PATIENCE_S", 0)
     monkeypatch.setattr("cli.clients.RETRY_EVERY_S", 0)
     monkeypatch.setattr("cli.directory.ASK_EVERY_S", 0)
     monkeypatch.setattr("cli.story.scene.ASK_EVERY_S", 0)
 
 
-async def test_without_patience_a_few_attempts_have_to_do() -> None:
-    method = Flickering(failures=5)
+async def test_without_patience_what_a_takeover_needs_has_to_do() -> None:
+    method = Flickering(failures=1)
     with pytest.raises(Conflict):
         await Books(Doorkeeper()).call(method, MARKET_STATE)
-    assert len(method.tokens) == 5
+    assert len(method.tokens) == 1
 
 
 async def test_with_patience_a_service_may_die_and_come_back() -> None:

@@ -162,7 +162,9 @@ def probe_troubles(where: str, name: str, probe: Object | None) -> Iterator[str]
         return
     if name in SERVICES:
         # The kubelet's own gRPC probe speaks without TLS; a port that only accepts proves nothing.
-        wanted: Object = {"command": ["python", "-m", "kernel.rpc.probe", name]}
+        # Who replays or stands by is alive; only who serves gets callers.
+        alive = [] if "readiness" in where else ["--alive"]
+        wanted: Object = {"command": ["python", "-m", "kernel.rpc.probe", name, *alive]}
         if probe.get("exec") != wanted:
             yield f"{where}: expected {wanted}, got {probe.get('exec')}"
     elif name == GATEWAY:

@@ -26,7 +26,7 @@ from tanzhang.kernel.v1 import auth_pb2 as tanzhang_dot_kernel_dot_v1_dot_auth__
 from tanzhang.kernel.v1 import frames_pb2 as tanzhang_dot_kernel_dot_v1_dot_frames__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tanzhang/kernel/v1/journal.proto\x12\x12tanzhang.kernel.v1\x1a\x1dtanzhang/kernel/v1/auth.proto\x1a\x1ftanzhang/kernel/v1/frames.proto\"8\n\x11ReadEventsRequest\x12\x0c\n\x04\x62ook\x18\x01 \x01(\t\x12\x15\n\rfrom_position\x18\x02 \x01(\x04\">\n\x12ReadEventsResponse\x12(\n\x05\x66rame\x18\x01 \x01(\x0b\x32\x19.tanzhang.kernel.v1.Frame\"\x1e\n\x0eGetHeadRequest\x12\x0c\n\x04\x62ook\x18\x01 \x01(\t\"9\n\x0fGetHeadResponse\x12&\n\x04head\x18\x01 \x01(\x0b\x32\x18.tanzhang.kernel.v1.Head2\xff\x01\n\x0eJournalService\x12{\n\nReadEvents\x12%.tanzhang.kernel.v1.ReadEventsRequest\x1a&.tanzhang.kernel.v1.ReadEventsResponse\"\x1c\x8a\xe7\x18\x18\n\rfollow:{book}\n\x07\x61uditor0\x01\x12p\n\x07GetHead\x12\".tanzhang.kernel.v1.GetHeadRequest\x1a#.tanzhang.kernel.v1.GetHeadResponse\"\x1c\x8a\xe7\x18\x18\n\rfollow:{book}\n\x07\x61uditorb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tanzhang/kernel/v1/journal.proto\x12\x12tanzhang.kernel.v1\x1a\x1dtanzhang/kernel/v1/auth.proto\x1a\x1ftanzhang/kernel/v1/frames.proto\"8\n\x11ReadEventsRequest\x12\x0c\n\x04\x62ook\x18\x01 \x01(\t\x12\x15\n\rfrom_position\x18\x02 \x01(\x04\">\n\x12ReadEventsResponse\x12(\n\x05\x66rame\x18\x01 \x01(\x0b\x32\x19.tanzhang.kernel.v1.Frame\"\x1e\n\x0eGetHeadRequest\x12\x0c\n\x04\x62ook\x18\x01 \x01(\t\"9\n\x0fGetHeadResponse\x12&\n\x04head\x18\x01 \x01(\x0b\x32\x18.tanzhang.kernel.v1.Head\"9\n\x13GetStateHashRequest\x12\x0c\n\x04\x62ook\x18\x01 \x01(\t\x12\x14\n\x0cmin_position\x18\x02 \x01(\x04\"O\n\x14GetStateHashResponse\x12\x16\n\x0e\x61s_of_position\x18\x01 \x01(\x04\x12\x0e\n\x06sha256\x18\x02 \x01(\x0c\x12\x0f\n\x07standby\x18\x03 \x01(\x08\x32\xf1\x02\n\x0eJournalService\x12{\n\nReadEvents\x12%.tanzhang.kernel.v1.ReadEventsRequest\x1a&.tanzhang.kernel.v1.ReadEventsResponse\"\x1c\x8a\xe7\x18\x18\n\rfollow:{book}\n\x07\x61uditor0\x01\x12p\n\x07GetHead\x12\".tanzhang.kernel.v1.GetHeadRequest\x1a#.tanzhang.kernel.v1.GetHeadResponse\"\x1c\x8a\xe7\x18\x18\n\rfollow:{book}\n\x07\x61uditor\x12p\n\x0cGetStateHash\x12\'.tanzhang.kernel.v1.GetStateHashRequest\x1a(.tanzhang.kernel.v1.GetStateHashResponse\"\r\x8a\xe7\x18\t\n\x07\x61uditorb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,6 +37,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOURNALSERVICE'].methods_by_name['ReadEvents']._serialized_options = b'\212\347\030\030\n\rfollow:{book}\n\007auditor'
   _globals['_JOURNALSERVICE'].methods_by_name['GetHead']._loaded_options = None
   _globals['_JOURNALSERVICE'].methods_by_name['GetHead']._serialized_options = b'\212\347\030\030\n\rfollow:{book}\n\007auditor'
+  _globals['_JOURNALSERVICE'].methods_by_name['GetStateHash']._loaded_options = None
+  _globals['_JOURNALSERVICE'].methods_by_name['GetStateHash']._serialized_options = b'\212\347\030\t\n\007auditor'
   _globals['_READEVENTSREQUEST']._serialized_start=120
   _globals['_READEVENTSREQUEST']._serialized_end=176
   _globals['_READEVENTSRESPONSE']._serialized_start=178
@@ -45,6 +47,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETHEADREQUEST']._serialized_end=272
   _globals['_GETHEADRESPONSE']._serialized_start=274
   _globals['_GETHEADRESPONSE']._serialized_end=331
-  _globals['_JOURNALSERVICE']._serialized_start=334
-  _globals['_JOURNALSERVICE']._serialized_end=589
+  _globals['_GETSTATEHASHREQUEST']._serialized_start=333
+  _globals['_GETSTATEHASHREQUEST']._serialized_end=390
+  _globals['_GETSTATEHASHRESPONSE']._serialized_start=392
+  _globals['_GETSTATEHASHRESPONSE']._serialized_end=471
+  _globals['_JOURNALSERVICE']._serialized_start=474
+  _globals['_JOURNALSERVICE']._serialized_end=843
 # @@protoc_insertion_point(module_scope)

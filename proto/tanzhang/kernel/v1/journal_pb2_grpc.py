@@ -45,6 +45,11 @@ class JournalServiceStub:
                 request_serializer=tanzhang_dot_kernel_dot_v1_dot_journal__pb2.GetHeadRequest.SerializeToString,
                 response_deserializer=tanzhang_dot_kernel_dot_v1_dot_journal__pb2.GetHeadResponse.FromString,
                 _registered_method=True)
+        self.GetStateHash = channel.unary_unary(
+                '/tanzhang.kernel.v1.JournalService/GetStateHash',
+                request_serializer=tanzhang_dot_kernel_dot_v1_dot_journal__pb2.GetStateHashRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_kernel_dot_v1_dot_journal__pb2.GetStateHashResponse.FromString,
+                _registered_method=True)
 
 
 class JournalServiceServicer:
@@ -65,6 +70,14 @@ class JournalServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetStateHash(self, request, context):
+        """The hash of all that a process knows of a book: the same in every process that has folded the
+        same events, the one that writes, a standby, and one that replayed from zero.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JournalServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +90,11 @@ def add_JournalServiceServicer_to_server(servicer, server):
                     servicer.GetHead,
                     request_deserializer=tanzhang_dot_kernel_dot_v1_dot_journal__pb2.GetHeadRequest.FromString,
                     response_serializer=tanzhang_dot_kernel_dot_v1_dot_journal__pb2.GetHeadResponse.SerializeToString,
+            ),
+            'GetStateHash': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStateHash,
+                    request_deserializer=tanzhang_dot_kernel_dot_v1_dot_journal__pb2.GetStateHashRequest.FromString,
+                    response_serializer=tanzhang_dot_kernel_dot_v1_dot_journal__pb2.GetStateHashResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +152,33 @@ class JournalService:
             '/tanzhang.kernel.v1.JournalService/GetHead',
             tanzhang_dot_kernel_dot_v1_dot_journal__pb2.GetHeadRequest.SerializeToString,
             tanzhang_dot_kernel_dot_v1_dot_journal__pb2.GetHeadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStateHash(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.kernel.v1.JournalService/GetStateHash',
+            tanzhang_dot_kernel_dot_v1_dot_journal__pb2.GetStateHashRequest.SerializeToString,
+            tanzhang_dot_kernel_dot_v1_dot_journal__pb2.GetStateHashResponse.FromString,
             options,
             channel_credentials,
             insecure,

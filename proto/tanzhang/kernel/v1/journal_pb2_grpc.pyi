@@ -38,6 +38,10 @@ class JournalServiceStub:
     the call, and ends.
     """
     GetHead: _grpc.UnaryUnaryMultiCallable[_journal_pb2.GetHeadRequest, _journal_pb2.GetHeadResponse]
+    GetStateHash: _grpc.UnaryUnaryMultiCallable[_journal_pb2.GetStateHashRequest, _journal_pb2.GetStateHashResponse]
+    """The hash of all that a process knows of a book: the same in every process that has folded the
+    same events, the one that writes, a standby, and one that replayed from zero.
+    """
 
 @_typing.type_check_only
 class JournalServiceAsyncStub(JournalServiceStub):
@@ -49,6 +53,10 @@ class JournalServiceAsyncStub(JournalServiceStub):
     the call, and ends.
     """
     GetHead: _aio.UnaryUnaryMultiCallable[_journal_pb2.GetHeadRequest, _journal_pb2.GetHeadResponse]  # type: ignore[assignment]
+    GetStateHash: _aio.UnaryUnaryMultiCallable[_journal_pb2.GetStateHashRequest, _journal_pb2.GetStateHashResponse]  # type: ignore[assignment]
+    """The hash of all that a process knows of a book: the same in every process that has folded the
+    same events, the one that writes, a standby, and one that replayed from zero.
+    """
 
 class JournalServiceServicer(metaclass=_abc_1.ABCMeta):
     """The journal of the books a process owns, for followers and auditors. Not routed by the gateway."""
@@ -69,5 +77,15 @@ class JournalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _journal_pb2.GetHeadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_journal_pb2.GetHeadResponse, _abc.Awaitable[_journal_pb2.GetHeadResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetStateHash(
+        self,
+        request: _journal_pb2.GetStateHashRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_journal_pb2.GetStateHashResponse, _abc.Awaitable[_journal_pb2.GetStateHashResponse]]:
+        """The hash of all that a process knows of a book: the same in every process that has folded the
+        same events, the one that writes, a standby, and one that replayed from zero.
+        """
 
 def add_JournalServiceServicer_to_server(servicer: JournalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
