@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -114,6 +115,14 @@ class ServiceProcess:
     def health(self) -> str:
         """SERVING, NOT_SERVING or UNREACHABLE."""
         return process_health(self.service, f"127.0.0.1:{self.port}")
+
+    def progress(self) -> str:
+        """How far it has replayed its book, by the last line of its log; else nothing."""
+        try:
+            said = json.loads(self.log_tail().rpartition("\n")[2])
+            return f" ({said['done']:,} of {said['total']:,} events replayed)"
+        except (ValueError, KeyError, TypeError):  # it speaks of something else
+            return ""
 
     def log_tail(self) -> str:
         """Its last lines since it was last spawned, after the log's path."""

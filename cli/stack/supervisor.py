@@ -349,11 +349,12 @@ class Supervisor:
     def _await_serving(self, names: Sequence[str], waiting: Report, deadline: float) -> None:
         for name in names:
             while True:
-                waiting(f"{name} to serve")
                 with self._guard:
                     self._give_up_if_hopeless(name)
                     process = self._charges[name].process
                     target = self.target(name)
+                far = process.progress() if isinstance(process, ServiceProcess) else ""
+                waiting(f"{name} to serve{far}")
                 if isinstance(process, ServiceProcess) and process.health() == SERVING:
                     break
                 if time.monotonic() > deadline:

@@ -363,6 +363,13 @@ def test_with_a_standby_all_is_well_whichever_of_the_two_writes(tmp_path: Path) 
         assert [first, second] == [f"127.0.0.1:{ports[n]}" for n in ("accounts", "accounts-2")]
         until(lambda: (health(first), health(second)) == (SERVING, "NOT_SERVING"))
         assert status(tmp_path)[0] == 0
+        code, output = tanzhang(tmp_path, "book", "compare", "accounts")
+        assert (code, "accounts-2   stands by" in output) == (0, True)
+        assert tanzhang(tmp_path, "book", "snapshot", "accounts")[0] == 0
+        code, output = tanzhang(tmp_path, "book", "verify", "accounts")
+        assert (code, "equals a replay from zero" in output) == (0, True)
+        code, output = tanzhang(tmp_path, "book", "verify", "clearing")
+        assert (code, "expected one of accounts" in output) == (2, True)
 
         killed = pid_of(tmp_path, "accounts")
         assert killed is not None
