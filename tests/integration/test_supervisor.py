@@ -374,9 +374,9 @@ def test_with_a_standby_all_is_well_whichever_of_the_two_writes(tmp_path: Path) 
         killed = pid_of(tmp_path, "accounts")
         assert killed is not None
         os.kill(killed, signal.SIGKILL)
-        until(lambda: (health(first), health(second)) == ("NOT_SERVING", SERVING))
+        # Either: the killed one is back before its lease is stale, and asks for it as well.
+        until(lambda: {health(first), health(second)} == {SERVING, "NOT_SERVING"})
         until(lambda: is_well(tmp_path))  # and the tools find what writes: the head is known
-        assert status(tmp_path)[1]["health"]["accounts"] == "NOT_SERVING"
     finally:
         tanzhang(tmp_path, "down")
         end_everything(tmp_path)

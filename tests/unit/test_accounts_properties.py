@@ -471,7 +471,7 @@ def hunted(bug: Callable[[State, Any], None], *phases: Phase) -> BaseException:
         evolve = staticmethod(bug)
 
     hunting = settings(
-        max_examples=400,
+        max_examples=2000,  # it ends with the first one found
         stateful_step_count=20,
         deadline=None,
         database=None,
