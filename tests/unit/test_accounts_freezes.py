@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from kernel.acts import sign_act
+from kernel.errors import Refused
 from kernel.values import DAY_MS, Act
 from services.accounts import queries
+from services.accounts.domain import freezes
 from services.accounts.domain.commands import (
     ExpireFreeze,
     ExpireHold,
@@ -42,6 +44,7 @@ from tests.support.lanzhou import (
     balance,
     check_books,
     deposit,
+    external,
     hold,
     issue,
     leg,
@@ -227,6 +230,16 @@ def test_a_hold_over_some_frozen_serials_pays_out_the_others() -> None:
     book.when(PostHold("hold one", 200), FARMER)
     assert serials(book.state, available(QINWANGCHUAN)) == [(BATCH, 301, 500)]
     check_books(book)
+
+
+def test_what_a_bank_has_paid_out_is_a_fact_and_to_anybody_else_it_does_not_go() -> None:
+    book = the_court()
+    book.when(hold(CITY_GROUP, QINWANGCHUAN, 500, CNY), BUYER, id="hold one")
+    book.when(FREEZE, REGISTRAR, acts=[freeze("all")])
+    held = Account(CITY_GROUP, Purpose.HELD, "hold one")
+    freezes.check_leg(book.state, leg(500, CNY, held, external()), 0)
+    with pytest.raises(Refused, match="frozen"):
+        freezes.check_leg(book.state, leg(500, CNY, held, available(QINWANGCHUAN)), 0)
 
 
 def test_a_venue_cannot_settle_what_is_frozen_and_may_bring_it_home() -> None:

@@ -50,6 +50,8 @@ def check_leg(state: State, leg: Leg, left: int, yielding: Collection[FreezeKey]
 
     `yielding` names freezes that make way, for an order that says so.
     """
+    if leg.credit.purpose is Purpose.EXTERNAL:
+        return  # the bank has paid and signs for it: a fact, and no freeze here undoes it
     source = account_key(leg.debit, leg.asset)
     home = _goes_home(leg)
     floor = 0
