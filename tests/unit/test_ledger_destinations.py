@@ -175,6 +175,13 @@ PLANTS = [
     Plant("TRANSFER_PARTIES", "proposed", put("body.to.holder", CITY_GROUP), "two", CITY_GROUP),
     Plant("HOLD_PAYEE", "proposed", put("body.to.purpose", "retired"), "available", "retired"),
     Plant("TWO_PERSONS", "approved", put("actor", MAKER), "another than buyer", "buyer"),
+    Plant(
+        "TWO_PERSONS",
+        "approved",
+        put("actor", {"iss": "shenzhen", "sub": "buyer"}),
+        "another than buyer",
+        "buyer",
+    ),
     Plant("HOLD_APPROVAL", "approved", as_type("HoldPosted"), "None", "buyer"),
     Plant("HOLD_PAID_TO", "approved", put(f"{GIVEN}.credit.holder", ZHONGCHUAN), "h-", ZHONGCHUAN),
     Plant("HOLD_WHOLE", "approved", both(put(f"{GIVEN}.amount", 1), serials(106, 106)), "500", "1"),

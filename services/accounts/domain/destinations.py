@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from kernel.errors import Kind, Refused
-from kernel.values import shanghai_day
+from kernel.values import Actor, shanghai_day
 from services.accounts.domain.events import Account, Leg, Purpose, SafeguardRules
 from services.accounts.domain.state import Safeguards, State
 
@@ -123,7 +123,11 @@ def _needs_approval(leg: Leg, limit: int, total: int) -> Refused:
     )
 
 
-def check_another(maker: object, checker: object) -> None:
-    """The second person is another one."""
-    if maker == checker:
-        raise Refused("MAKER_IS_CHECKER", "who asked for it cannot also approve it", Kind.FORBIDDEN)
+def check_another(maker: Actor | None, checker: Actor) -> None:
+    """The second person is another one: one subject is one person, whichever issuer names it."""
+    if maker is not None and maker.sub == checker.sub:
+        raise Refused(
+            "MAKER_IS_CHECKER",
+            f"{maker.sub} asked for it and may not also approve it",
+            Kind.FORBIDDEN,
+        )

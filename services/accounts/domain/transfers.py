@@ -27,6 +27,7 @@ from services.accounts.domain.acts import (
     check_once,
 )
 from services.accounts.domain.commands import ConfirmTransfer, PostTransfer, WithdrawTransfer
+from services.accounts.domain.destinations import check_another
 from services.accounts.domain.events import (
     Account,
     FreezeName,
@@ -121,12 +122,7 @@ def confirm_transfer(
 ) -> list[TransferPosted]:
     check_role(context, "registrar")
     filed = _filed(state, command.transfer)
-    if filed.filer == context.caller.actor:
-        raise Refused(
-            "MAKER_IS_CHECKER",
-            f"{filed.filer.sub} filed this transfer: another registrar confirms it",
-            Kind.FORBIDDEN,
-        )
+    check_another(filed.filer, context.caller.actor)
     _check_legs(state, filed.moves, context)
     standing.check_moves(state, filed.moves, context)
     return [

@@ -123,7 +123,7 @@ class Destinations:
     ) -> None:
         if proposer is None:
             raise RuleBroken("TRANSFER_PROPOSED", "a proposed transfer", event.hold)
-        if raw.actor == proposer:
+        if raw.actor.sub == proposer.sub:
             raise RuleBroken("TWO_PERSONS", f"another than {proposer.sub}", raw.actor.sub)
         holder = event.legs[0].debit.holder
         kept = self._kept.get(holder)
@@ -247,7 +247,7 @@ class Destinations:
 
 
 def _require_another(raw: RawRecord, proposer: Actor) -> None:
-    if raw.actor == proposer:
+    if raw.actor.sub == proposer.sub:
         raise RuleBroken("TWO_PERSONS", f"another than {proposer.sub}", raw.actor.sub)
 
 

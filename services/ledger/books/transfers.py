@@ -121,7 +121,7 @@ class Transfers:
         if filed is None:
             raise RuleBroken("TRANSFER_FILED", "a transfer that waits", event.transfer)
         require_no_acts(raw)
-        if raw.actor == filed.filer:
+        if raw.actor.sub == filed.filer.sub:
             raise RuleBroken("TWO_PERSONS", f"another than {filed.filer.sub}", raw.actor.sub)
         said = (event.document, event.nature, event.source, event.target)
         require("AS_FILED", (filed.document, filed.nature, filed.source, filed.target), said)
