@@ -22,6 +22,7 @@ from services.accounts.domain.commands import (
 )
 from services.accounts.domain.operators import may_view
 from tests.support.books import MORNING_MS, person
+from tests.support.checkout import ROOT
 from tests.support.companies import (
     BOSS,
     CITIZEN,
@@ -544,3 +545,15 @@ def test_a_manager_that_may_not_be_is_refused(changed: dict[str, Any], reason: s
 
 def test_a_fund_may_have_no_credit_code() -> None:
     assert the_companies().state.holders[FUND] == HolderKind.FUND
+
+
+# ---- no way past ---------------------------------------------------------------------------------
+
+
+def test_no_rule_of_the_book_reads_a_tokens_holders_past_the_register() -> None:
+    asking = {
+        path.name
+        for path in (ROOT / "services" / "accounts" / "domain").glob("*.py")
+        if "check_operates" in path.read_text() or "caller.holders" in path.read_text()
+    }
+    assert asking == {"operators.py"}

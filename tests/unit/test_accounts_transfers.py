@@ -7,10 +7,11 @@ import pytest
 from kernel.acts import sign_act
 from kernel.values import Act
 from services.accounts import queries
-from services.accounts.domain.changes import Document, HolderStatusSet, Status, StatusChange
+from services.accounts.domain.changes import Document, HolderStatusSet, Right, Status, StatusChange
 from services.accounts.domain.commands import ConfirmTransfer, PostTransfer, WithdrawTransfer
 from services.accounts.domain.events import FreezeName, Pledge, SerialRange
 from tests.support.books import person
+from tests.support.companies import BOSS, make, operator
 from tests.support.lanzhou import (
     AUTHORITY_KEY,
     BUYER,
@@ -290,3 +291,10 @@ def test_an_order_does_not_ask_for_a_status_and_an_agreement_does() -> None:
         ordering.when(POST, REGISTRAR, acts=[transfer_order("88", moved(1))])
         agreed = with_status(filed(), holder, Status.FROZEN)
         assert refusal_of(agreed, ConfirmTransfer("merger"), SECOND) == "STATUS_FORBIDS"
+
+
+def test_a_holder_with_a_register_withdraws_a_filed_transfer_by_an_operator_alone() -> None:
+    book = filed()
+    make(book, operator=operator(BOSS, Right.TRANSFER))
+    assert refusal_of(book, WithdrawTransfer("merger"), BUYER) == "OPERATOR_RIGHT"
+    book.when(WithdrawTransfer("merger"), BOSS)

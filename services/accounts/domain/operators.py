@@ -155,6 +155,11 @@ def check_right(state: State, context: Context, holder: str, right: Right) -> No
     check_acts(state, context, holder, Wanted({right}))
 
 
+def is_named(context: Context, holder: str) -> bool:
+    """Does the token say that its subject acts for this holder? That alone lets nothing happen."""
+    return holder in context.caller.holders
+
+
 def check_administers(state: State, context: Context, holder: str) -> None:
     """An administrator who stands in the holder's register: a token alone makes nobody one."""
     control = state.controls.get(holder)

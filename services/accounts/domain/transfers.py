@@ -18,7 +18,7 @@ import msgspec
 from kernel.errors import Kind, Refused
 from kernel.keyring import check_same, signed_by_all, signed_statement
 from kernel.values import Context, check_role, check_text
-from services.accounts.domain import rules, standing
+from services.accounts.domain import operators, rules, standing
 from services.accounts.domain.acts import (
     AgreedMove,
     OrderedMove,
@@ -26,6 +26,7 @@ from services.accounts.domain.acts import (
     TransferOrder,
     check_once,
 )
+from services.accounts.domain.changes import Right
 from services.accounts.domain.commands import ConfirmTransfer, PostTransfer, WithdrawTransfer
 from services.accounts.domain.destinations import check_another
 from services.accounts.domain.events import (
@@ -142,7 +143,10 @@ def withdraw_transfer(
 ) -> list[TransferWithdrawn]:
     """By a registrar, or by who operates for either holder."""
     filed = _filed(state, command.transfer)
-    if not context.caller.holders & {filed.source, filed.target}:
+    sides = [one for one in (filed.source, filed.target) if operators.is_named(context, one)]
+    if sides:
+        operators.check_right(state, context, sides[0], Right.TRANSFER)
+    else:
         check_role(context, "registrar")
     return [TransferWithdrawn(filed.source, filed.target, filed.transfer)]
 
