@@ -291,6 +291,7 @@ def check(world: World, seen: Sequence[Seen], report: Report) -> None:
     until(lambda: not about_to_expire(records_of(world)), "the last holds to expire")
     records = {book: records_of(world, book) for book in ("accounts", "market")}
     count(seen, records, report)
+    same_states(world)
     pictures(world)
     for book, found in records.items():
         report.findings += check_history([one for one in seen if one.book == book], found)
@@ -309,6 +310,8 @@ def verify(world: World, report: Report) -> None:
         assert done.returncode == 0, f"{book} does not verify: {done.stdout} {done.stderr}"
         assert "DIFFERS" not in done.stdout, done.stdout
         report.snapshots[book] += done.stdout.count("equals a replay from zero")
+        if book == "accounts":
+            assert f"state {state_of(world, book).sha256.hex()}" in done.stdout, done.stdout
 
 
 def records_of(world: World, book: str = "accounts") -> list[dict[str, Any]]:
@@ -333,6 +336,27 @@ def about_to_expire(records: Sequence[Mapping[str, Any]]) -> set[str]:
     }
     ends = ("HoldPosted", "HoldReleased", "HoldExpired")
     return live - {raw["body"]["hold"] for raw in records if raw["type"] in ends}
+
+
+def same_states(world: World) -> None:
+    """The standby has folded the very state that the writer has."""
+    writer = serving(world)
+    assert writer is not None
+    (standby,) = [name for name in ACCOUNTS.processes if name != writer]
+    until(lambda: state_of(world, standby).standby, f"{standby} to stand by")
+    mine = state_of(world, writer)
+    theirs = state_of(world, standby, mine.as_of_position)
+    assert (theirs.as_of_position, theirs.sha256) == (mine.as_of_position, mine.sha256)
+
+
+def state_of(world: World, process: str, min_position: int = 0) -> journal_pb2.GetStateHashResponse:
+    """The hash of all that a process knows of the accounts book."""
+    request = journal_pb2.GetStateHashRequest(book="accounts", min_position=min_position)
+    method = world.journal(process).GetStateHash
+    answer: journal_pb2.GetStateHashResponse = world.call(
+        method, request, AUDITOR, patience_s=PATIENCE_S
+    )
+    return answer
 
 
 def pictures(world: World) -> None:

@@ -11,8 +11,7 @@ import asyncio
 import socket
 import struct
 import threading
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Coroutine
 from enum import StrEnum
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -33,14 +32,11 @@ class Cut(StrEnum):
 
 
 class Link:
-    """One listening port and where it leads: the first of `targets` that lets us in.
+    """One listening port, and the port it leads to."""
 
-    Several targets are what a service's one address is on a cluster: whoever of it listens.
-    """
-
-    def __init__(self, name: str, targets: Sequence[int]) -> None:
+    def __init__(self, name: str, target: int) -> None:
         self.name = name
-        self.targets = tuple(targets)
+        self.target = target
         self.port = 0
         self.carried = 0  # connections so far
         self._delay_s = 0.0
@@ -97,7 +93,7 @@ class Link:
             there, back = await self._reach()
             writers.append(back)
             await asyncio.gather(self._pump(reader, back), self._pump(there, writer))
-        except (OSError, asyncio.CancelledError):
+        except (OSError, TimeoutError, asyncio.CancelledError):
             for one in writers:
                 _end(one, Cut.RST)
         finally:
@@ -106,15 +102,8 @@ class Link:
                 one.close()
 
     async def _reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        for port in self.targets[:-1]:
-            with suppress(OSError, TimeoutError):
-                return await self._connect(port)
-        return await self._connect(self.targets[-1])
-
-    @staticmethod
-    async def _connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         async with asyncio.timeout(CONNECT_S):
-            return await asyncio.open_connection(LOOPBACK, port)
+            return await asyncio.open_connection(LOOPBACK, self.target)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(CHUNK_BYTES):
@@ -162,20 +151,20 @@ class TcpProxy:
         self._thread.join(CALL_S)
         self._loop.close()
 
-    def link(self, name: str, *targets: int) -> Link:
+    def link(self, name: str, target: int) -> Link:
         """The link of this name, opened when it is first asked for."""
         with self._guard:
             if name not in self.links:
-                made = self._run(self._made(name, targets))
+                made = self._run(self._made(name, target))
                 self.links[name] = made
         found = self.links[name]
-        if found.targets != targets:
-            raise ValueError(f"{name}: expected targets {found.targets}, got {targets}")
+        if found.target != target:
+            raise ValueError(f"{name}: expected port {found.target}, got {target}")
         return found
 
     @staticmethod
-    async def _made(name: str, targets: Sequence[int]) -> Link:
-        link = Link(name, targets)
+    async def _made(name: str, target: int) -> Link:
+        link = Link(name, target)
         await link.open()
         return link
 
