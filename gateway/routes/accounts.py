@@ -12,6 +12,7 @@ from gateway.clients import answer_model
 from gateway.entrance import VisitorDependency
 from gateway.models import accounts as m
 from gateway.models import parts
+from gateway.models import safeguards as s
 from gateway.resources import (
     Read,
     Write,
@@ -35,6 +36,55 @@ WRITES = (
     Write("/v1/holds", "accounts.PlaceHolds", m.Hold, "Reserve for somebody"),
     Write("/v1/hold-posts", "accounts.PostHolds", m.HoldPost, "Pay a hold out"),
     Write("/v1/hold-releases", "accounts.ReleaseHolds", m.HoldRelease, "Let a hold go"),
+    Write(
+        "/v1/safeguard-proposals",
+        "accounts.ProposeSafeguards",
+        s.SafeguardsProposal,
+        "Propose a holder's safeguards",
+    ),
+    Write(
+        "/v1/safeguard-confirmations",
+        "accounts.ConfirmSafeguards",
+        s.SafeguardsConfirmation,
+        "Confirm what another operator proposed",
+    ),
+    Write(
+        "/v1/safeguard-withdrawals",
+        "accounts.WithdrawSafeguards",
+        s.SafeguardsWithdrawal,
+        "Give a change of safeguards up",
+    ),
+    Write("/v1/destinations", "accounts.AddDestinations", s.Destination, "Add a destination"),
+    Write(
+        "/v1/destination-confirmations",
+        "accounts.ConfirmDestinations",
+        s.Destination,
+        "Confirm a destination that another operator added",
+    ),
+    Write(
+        "/v1/destination-removals",
+        "accounts.RemoveDestinations",
+        s.Destination,
+        "Remove a destination, at once",
+    ),
+    Write(
+        "/v1/transfer-proposals",
+        "accounts.ProposeTransfers",
+        s.TransferProposal,
+        "Propose a transfer that another operator has to approve",
+    ),
+    Write(
+        "/v1/transfer-approvals",
+        "accounts.ApproveTransfers",
+        s.TransferApproval,
+        "Approve what another operator proposed",
+    ),
+    Write(
+        "/v1/transfer-refusals",
+        "accounts.RefuseTransfers",
+        s.TransferRefusal,
+        "Refuse a proposed transfer",
+    ),
 )
 READS = (
     Read(
@@ -73,6 +123,18 @@ READS = (
         "accounts.ListMandates",
         parts.Query,
         "Live mandates, given and received",
+    ),
+    Read(
+        "/v1/holders/{holder}/safeguards",
+        "accounts.GetSafeguards",
+        parts.Query,
+        "A holder's own safeguards and trusted destinations",
+    ),
+    Read(
+        "/v1/holders/{holder}/proposed-transfers",
+        "accounts.ListProposedTransfers",
+        parts.Query,
+        "Transfers that wait for a second operator",
     ),
     Read(
         "/v1/holders/{holder}/freezes",

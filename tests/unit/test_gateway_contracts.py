@@ -40,10 +40,6 @@ NOT_ROUTED = {
     *("accounts.FreezeUnits", "accounts.UnfreezeUnits"),
     *("accounts.PostTransfers", "accounts.ConfirmTransfers", "accounts.WithdrawTransfers"),
     "accounts.ListFiledTransfers",
-    *("accounts.ProposeSafeguards", "accounts.ConfirmSafeguards", "accounts.WithdrawSafeguards"),
-    *("accounts.AddDestinations", "accounts.ConfirmDestinations", "accounts.RemoveDestinations"),
-    *("accounts.ProposeTransfers", "accounts.ApproveTransfers", "accounts.RefuseTransfers"),
-    *("accounts.GetSafeguards", "accounts.ListProposedTransfers"),
     "accounts.GetStatement",
     "accounts.PostEntriesInBulk",
 }
