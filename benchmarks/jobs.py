@@ -35,11 +35,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds count from the starting shot. `failed`: calls that ended in a gRPC status."""
+    """Seconds count from the starting shot. `failed`: calls that ended in a gRPC status;
+    `pushed_back`: how often one was told to come back, and did."""
 
     accepted: int
     refused: dict[str, int]
     failed: dict[str, int]
+    pushed_back: int
     last: int
     recorded_s: float
     proven_s: float

@@ -58,10 +58,14 @@ def postgres_settings(urls: Mapping[str, str]) -> dict[str, dict[str, str]]:
         with psycopg.connect(plain_url(url)) as connection:
             rows = [(name, connection.execute(f"SHOW {name}").fetchone()) for name in _asked(who)]
         found[who] = {name: str(row[0]) for name, row in rows if row is not None}
-    for who, settings in found.items():
-        if any(settings[name] != "on" for name in PROMISES):
-            raise RuntimeError(f"expected {', '.join(PROMISES)} on for {who}, got {settings}")
+        require_durable(who, found[who])
     return found
+
+
+def require_durable(who: str, settings: Mapping[str, str]) -> None:
+    """Raises RuntimeError unless a commit of this connection is on disk when it is answered."""
+    if any(settings[name] != "on" for name in PROMISES):
+        raise RuntimeError(f"expected {', '.join(PROMISES)} on for {who}, got {settings}")
 
 
 def _asked(who: str) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from benchmarks.cpu import CpuMeter, us_per_entry
 from benchmarks.jobs import Job, load
 from benchmarks.losses import kill_in_mid_load
-from benchmarks.machine import postgres_settings, spread
+from benchmarks.machine import postgres_settings, require_durable, spread
 from benchmarks.peer_eventsourcing import LibraryJob, installed_version, library
 from benchmarks.peers import Peers, ratio
 from benchmarks.tables import say, table
@@ -174,6 +174,7 @@ def _contenders(
                 meter = CpuMeter(postgres)
                 worker.fire()
                 done = worker.report(seconds)
+                require_durable("eventsourcing", done.promises)
                 cpu_s = {**meter.read(), "client": done.cpu_s}
             rate = done.transfers / done.elapsed_s
             return Round(rate, rate, us_per_entry(cpu_s, done.transfers), done.save_ms)

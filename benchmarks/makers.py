@@ -1,0 +1,101 @@
+"""What a load generator sends and how it reads the answers: one-leg entries, many in a call.
+
+An entry is made as the bytes of protobuf: what differs between two (id, payer, payee) is put into
+the bytes of one real message, at about a microsecond.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from tanzhang.accounts.v1 import accounts_pb2 as pb
+
+from benchmarks.jobs import Job, Person
+
+SERVICE: Final = "/tanzhang.accounts.v1.AccountsService"
+
+Answered = tuple[bytes, int, str]  # id, position, and a reason where there is no position
+
+
+class Entries:
+    """One leg of 1 fen from one of the person's own holders to any of the payees."""
+
+    method = f"{SERVICE}/PostEntriesInBulk"
+
+    def __init__(self, job: Job, now_ms: Callable[[], int]) -> None:
+        self._now_ms = now_ms
+        self._template = _template()
+        payees = job.payees or [holder for person in job.people for holder in person.holders]
+        self._payees = [holder.encode() for holder in payees]
+        self._chance = random.Random(job.seed)  # noqa: S311 - load, not secrets
+        self._check(job.people[0])
+
+    def request(self, size: int, person: Person) -> tuple[list[bytes], bytes]:
+        ids = new_ids(size, self._now_ms())
+        payers = [holder.encode() for holder in person.holders]
+        debits = self._chance.choices(payers, k=size)
+        credits = self._chance.choices(self._payees, k=size)
+        fill = self._template
+        parts = []
+        for id, debit, credit in zip(ids, debits, credits, strict=True):
+            while credit == debit:  # nobody pays oneself
+                credit = self._chance.choice(self._payees)  # noqa: PLW2901
+            parts.append(fill % (id, debit, credit))
+        return ids, b"".join(parts)
+
+    def answers(self, ids: list[bytes], answer: bytes) -> Iterator[Answered]:
+        said = pb.PostEntriesInBulkResponse.FromString(answer)
+        for id, position in zip(ids, said.positions, strict=True):
+            if position >= 0:
+                yield id, position, ""
+        for result in said.results:
+            if result.HasField("refused"):
+                yield result.id.encode(), -1, result.refused.reason
+
+    def _check(self, person: Person) -> None:
+        """Our bytes must be what protobuf itself would write."""
+        ids, request = self.request(3, person)
+        message = pb.PostEntriesInBulkRequest.FromString(request)
+        found = [entry.id.encode() for entry in message.entries]
+        if found != ids or message.SerializeToString(deterministic=True) != request:
+            raise RuntimeError("expected the request to be the bytes protobuf makes of it")
+
+
+# Three texts as long as the real ones, that occur nowhere else in a message.
+_ID: Final = "0" * 36
+_PAYER: Final = "h-" + "1" * 16
+_PAYEE: Final = "h-" + "2" * 16
+
+
+def _template() -> bytes:
+    """One entry of a request, with `%b` for id, payer and payee in this order."""
+    available = pb.Purpose.PURPOSE_AVAILABLE
+    leg = pb.Leg(
+        debit=pb.Account(holder=_PAYER, purpose=available),
+        credit=pb.Account(holder=_PAYEE, purpose=available),
+        asset="CNY",
+        amount=1,
+    )
+    whole = pb.PostEntriesInBulkRequest(entries=[pb.Entry(id=_ID, legs=[leg])]).SerializeToString()
+    pieces: bytes = whole.replace(b"%", b"%%")
+    for marker in (_ID, _PAYER, _PAYEE):
+        pieces = pieces.replace(marker.encode(), b"%b")
+    return pieces
+
+
+def new_ids(count: int, now_ms: int) -> list[bytes]:
+    """UUIDv7 of this instant; the same as kernel/ids.py:uuid7, many at a time."""
+    head = f"{now_ms:012x}"
+    front, chance = f"{head[:8]}-{head[8:]}-7".encode(), os.urandom(10 * count).hex().encode()
+    return [
+        front
+        + chance[at : at + 3]
+        + b"-8"
+        + chance[at + 3 : at + 6]
+        + b"-"
+        + chance[at + 6 : at + 18]
+        for at in range(0, 20 * count, 20)
+    ]
