@@ -15,7 +15,7 @@ from typing import Any, Final
 from benchmarks.machine import machine
 from benchmarks.tables import say
 
-NAMES: Final = ("settlement", "unary", "proven", "replay", "memory")
+NAMES: Final = ("settlement", "unary", "proven", "replay", "memory", "trades")
 
 
 def run(wanted: Mapping[str, Mapping[str, Any]], json_file: Path | None) -> dict[str, Any]:

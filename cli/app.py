@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from cli import bench, book, demo, ledger, verify
+from cli import bench, book, demo, ledger, settlements, verify
 from cli.errors import NO, NOT_TRIED, CliError, of_file
 from cli.replay import shenzhen, vrod
 from kernel.errors import Kind, Refused, TanzhangError
@@ -116,6 +116,7 @@ def replay() -> None:
 app.command("demo")(demo.demo)
 app.command("verify")(verify.verify)
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(settlements.app, name="settlements")
 app.add_typer(bench.app, name="bench")
 app.add_typer(book.app, name="book")
 app.add_typer(clock_app, name="clock")

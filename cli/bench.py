@@ -94,6 +94,17 @@ def memory(
     _run("memory", options, json_file)
 
 
+@app.command("trades")
+def trades(
+    trades: Annotated[int, typer.Option(min=100, help="to be made and settled")] = 12_000,
+    batch: Annotated[int, typer.Option(min=1, max=8000, help="orders per call")] = 500,
+    callers: Annotated[int, typer.Option(min=1, help="at a time")] = 4,
+    json_file: Json = None,
+) -> None:
+    """Trades per second: matched, settled in one entry each, checked and signed."""
+    _run("trades", {"trades": trades, "batch": batch, "callers": callers}, json_file)
+
+
 def _run(name: str, options: Mapping[str, Any], json_file: Path | None) -> None:
     try:
         from benchmarks.suite import run  # noqa: PLC0415 - it loads all that a stack needs

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar
 
@@ -46,10 +48,20 @@ from cli.values import (
     Total,
 )
 from kernel.acts import SUITE_ED25519
-from kernel.errors import Conflict, InvariantBroken
+from kernel.errors import Conflict, Fault, InvariantBroken
 from kernel.frames import StoredEvent
-from kernel.rpc.client import DEADLINE_S, PATIENCE_S, OwnerSource, call, open_channel
+from kernel.rpc.client import (
+    DEADLINE_S,
+    PATIENCE_S,
+    STREAM_DEADLINE_S,
+    OwnerSource,
+    call,
+    metadata,
+    open_channel,
+)
 from kernel.rpc.items import act_message, timestamp_of
+from kernel.rpc.problems import from_rpc_error
+from kernel.rpc.streams import IN_FLIGHT
 
 __all__ = [
     "MAX_ENTRIES",
@@ -217,6 +229,50 @@ class Books:
         request = accounts.PostEntriesRequest(entries=[_entry_message(one) for one in entries])
         return await self._batch(self._accounts.PostEntries, request, who, entries)
 
+    async def stream_entries(
+        self, who: Persona, batches: Iterable[Sequence[Entry]]
+    ) -> AsyncIterator[list[Outcome]]:
+        """Batch after batch on one stream, their outcomes in order while the next are at work.
+
+        A stream that breaks is opened again and goes on with what was not answered, by the same
+        ids, for as long as patience lasts since the last answer.
+        """
+        source, unanswered = iter(batches), deque[Sequence[Entry]]()
+        give_up_s = time.monotonic() + self.patience_s
+        while True:
+            try:
+                async with self._stream(who) as stream:
+                    for batch in unanswered:
+                        await stream.write(_batch_message(batch))
+                    while await _fill(stream, source, unanswered):
+                        response = await stream.read()
+                        if response is grpc.aio.EOF:
+                            raise Conflict("STREAM_ENDED", f"{len(unanswered)} are unanswered")
+                        answered = answered_in_order(response, unanswered.popleft())
+                        give_up_s = time.monotonic() + self.patience_s
+                        yield answered
+                return
+            except Conflict:
+                if time.monotonic() >= give_up_s:
+                    raise
+            await asyncio.sleep(RETRY_EVERY_S)
+
+    @asynccontextmanager
+    async def _stream(self, who: Persona) -> AsyncIterator[Any]:
+        """Open until the block ends; what breaks it is raised in its family."""
+        stream = self._accounts.StreamBatches(metadata=metadata(self.token(who)))
+        try:
+            yield stream
+            await stream.done_writing()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+            known = from_rpc_error(error) if isinstance(error, grpc.aio.AioRpcError) else None
+            if known is None or isinstance(known, Fault):
+                # It broke below us while we were writing, which gRPC calls a fault of its own.
+                raise Conflict("STREAM_ENDED", f"the stream was closed: {error}") from error
+            raise known from error
+        finally:
+            stream.cancel()
+
     async def outcomes(self, who: Persona, ids: Sequence[str]) -> list[Outcome]:
         """What became of these ids; those never carried out or refused are left out."""
         request = accounts.GetOutcomesRequest(ids=ids)
@@ -255,6 +311,25 @@ class Books:
             )
             for one in response.totals
         ]
+
+    async def settlement_report(
+        self, who: Persona, venue: str, session: str, min_position: int = 0
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Each trade of a session as it comes; at last the sums, under `totals`."""
+        request = accounts.ReportSettlementsRequest(
+            venue=venue, session=session, min_position=min_position
+        )
+        stream = self._accounts.ReportSettlements(
+            request, timeout=STREAM_DEADLINE_S, metadata=metadata(self.token(who))
+        )
+        try:
+            async for response in stream:
+                for row in response.rows:
+                    yield _settlement_row(row)
+                if response.HasField("totals"):
+                    yield _settlement_totals(response.totals)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
 
     async def serial_history(
         self, who: Persona, asset: str, batch: str, serial: int, min_position: int = 0
@@ -391,6 +466,56 @@ class Books:
 def in_parts(items: Sequence[T], size: int) -> list[Sequence[T]]:
     """Consecutive parts of at most `size` items."""
     return [items[at : at + size] for at in range(0, len(items), size)]
+
+
+def _settlement_row(row: accounts.SettlementRow) -> dict[str, Any]:
+    """Flat, for a table; what does not apply is empty."""
+    result = row.result
+    known = {
+        field.name: getattr(row, field.name)
+        for field in row.DESCRIPTOR.fields
+        if field.name != "result"
+    }
+    found: dict[str, Any] = {**known, "trade": result.trade}
+    if result.HasField("settled_position"):
+        return {**found, "settled_position": result.settled_position}
+    why = result.unsettled
+    found["reason"] = why.reason
+    if why.holder:
+        short = {"needed": why.needed, "available": why.available}
+        found |= {"holder": why.holder, "short_of": why.asset, **short}
+    return found
+
+
+def _settlement_totals(totals: accounts.SettlementTotals) -> dict[str, Any]:
+    assets = [
+        {
+            "asset": one.asset,
+            "trades": one.trades,
+            "quantity_t": one.quantity_t,
+            "turnover_fen": one.turnover_fen,
+            "fees_fen": one.fees_fen,
+        }
+        for one in totals.assets
+    ]
+    return {"totals": assets, "unsettled": totals.unsettled}
+
+
+def _batch_message(batch: Sequence[Entry]) -> accounts.StreamBatchesRequest:
+    return accounts.StreamBatchesRequest(entries=[_entry_message(one) for one in batch])
+
+
+async def _fill(
+    stream: Any, source: Iterator[Sequence[Entry]], unanswered: deque[Sequence[Entry]]
+) -> bool:
+    """Writes until as many are on their way as the service takes; is there anything to wait for?"""
+    while len(unanswered) < IN_FLIGHT:
+        batch = next(source, None)
+        if batch is None:
+            break
+        unanswered.append(batch)
+        await stream.write(_batch_message(batch))
+    return bool(unanswered)
 
 
 def _entry_message(entry: Entry) -> accounts.Entry:

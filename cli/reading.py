@@ -30,7 +30,8 @@ _MEANINGS: Final[dict[tuple[str, str], str]] = {
     ("accounts", "AssetDefined"): "what may be held was defined",
     ("accounts", "HoldPlaced"): "an amount was reserved for somebody: it can go nowhere else"
     " until it is paid out, let go or expired",
-    ("accounts", "HoldPosted"): "what was reserved was paid out; what was over went back",
+    ("accounts", "HoldPosted"): "what was reserved was paid out; what was over went back, or stays"
+    " reserved where that is said",
     ("accounts", "HoldReleased"): "what was reserved was let go and went back",
     ("accounts", "HoldExpired"): "what was reserved went back, for its time was over",
     ("accounts", "ChangeProposed"): "one person asks for the change below; it is none before"
@@ -72,6 +73,11 @@ _MEANINGS: Final[dict[tuple[str, str], str]] = {
     " another approves or its time is over",
     ("accounts", "TransferApproved"): "another operator approved a transfer: it was paid out",
     ("accounts", "TransferRefused"): "a proposed transfer was given up: it went back",
+    ("accounts", "SettlementReceived"): "a venue sent a part of its settlement file, signed: each"
+    " trade of it has an event of its own, right after this one",
+    ("accounts", "TradeUnsettled"): "a trade that a venue has signed was not settled, and why;"
+    " nothing moved",
+    ("accounts", "SessionClosed"): "a venue's session ended: nothing more is settled in it",
     ("registry", "ProgrammeOpened"): "a programme was opened, with its rules",
     ("registry", "TermsSet"): "a programme's rules from an instant on",
     ("registry", "ProjectFiled"): "a project was filed; nothing is verified by that",
@@ -207,6 +213,11 @@ def _entry(body: Fields) -> str:
         return "units came free of a lien, with the pledgee's statement"
     if pledge is not None:
         return "units went under a lien: only its pledgee can let them go"
+    if "session" in body:
+        return (
+            "a trade of a venue's settlement file was settled: delivery, payment and fees in this"
+            " one entry; what the venue signed stands in the part before it"
+        )
     if body.get("trades"):
         return "trades were settled: delivery and payment in this one entry"
     if "claim" in body:

@@ -26,7 +26,7 @@ from kernel.logs import get_logger
 from kernel.values import Actor, Caller
 from kernel.writer import Ask, Writer
 
-MAX_ERRANDS: Final = 500  # of one call: a message far below the largest gRPC takes
+MAX_ERRANDS: Final = 500  # of one batch: a message far below the largest gRPC takes
 RETRY_FIRST_S: Final = 0.1
 RETRY_LAST_S: Final = 5.0  # the other book may be halted for days: asked again for ever
 # A key on its way from the directory (or ended: then it stays so), a clock behind ours, a right
@@ -62,7 +62,8 @@ class Done(NamedTuple):
 class Errands(Generic[E]):
     """Sends what is open, in its order, and records how it ended. `run` for as long as we write.
 
-    `open_ones` reads the state: requests without an end, oldest first. `send` asks the other book
+    `open_ones` reads the state: requests without an end, oldest first, some twice MAX_ERRANDS of
+    them: while the ends of one batch are recorded the next is asked for. `send` asks the other book
     for all of a batch under `errand_id`s and answers one Done each, in order; it raises Conflict or
     Refused (as when that book is halted) when nothing is to be concluded yet.
     """
@@ -83,30 +84,57 @@ class Errands(Generic[E]):
         )
         # What was not to be done yet, by position: the next attempt, and when (monotonic ms).
         self._put_off: dict[int, tuple[int, int]] = {}
+        # The ends of one batch on their way into our journal, and whose they are.
+        self._recording: asyncio.Task[None] | None = None
+        self._ending: set[int] = set()
 
     async def run(self) -> None:
         delay_s = RETRY_FIRST_S
-        while True:
-            seen = self._writer.committed_next
-            # Nobody is asked for what could still be lost with us.
-            found = self._open_ones(self._writer.state)[:MAX_ERRANDS]
-            waiting = [one for one in found if one.position < seen]
-            batch = self._due(waiting)
-            if not batch:
-                await self._something_new(seen + 1, waiting)
-                continue
-            try:
-                ended = await self._send(batch)
-                # A crash here: the other book has done it, we ask again and hear the same.
-                crash_point("errand.answered")
-                await self._record(self._conclude(batch, ended))
-                delay_s = RETRY_FIRST_S
-            except (Conflict, Refused, Fault) as error:
-                if isinstance(error, InvariantBroken):
-                    raise  # of ours; a fault of the other book is its own to mend
-                log.warning("errand.postponed", errand=self._name, error=str(error))
-                await asyncio.sleep(delay_s)
-                delay_s = min(delay_s * 2, RETRY_LAST_S)
+        try:
+            while True:
+                seen = self._writer.committed_next
+                # Nobody is asked for what could still be lost with us.
+                found = [one for one in self._open_ones(self._writer.state) if one.position < seen]
+                waiting = [one for one in found if one.position not in self._ending][:MAX_ERRANDS]
+                batch = self._due(waiting)
+                if not batch and self._recording is None:
+                    await self._something_new(seen + 1, waiting)
+                    continue
+                try:
+                    await self._carry_out(batch)
+                    delay_s = RETRY_FIRST_S
+                except (Conflict, Refused, Fault) as error:
+                    if isinstance(error, InvariantBroken):
+                        raise  # of ours; a fault of the other book is its own to mend
+                    log.warning("errand.postponed", errand=self._name, error=str(error))
+                    await asyncio.sleep(delay_s)
+                    delay_s = min(delay_s * 2, RETRY_LAST_S)
+        finally:
+            if self._recording is not None:
+                self._recording.cancel()
+                await asyncio.gather(self._recording, return_exceptions=True)
+
+    async def _carry_out(self, batch: Sequence[Errand[E]]) -> None:
+        """Asks for a batch while the ends of the one before it are recorded."""
+        concluded: list[tuple[Errand[E], Done]] = []
+        if batch:
+            ended = await self._send(batch)
+            # A crash here: the other book has done it, we ask again and hear the same.
+            crash_point("errand.answered")
+            concluded = self._conclude(batch, ended)
+        recording, self._recording = self._recording, None
+        if recording is not None:
+            await recording
+        if concluded:
+            self._ending = {errand.position for errand, _ in concluded}
+            self._recording = asyncio.create_task(self._end(concluded))
+
+    async def _end(self, concluded: Sequence[tuple[Errand[E], Done]]) -> None:
+        """What ends is asked for no more; if that could not be recorded, it is asked for again."""
+        try:
+            await self._record(concluded)
+        finally:
+            self._ending = set()
 
     def _due(self, waiting: Sequence[Errand[E]]) -> list[Errand[E]]:
         now_ms, due = monotonic_ms(), []

@@ -148,21 +148,10 @@ def _believed(keyring: Keyring, context: Context, act: Act, expected: type[T], s
 
 def _read(act: Act, expected: type[T]) -> T:
     try:
-        said = msgspec.json.decode(act.statement)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise Refused("ACT_MALFORMED", f"statement: {error}", Kind.INVALID) from error
-    kind = statement_kind(expected)
-    actual = said.get("kind") if isinstance(said, dict) else None
-    if isinstance(actual, str) and actual != kind:
-        raise Refused(
-            "ACT_MISSING",
-            f"expected a signed {kind}, got a {actual[:MAX_SHOWN_CHARS]}",
-            needed=kind,
-        )
-    try:
         statement: T = msgspec.json.decode(act.statement, type=expected)
         canonical = msgspec.json.encode(statement, order="sorted").decode()
     except (msgspec.MsgspecError, RecursionError) as error:
+        _refuse_other_kind(act, expected)
         raise Refused("ACT_MALFORMED", f"statement: {error}", Kind.INVALID) from error
     if canonical != act.statement:
         raise Refused(
@@ -171,6 +160,22 @@ def _read(act: Act, expected: type[T]) -> T:
             Kind.INVALID,
         )
     return statement
+
+
+def _refuse_other_kind(act: Act, expected: type[msgspec.Struct]) -> None:
+    """A statement of another kind is named as what it is, not as a malformed one of ours."""
+    try:
+        said = msgspec.json.decode(act.statement)
+    except (msgspec.MsgspecError, RecursionError):
+        return
+    kind = statement_kind(expected)
+    actual = said.get("kind") if isinstance(said, dict) else None
+    if isinstance(actual, str) and actual != kind:
+        raise Refused(
+            "ACT_MISSING",
+            f"expected a signed {kind}, got a {actual[:MAX_SHOWN_CHARS]}",
+            needed=kind,
+        )
 
 
 def statement_kind(statement: type[msgspec.Struct]) -> str:

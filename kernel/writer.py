@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
+from kernel import linked
 from kernel.clock import Clock
 from kernel.crash import crash_point
 from kernel.errors import Conflict, InvariantBroken, Kind, Refused
@@ -25,6 +27,7 @@ from kernel.fairness import FairQueue
 from kernel.frames import Frame, FrameSigner, KeyLookup, StoredEvent, verify_frame
 from kernel.ids import Entropy, derived_id, uuid7, uuid7_ms
 from kernel.journal.port import Batch, Journal, Outcome, Refusal
+from kernel.layers import layered
 from kernel.logs import get_logger
 from kernel.recent import MAX_ID_AHEAD_MS, RECENT_IDS_MS, Fading, RecentOutcomes, id_at
 from kernel.record import (
@@ -64,7 +67,8 @@ class Ask(msgspec.Struct, frozen=True):
     """One command on its way to the writer. `on_ms` None: business time is the recording.
 
     `sealed` goes into the record of every event it becomes, unread (base64 of ciphertext). With it
-    goes `same`: what stands for the command when the id is used again.
+    goes `same`: what stands for the command when the id is used again. Neighbours with one `group`
+    are carried out together or not at all (kernel/linked.py).
     """
 
     id: str
@@ -75,6 +79,7 @@ class Ask(msgspec.Struct, frozen=True):
     cause: tuple[str, int] | None = None
     sealed: str | None = None
     same: bytes | None = None
+    group: bytes | None = None
 
     def digest(self) -> bytes:
         """What must be the same when an id is used again; not `sealed`, whose key may be gone.
@@ -82,7 +87,9 @@ class Ask(msgspec.Struct, frozen=True):
         It is kept for ever and has no salt: of hours and places it would give away what it hashes.
         """
         what = self.command if self.same is None else self.same
-        body = _pack((type(self.command).__name__, what, self.on_ms, self.acts, self.cause))
+        said = (type(self.command).__name__, what, self.on_ms, self.acts, self.cause)
+        # A member of a group is no repeat of the same command alone or among others.
+        body = _pack(said if self.group is None else (*said, self.group))
         return hashlib.sha256(body).digest()
 
 
@@ -102,6 +109,8 @@ class Domain(Generic[S]):
     told: Callable[[S, Envelope], None] | None = None
     # To be raised when `evolve` makes something else of old events: older snapshots are then void.
     version: int = 1
+    # Commands whose acts stand on the first of their events alone: those after it rest on that one.
+    acts_once: frozenset[type[msgspec.Struct]] = frozenset()
 
 
 @dataclass
@@ -385,13 +394,19 @@ class Writer(Generic[S]):
         caller: Caller | None = None
         principal = ""
         known: dict[str, Outcome] = {}
+        refused: Mapping[str, Refused] = {}
         for submission in submissions:
             results = []
-            for ask in submission.asks:
+            group: bytes | None = None
+            for i, ask in enumerate(submission.asks):
                 if ask.caller is not caller:
                     caller, principal = ask.caller, ask.caller.principal
                     known = self._recent.of(principal)
-                results.append(self._decide_one(decided, ask, principal, known, latest_id))
+                if ask.group != group:
+                    group = ask.group
+                    refused = {} if group is None else self._try_group(decided, submission.asks, i)
+                doomed = refused.get(ask.id) if refused else None
+                results.append(self._decide_one(decided, ask, principal, known, latest_id, doomed))
             decided.answers.append((submission, results))
         return decided
 
@@ -402,6 +417,7 @@ class Writer(Generic[S]):
         principal: str,
         known: dict[str, Outcome],
         latest_id: str,
+        doomed: Refused | None,
     ) -> Result:
         id, at_ms, digest = ask.id, decided.at_ms, ask.digest()
         before = known.get(id) or (decided.found and decided.found.get((principal, id)))
@@ -413,9 +429,13 @@ class Writer(Generic[S]):
         on_ms = at_ms if ask.on_ms is None else ask.on_ms
         context = Context(id, at_ms, on_ms, ask.caller, ask.acts, ask.cause, self._verify)
         try:
+            if doomed is not None:
+                raise doomed
             events = self.domain.decide(self.state, ask.command, context)
             first = self._record(decided, ask, events, on_ms)
         except Refused as refused:
+            if ask.group is not None and doomed is None:
+                raise InvariantBroken(f"{id} passed with its group and not alone") from refused
             outcome = Outcome(id, principal, digest, 0, 0, Refusal.of(refused))
             decided.outcomes.append(outcome)
         else:
@@ -427,6 +447,41 @@ class Writer(Generic[S]):
         self._recent.add(known, decided.fading, outcome)
         return Result(outcome, False)
 
+    def _try_group(
+        self, decided: _Decided, asks: Sequence[Ask], begin: int
+    ) -> Mapping[str, Refused]:
+        """What each of a group is to be refused with; nothing when all of it can be carried out."""
+        group = asks[begin].group
+        near = asks[begin : begin + linked.MAX_LINKED]
+        members = list(itertools.takewhile(lambda ask: ask.group == group, near))
+        principal = members[0].caller.principal
+        known = self._recent.of(principal)
+        latest_id = id_at(decided.at_ms + MAX_ID_AHEAD_MS, last=True)
+
+        def decide(trial: S, ask: Ask) -> None:
+            before = known.get(ask.id) or decided.found.get((principal, ask.id))
+            if before is not None:
+                return _refuse_other_command(before, ask)
+            if ask.id > latest_id and ask.cause is None:
+                raise _id_from_future(ask.id, decided.at_ms)
+            self._carry_out_on(trial, decided, ask)
+
+        return linked.refusals(layered(self.state), members, decide)
+
+    def _carry_out_on(self, trial: S, decided: _Decided, ask: Ask) -> None:
+        """As every day, but on a state that is thrown away: nothing is kept of it."""
+        on_ms = decided.at_ms if ask.on_ms is None else ask.on_ms
+        context = Context(
+            ask.id, decided.at_ms, on_ms, ask.caller, ask.acts, ask.cause, self._verify
+        )
+        position, actor, on = self.progress.next_position, ask.caller.actor, format_instant(on_ms)
+        for event in self.domain.decide(trial, ask.command, context):
+            # Too large a record refuses its command here, before anything of the group is done.
+            decided.maker.make(event, actor, ask.acts, ask.id, ask.cause, on, position, ask.sealed)
+            if self.domain.told is not None:
+                self.domain.told(trial, Envelope(position, ask.id, actor, on_ms, ask.cause))
+            self.domain.evolve(trial, event)
+
     def _record(
         self, decided: _Decided, ask: Ask, events: Sequence[msgspec.Struct], on_ms: int
     ) -> int:
@@ -436,11 +491,13 @@ class Writer(Generic[S]):
         """
         first = position = self.progress.next_position
         caller, on = ask.caller, format_instant(on_ms)
-        stored = []
+        acts, stored = ask.acts, []
         for event in events:
             record = decided.maker.make(
-                event, caller.actor, ask.acts, ask.id, ask.cause, on, position, ask.sealed
+                event, caller.actor, acts, ask.id, ask.cause, on, position, ask.sealed
             )
+            if acts and type(ask.command) in self.domain.acts_once:
+                acts = ()
             salt = self._salt()
             stored.append(StoredEvent(position, record, salt, commit(salt, record)))
             position += 1
@@ -582,7 +639,17 @@ class Writer(Generic[S]):
 def _same_command(before: Outcome, ask: Ask, digest: bytes) -> Outcome:
     if before.digest == digest:
         return before
-    refused = Refused(
+    return _unrecorded(ask, digest, _id_reused(before, ask, digest))
+
+
+def _refuse_other_command(before: Outcome, ask: Ask) -> None:
+    digest = ask.digest()
+    if before.digest != digest:
+        raise _id_reused(before, ask, digest)
+
+
+def _id_reused(before: Outcome, ask: Ask, digest: bytes) -> Refused:
+    return Refused(
         "ID_REUSED",
         f"id {ask.id} was used for another command: expected digest {before.digest.hex()[:16]},"
         f" got {digest.hex()[:16]}",
@@ -590,7 +657,6 @@ def _same_command(before: Outcome, ask: Ask, digest: bytes) -> Outcome:
         expected=before.digest.hex()[:16],
         actual=digest.hex()[:16],
     )
-    return _unrecorded(ask, digest, refused)
 
 
 def _id_from_future(id: str, at_ms: int) -> Refused:

@@ -145,11 +145,12 @@ class Hold(Moved):
 
 
 class HoldPost(Timed):
-    """Pays a hold out, all or part; the rest goes back. Ends it."""
+    """Pays a hold out, all or part. The rest goes back and the hold ends, unless it is kept."""
 
     hold: Name
     amount: Amount = Field(description=AMOUNT_HELP)
     mandate: Mandate = ""
+    keep_rest: bool = Field(False, description="The rest stays held instead of going back.")
 
 
 class HoldRelease(Timed):

@@ -7,7 +7,7 @@ out, with its salt, to who may see it, and that it was is noted.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -21,6 +21,7 @@ from kernel.ids import check_uuid7
 from kernel.journal.database import Engine
 from kernel.journal.disclosures import log_disclosures
 from kernel.journal.port import Refusal
+from kernel.linked import MAX_LINKED, group_of, refused_with
 from kernel.rpc.interceptors import current_caller
 from kernel.rpc.items import act_of, cause_of, disclosed_messages, instant_of
 from kernel.rpc.problems import refused_item, to_item_result
@@ -45,6 +46,7 @@ class Shape(NamedTuple):
     on: bool
     acts: bool
     cause: bool
+    linked: bool
 
 
 _SHAPES: dict[type[Message], Shape] = {}
@@ -54,7 +56,8 @@ def shape_of(item: Message) -> Shape:
     known = _SHAPES.get(type(item))
     if known is None:
         fields = item.DESCRIPTOR.fields_by_name
-        known = _SHAPES[type(item)] = Shape("on" in fields, "acts" in fields, "cause" in fields)
+        known = Shape(*(name in fields for name in Shape._fields))
+        _SHAPES[type(item)] = known
     return known
 
 
@@ -85,7 +88,7 @@ async def carry_out(
     check_count(len(items), limit)
     caller = current_caller()
     writer.check_admission(caller, len(items), while_halted=while_halted)
-    results, places, asks = split(items, lambda item: ask_of(item, caller, to_command))
+    results, places, asks = read_items(items, caller, to_command)
     submitted = await writer.submit(asks, while_halted=while_halted)
     for i, result in zip(places, submitted, strict=True):
         results[i] = to_item_result(result)
@@ -99,7 +102,7 @@ async def carry_out_briefly(
     check_count(len(items))
     caller = current_caller()
     writer.check_admission(caller, len(items))
-    malformed, places, asks = split(items, lambda item: ask_of(item, caller, to_command))
+    malformed, places, asks = read_items(items, caller, to_command)
     positions = [-1] * len(items)
     told = {i: result for i, result in enumerate(malformed) if result is not None}
     for i, result in zip(places, await writer.submit(asks), strict=True):
@@ -109,6 +112,74 @@ async def carry_out_briefly(
             told[i] = to_item_result(result)
     count(method, sum(position >= 0 for position in positions), len(positions))
     return positions, [told[i] for i in sorted(told)]
+
+
+def read_items(
+    items: Sequence[Any], caller: Caller, to_command: ToCommand
+) -> tuple[list[items_pb2.ItemResult | None], Sequence[int], Sequence[Ask]]:
+    """Results so far, places of the rest, and its asks, linked ones with their group."""
+    results, places, asks = split(items, lambda item: ask_of(item, caller, to_command))
+    if any(shape_of(item).linked and item.linked for item in items):
+        return results, *link(items, results, places, asks)
+    return results, places, asks
+
+
+def link(
+    items: Sequence[Any],
+    results: list[items_pb2.ItemResult | None],
+    places: Sequence[int],
+    asks: Sequence[Ask],
+) -> tuple[list[int], list[Ask]]:
+    """Places and asks with each one's group; a group that is none is refused, every item of it."""
+    read = dict(zip(places, asks, strict=True))
+    for chain in chains_of(items):
+        ids = [items[i].id for i in chain]
+        refused = _broken(items, results, chain, ids)
+        group = group_of(ids)
+        for i in chain:
+            if refused is None:
+                read[i] = msgspec.structs.replace(read[i], group=group)
+                continue
+            read.pop(i, None)
+            results[i] = results[i] or refused_item(items[i].id, Refusal.of(refused))
+    return list(read), list(read.values())
+
+
+def chains_of(items: Sequence[Any]) -> Iterator[range]:
+    """Items that are linked to the next, and that next one; a chain may run out of the request."""
+    begin = 0
+    for i, item in enumerate(items):
+        if not item.linked:
+            if i > begin:
+                yield range(begin, i + 1)
+            begin = i + 1
+    if begin < len(items):
+        yield range(begin, len(items))
+
+
+def _broken(
+    items: Sequence[Any],
+    results: Sequence[items_pb2.ItemResult | None],
+    chain: range,
+    ids: Sequence[str],
+) -> Refused | None:
+    """Why a chain is no group; nothing of that is recorded, as of all that is malformed."""
+    if items[chain[-1]].linked:
+        return Refused(
+            "LINKED_GROUP_OPEN", "the last item of a request is linked to none", Kind.INVALID
+        )
+    if len(set(ids)) < len(ids) or len(ids) > MAX_LINKED:
+        return Refused(
+            "LINKED_GROUP_MALFORMED",
+            f"expected at most {MAX_LINKED} linked items, each with an id of its own",
+            Kind.INVALID,
+            limit=MAX_LINKED,
+        )
+    for i in chain:
+        result = results[i]
+        if result is not None:
+            return refused_with(result.id, result.refused.reason)
+    return None
 
 
 def split(

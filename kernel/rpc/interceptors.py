@@ -28,6 +28,9 @@ from kernel.rpc.problems import to_status
 from kernel.values import Actor, Caller
 
 MAX_CALL_S: Final = 60.0  # a caller without a deadline gets this one
+# A stream of requests has no end of its own: it ends with its token, its client, or its silence.
+STREAM_IDLE_S: Final = 300.0
+MAX_STREAMS: Final = 200  # each holds a few batches at most (kernel/rpc/streams.py)
 
 ANYONE: Final = Caller(Actor("", "anyone"), frozenset(), frozenset())
 
@@ -66,6 +69,7 @@ class Guard(grpc.aio.ServerInterceptor):
     def __init__(self, verifier: TokenVerifier, rules: dict[str, auth_pb2.AuthRule]) -> None:
         self._verifier = verifier
         self._rules = rules
+        self._streams = 0  # of requests, open now
 
     async def intercept_service(  # type: ignore[override]  # the stub is generic per call
         self,
@@ -85,8 +89,14 @@ class Guard(grpc.aio.ServerInterceptor):
                 handler.request_deserializer,
                 handler.response_serializer,
             )
+        if handler.stream_stream is not None:
+            return grpc.stream_stream_rpc_method_handler(
+                self._both_ways(method, rule, handler.stream_stream),
+                handler.request_deserializer,
+                handler.response_serializer,
+            )
         if handler.unary_stream is None:
-            raise Fault(f"{method}: expected a unary or server-streaming method")
+            raise Fault(f"{method}: expected a method that answers, once or as a stream")
         return grpc.unary_stream_rpc_method_handler(
             self._stream(method, rule, handler.unary_stream),
             handler.request_deserializer,
@@ -127,8 +137,54 @@ class Guard(grpc.aio.ServerInterceptor):
 
         return serve
 
+    def _both_ways(self, method: str, rule: auth_pb2.AuthRule, inner: Any) -> Any:
+        """A stream of requests: who opens it is asked at once, and again with each message."""
+
+        async def serve(requests: AsyncIterator[Message], context: Context) -> AsyncIterator[Any]:
+            started_s = time.perf_counter()
+            code = "OK"
+            self._streams += 1
+            try:
+                self._check_streams()
+                self._check_caller(rule, context)
+                async for response in inner(self._admitted(rule, requests, context), context):
+                    yield response
+            except Exception as error:
+                status = _status_of(method, error)
+                code = status.code.name
+                await _abort(context, status)
+            finally:
+                self._streams -= 1
+                metrics.rpc_seconds.labels(method, code).observe(time.perf_counter() - started_s)
+
+        return serve
+
+    async def _admitted(
+        self, rule: auth_pb2.AuthRule, requests: AsyncIterator[Message], context: Context
+    ) -> AsyncIterator[Message]:
+        """Message after message, as if each were a call of its own: tokens expire meanwhile."""
+        while True:
+            try:
+                async with asyncio.timeout(STREAM_IDLE_S):
+                    request = await anext(requests, None)
+            except TimeoutError:
+                raise Conflict("STREAM_IDLE", f"nothing came for {STREAM_IDLE_S:.0f} s") from None
+            if request is None:
+                return
+            self._admit(rule, request, context)
+            yield request
+
+    def _check_streams(self) -> None:
+        if self._streams > MAX_STREAMS:
+            raise Conflict(
+                "TOO_MANY_STREAMS", f"expected at most {MAX_STREAMS} open streams of requests"
+            )
+
+    def _check_caller(self, rule: auth_pb2.AuthRule, context: Context) -> Caller:
+        return ANYONE if rule.open else self._verifier.verify(_token(context))
+
     def _admit(self, rule: auth_pb2.AuthRule, request: Message, context: Context) -> None:
-        caller = ANYONE if rule.open else self._verifier.verify(_token(context))
+        caller = self._check_caller(rule, context)
         if rule.roles:
             wanted = {
                 _ROLE_FIELD.sub(lambda found: str(getattr(request, found[1])), role)

@@ -1,15 +1,15 @@
 """The accounts book: who holds what.
 
 Owns      holders with their openings, operators, mandates and statuses, assets, ledger accounts,
-          entries, holds; the `accounts` book
+          entries, holds, sessions of venues; the `accounts` book
 Commands  RegisterHolder DefineAsset PostEntry PlaceHold PostHold ReleaseHold
           ProposeChange ApproveProposal RefuseProposal WithdrawProposal
           SetOperator RevokeMandate OrderStatus
           FreezeUnits UnfreezeUnits PostTransfer ConfirmTransfer WithdrawTransfer
           ProposeSafeguards ConfirmSafeguards WithdrawSafeguards
           AddDestination ConfirmDestination RemoveDestination
-          ProposeTransfer ApproveTransfer RefuseTransfer
-          (by itself: ExpireHold ExpireFreeze; by reaction: AdmitKey WithdrawKey)
+          ProposeTransfer ApproveTransfer RefuseTransfer SettleTrades CloseSession
+          (by itself: ExpireHold ExpireFreeze CloseSession; by reaction: AdmitKey WithdrawKey)
 Events    HolderRegistered AssetDefined EntryPosted HoldPlaced HoldPosted HoldReleased HoldExpired
           ChangeProposed ProposalRefused ProposalWithdrawn AccountTermsSet AccountOpened OperatorSet
           FundEntrusted MandateGranted MandateRevoked HolderStatusSet
@@ -17,7 +17,7 @@ Events    HolderRegistered AssetDefined EntryPosted HoldPlaced HoldPosted HoldRe
           SafeguardsProposed SafeguardsConfirmed SafeguardsWithdrawn
           DestinationAdded DestinationConfirmed DestinationRemoved
           TransferProposed TransferApproved TransferRefused
-          KeyAdmitted KeyWithdrawn
+          SettlementReceived TradeUnsettled SessionClosed KeyAdmitted KeyWithdrawn
 Holds     per asset the sum over all accounts is zero; only `issued` and `external` are below zero;
           each serial is in one place; terminal units never move; all legs of an entry or none;
           two persons behind every change about a holder; nobody moves what a status, a programme's

@@ -10,6 +10,7 @@ from kernel.record import EventTypes
 from kernel.service import open_service
 from kernel.writer import Domain
 from services.accounts.config import BOOK, SERVICE, load_config
+from services.accounts.domain.commands import SettleTrades
 from services.accounts.domain.decide import decide, due
 from services.accounts.domain.events import EVENTS
 from services.accounts.domain.evolve import evolve
@@ -19,7 +20,9 @@ from services.accounts.reactions import react
 from services.accounts.rpc import SERVICE as ACCOUNTS_SERVICE
 from services.accounts.rpc import AccountsRpc, register
 
-DOMAIN = Domain(EventTypes(*EVENTS), State, decide, evolve, due)
+DOMAIN = Domain(
+    EventTypes(*EVENTS), State, decide, evolve, due, acts_once=frozenset({SettleTrades})
+)
 
 
 async def serve(env: Environment, stop: asyncio.Event) -> None:

@@ -18,7 +18,13 @@ from kernel.journal.database import copy_rows, copy_text
 from kernel.values import parse_instant
 from services.accounts.holdings import encode_holdings
 from services.accounts.queries import holdings_at
-from services.accounts.tables import anchors, moved_serials, moves, public_transfers
+from services.accounts.tables import (
+    anchors,
+    moved_serials,
+    moves,
+    public_transfers,
+    settlement_parts,
+)
 
 READER: Final = "accounts.moves"
 
@@ -55,7 +61,13 @@ class _Leg(msgspec.Struct, gc=False):
 
 
 class _Body(msgspec.Struct, gc=False):
+    """`part` is above 0 in a part of a settlement file alone."""
+
     legs: list[_Leg] = []
+    part: int = 0
+    session: str = ""
+    unsettled: list[int] = []
+    venue: str = ""
 
 
 class _Transfer(msgspec.Struct, gc=False):
@@ -115,6 +127,9 @@ class MovesProjection:
         copy_rows(connection, moved_serials, [row for event in moving for row in _ranges(event)])
         transfers = [row for event in moving if event.transfer for row in _public_rows(event)]
         copy_rows(connection, public_transfers, transfers)
+        copy_rows(
+            connection, settlement_parts, [_part(event) for event in events if event.body.part]
+        )
         for holder, position in self._due(moving):
             self._anchor(connection, holder, position)
         self._next = events[-1].position + 1
@@ -174,3 +189,8 @@ def _public_rows(event: Moving) -> list[tuple[Any, ...]]:
         (event.position, line, *what, asset, amounts[asset])
         for line, asset in enumerate(sorted(amounts))
     ]
+
+
+def _part(event: Moving) -> tuple[Any, ...]:
+    body = event.body
+    return (event.position, body.venue, body.session, len(body.unsettled))

@@ -23,6 +23,7 @@ from services.accounts.domain.state import (
 )
 from services.accounts.holdings import Holdings, Place, decode_holdings
 from services.accounts.tables import anchors, moved_serials, moves, public_transfers
+from services.accounts.tables import settlement_parts as parts_table
 
 TransferRow: TypeAlias = "sa.Row[Any]"  # a row of the public_transfers table
 
@@ -426,3 +427,19 @@ def list_transfers(
         query = query.where(public_transfers.c.asset == asset)
     with engine.connect() as connection:
         return list(connection.execute(query))
+
+
+def settlement_parts(
+    engine: sa.Engine, venue: str, session: str, *, refusing: bool = False
+) -> list[int]:
+    """Positions of a session's parts, or of those that left trades unsettled, oldest first."""
+    table = parts_table.c
+    query = (
+        sa.select(table.position)
+        .where(table.venue == venue, table.session == session)
+        .order_by(table.position)
+    )
+    if refusing:
+        query = query.where(table.unsettled > 0)
+    with engine.connect() as connection:
+        return list(connection.execute(query).scalars())

@@ -14,7 +14,7 @@ from tanzhang.accounts.v1 import accounts_pb2 as pb
 from tanzhang.accounts.v1 import accounts_pb2_grpc
 
 from kernel.clock import Clock
-from kernel.errors import Kind, Refused
+from kernel.errors import Conflict, Kind, Refused
 from kernel.journal.database import Engine
 from kernel.projection import Projector
 from kernel.record import decode_record
@@ -22,9 +22,10 @@ from kernel.rpc.batch import carry_out, carry_out_briefly, disclose, find_outcom
 from kernel.rpc.interceptors import current_caller
 from kernel.rpc.items import enum_of, instant_of, timestamp_of
 from kernel.rpc.pages import page_limit, page_place, page_token
+from kernel.rpc.streams import in_order
 from kernel.values import DAY_MS, Caller, check_day, check_text, day_start_ms, parse_instant
 from kernel.writer import Writer
-from services.accounts import holders, queries
+from services.accounts import holders, queries, settlements
 from services.accounts.domain import commands, destinations, events
 from services.accounts.domain.operators import may_view
 from services.accounts.domain.rules import TERMINAL
@@ -36,6 +37,8 @@ from services.accounts.moments import Asked, Clockwork, Moments, PeriodAsked, ho
 from services.accounts.statements import Line, Part, statement_parts
 
 SERVICE: Final = "tanzhang.accounts.v1.AccountsService"
+MAX_PARTS: Final = 32  # of a call: 8,000 trades, in one commit
+MAX_SETTLING_CALLS: Final = 4  # each may be 8,000 events of one commit
 MAX_WORD_CHARS: Final = 80  # no holder, asset or batch has a longer name
 STATEMENT_THREADS: Final = 2
 
@@ -63,6 +66,7 @@ class AccountsRpc(HoldersRpc, accounts_pb2_grpc.AccountsServiceServicer):
         self._moments = Moments(writer, engine, movements, clock)
         # Long statements share these: they take turns, and nobody else's question waits for them.
         self._reading = ThreadPoolExecutor(STATEMENT_THREADS, thread_name_prefix="statements")
+        self._settling = 0  # calls of SettleTrades whose parts are with the writer
 
     async def RegisterHolders(self, request: pb.RegisterHoldersRequest, context: object) -> Any:
         results = await carry_out(self._writer, "RegisterHolders", request.holders, register_holder)
@@ -93,6 +97,81 @@ class AccountsRpc(HoldersRpc, accounts_pb2_grpc.AccountsServiceServicer):
     async def ReleaseHolds(self, request: pb.ReleaseHoldsRequest, context: object) -> Any:
         results = await carry_out(self._writer, "ReleaseHolds", request.releases, release_hold)
         return pb.ReleaseHoldsResponse(results=results)
+
+    async def PostBatch(self, request: pb.PostBatchRequest, context: object) -> Any:
+        items = [inner_item(item) for item in request.items]
+        results = await carry_out(self._writer, "PostBatch", items, command_of)
+        return pb.PostBatchResponse(results=results)
+
+    async def StreamBatches(
+        self, requests: AsyncIterator[pb.StreamBatchesRequest], context: object
+    ) -> AsyncIterator[pb.StreamBatchesResponse]:
+        async for results in in_order(requests, self._stream_batch):
+            yield pb.StreamBatchesResponse(results=results)
+
+    async def _stream_batch(self, request: pb.StreamBatchesRequest) -> list[Any]:
+        items = [*request.entries, *(inner_item(item) for item in request.items)]
+        return await carry_out(self._writer, "StreamBatches", items, command_of)
+
+    async def SettleTrades(self, request: pb.SettleTradesRequest, context: object) -> Any:
+        if self._settling >= MAX_SETTLING_CALLS:
+            raise Conflict("QUEUE_FULL", f"expected at most {MAX_SETTLING_CALLS} calls at a time")
+        self._settling += 1
+        try:
+            command = commands.SettleTrades(request.venue)
+            results = await carry_out(
+                self._writer, "SettleTrades", request.parts, lambda part: command, limit=MAX_PARTS
+            )
+        finally:
+            self._settling -= 1
+        return pb.SettleTradesResponse(parts=await self._part_results(results))
+
+    async def _part_results(self, results: Sequence[Any]) -> list[pb.PartResult]:
+        done = [one for one in results if one.HasField("accepted")]
+        positions = [one.accepted.first_position for one in done]
+        parts = await asyncio.to_thread(settlements.read_parts, self._writer.journal, positions)
+        told = {one.id: part for one, part in zip(done, parts, strict=True)}
+        return [
+            pb.PartResult(
+                result=one,
+                trades=[trade_result(trade) for trade in told[one.id].trades]
+                if one.id in told
+                else [],
+            )
+            for one in results
+        ]
+
+    async def CloseSessions(self, request: pb.CloseSessionsRequest, context: object) -> Any:
+        results = await carry_out(
+            self._writer,
+            "CloseSessions",
+            request.closes,
+            lambda item: commands.CloseSession(item.session, request.venue),
+        )
+        return pb.CloseSessionsResponse(results=results)
+
+    async def ReportSettlements(
+        self, request: pb.ReportSettlementsRequest, context: object
+    ) -> AsyncIterator[pb.ReportSettlementsResponse]:
+        """Part after part; nothing of it is held in memory."""
+        caller = current_caller()
+        _check_words(venue=request.venue, session=request.session)
+        all_of_it = bool({"auditor", f"venue:{request.venue}"} & caller.roles)
+        if not (all_of_it or caller.holders):
+            raise Refused(
+                "NOT_A_PARTY", "expected a member, the venue or an auditor", Kind.FORBIDDEN
+            )
+        position = await self._movements.reached(request.min_position)
+        report = settlements.SessionReport(
+            self._engine, self._writer.journal, request.venue, request.session
+        )
+        parts = report.parts(
+            lambda trade: all_of_it or bool({trade.buyer, trade.seller} & caller.holders)
+        )
+        while (part := await asyncio.to_thread(next, parts, None)) is not None:
+            rows = [settlement_row(part, told, caller, all_of_it) for told in part.trades]
+            yield pb.ReportSettlementsResponse(rows=rows)
+        yield pb.ReportSettlementsResponse(totals=settlement_totals(report, position))
 
     async def GetBalances(self, request: pb.GetBalancesRequest, context: object) -> Any:
         self._check_may_view(request.holder, request.asset)
@@ -477,7 +556,12 @@ def _parties_of(body: dict[str, Any]) -> tuple[set[str], set[str]]:
     parties |= {
         said[what][who] for what, who in _PARTIES_OF_CHANGES if isinstance(said.get(what), dict)
     }
-    return parties, {f"venue:{one['ref']}" for one in accounts if one["purpose"] == "trading"}
+    venues = {f"venue:{one['ref']}" for one in accounts if one["purpose"] == "trading"}
+    if isinstance(body.get("venue"), str):  # of settlement files and sessions
+        venues.add(f"venue:{body['venue']}")
+    if isinstance(body.get("trade"), dict) and "holder" not in body:  # else it tells what one has
+        parties |= {body["trade"]["buyer"], body["trade"]["seller"]}
+    return parties, venues
 
 
 def register_holder(item: pb.Holder) -> commands.RegisterHolder:
@@ -516,7 +600,7 @@ def place_hold(item: pb.Hold) -> commands.PlaceHold:
 
 
 def post_hold(item: pb.HoldPost) -> commands.PostHold:
-    return commands.PostHold(item.hold, item.amount, item.mandate or UNSET)
+    return commands.PostHold(item.hold, item.amount, item.mandate or UNSET, item.keep_rest)
 
 
 def release_hold(item: pb.HoldRelease) -> commands.ReleaseHold:
@@ -590,6 +674,76 @@ def approve_transfer(item: pb.TransferApproval) -> commands.ApproveTransfer:
 
 def refuse_transfer(item: pb.TransferRefusal) -> commands.RefuseTransfer:
     return commands.RefuseTransfer(item.hold, item.reason)
+
+
+def inner_item(item: pb.BatchItem) -> Any:
+    """The one that is set; of none an entry without an id, which is refused as malformed."""
+    return getattr(item, item.WhichOneof("item") or "entry")
+
+
+def command_of(item: Any) -> msgspec.Struct:
+    return _TO_COMMAND[type(item)](item)
+
+
+_TO_COMMAND: Final[dict[type[Any], Callable[[Any], msgspec.Struct]]] = {
+    pb.Entry: post_entry,
+    pb.Hold: place_hold,
+    pb.HoldPost: post_hold,
+    pb.HoldRelease: release_hold,
+}
+
+
+def trade_result(told: settlements.ToldTrade) -> pb.TradeResult:
+    name, why = told.trade.trade, told.unsettled
+    if told.known:
+        return pb.TradeResult(trade=name, settled_before=True)
+    if why is None:
+        return pb.TradeResult(trade=name, settled_position=told.position)
+    unsettled = pb.Unsettled(
+        position=told.position,
+        reason=why.reason,
+        holder=why.holder or "",
+        asset=why.asset or "",
+        needed=why.needed or 0,
+        available=why.available or 0,
+    )
+    return pb.TradeResult(trade=name, unsettled=unsettled)
+
+
+def settlement_row(
+    part: settlements.ToldPart, told: settlements.ToldTrade, caller: Caller, all_of_it: bool
+) -> pb.SettlementRow:
+    trade, result = told.trade, trade_result(told)
+    why = told.unsettled
+    if why is not None and why.holder and not (all_of_it or why.holder in caller.holders):
+        for field in ("holder", "asset", "needed", "available"):
+            result.unsettled.ClearField(field)
+    return pb.SettlementRow(
+        file=part.file,
+        part=part.part,
+        asset=trade.asset,
+        buyer=trade.buyer,
+        seller=trade.seller,
+        quantity_t=trade.quantity_t,
+        price_fen_per_t=trade.price_fen_per_t,
+        buyer_fee_fen=trade.buyer_fee_fen,
+        seller_fee_fen=trade.seller_fee_fen,
+        result=result,
+    )
+
+
+def settlement_totals(report: settlements.SessionReport, position: int) -> pb.SettlementTotals:
+    assets = [
+        pb.AssetSettled(
+            asset=asset,
+            trades=one.trades,
+            quantity_t=one.quantity_t,
+            turnover_fen=one.turnover_fen,
+            fees_fen=one.fees_fen,
+        )
+        for asset, one in sorted(report.totals.items())
+    ]
+    return pb.SettlementTotals(assets=assets, unsettled=report.unsettled, as_of_position=position)
 
 
 def _leg(leg: pb.Leg) -> events.Leg:

@@ -80,5 +80,16 @@ public_transfers = sa.Table(
     sa.Column("amount", sa.BigInteger, nullable=False),
 )
 
+# One row per part of a settlement file: where a report begins to read.
+settlement_parts = sa.Table(
+    "settlement_parts",
+    metadata,
+    sa.Column("position", sa.BigInteger, primary_key=True),
+    sa.Column("venue", sa.Text, nullable=False),
+    sa.Column("session", sa.Text, nullable=False),
+    sa.Column("unsettled", sa.Integer, nullable=False),
+    sa.Index("settlement_parts_session", "venue", "session", "position"),
+)
+
 # Who was shown which event, and when.
 disclosures = disclosures_table(metadata)

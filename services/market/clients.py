@@ -40,12 +40,12 @@ STATUS_DEADLINE_S: Final = 3.0  # well below what counts as away
 
 
 def open_settlements(state: State) -> list[Errand[TradesMade]]:
-    first = islice(state.settlements.values(), MAX_ERRANDS)
+    first = islice(state.settlements.values(), 2 * MAX_ERRANDS)
     return [Errand(one.id, one.position, one.event) for one in first]
 
 
 def open_releases(state: State) -> list[Errand[ReleaseRequested]]:
-    first = islice(state.releases.values(), MAX_ERRANDS)
+    first = islice(state.releases.values(), 2 * MAX_ERRANDS)
     return [Errand(one.id, one.position, one.event) for one in first]
 
 

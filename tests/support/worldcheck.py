@@ -393,7 +393,7 @@ READ_MODELS = {
         accounts_projections.READER,
         accounts_projections.decode_moves,
         lambda: accounts_projections.MovesProjection().project_moves,
-        ("moves", "moved_serials", "public_transfers"),
+        ("moves", "moved_serials", "public_transfers", "settlement_parts"),
         ("anchors",),
     ),
     "registry": ReadModel(

@@ -207,6 +207,42 @@ def test_a_hold_on_money_is_posted_too() -> None:
     check_books(book)
 
 
+def test_a_hold_is_posted_part_by_part_while_its_rest_is_kept() -> None:
+    book = with_hold(300)
+    (first,) = book.when(PostHold(HOLD, 100, keep_rest=True), BUYER)
+    assert (len(first.legs), first.rest_held) == (1, 200)
+    assert serials(book.state, held()) == [("LZXQ-2021", 101, 300)]
+    assert book.refusal(PostHold(HOLD, 201, keep_rest=True), BUYER).details == {
+        "needed": 201,
+        "available": 200,
+    }
+    book.when(PostHold(HOLD, 150, keep_rest=True), BUYER)
+    (last,) = book.when(PostHold(HOLD, 50, keep_rest=True), BUYER)
+    assert last.rest_held == 0
+    assert book.state.holds == {}
+    assert balance(book.state, available(CITY_GROUP)) == 300
+    check_books(book)
+
+
+@pytest.mark.parametrize("end", ["post", "release", "expire"])
+def test_what_was_kept_goes_back_at_the_end(end: str) -> None:
+    book = with_hold(300, HOUR_MS)
+    book.when(PostHold(HOLD, 100, keep_rest=True), BUYER)
+    command, caller = {
+        "post": (PostHold(HOLD, 40), BUYER),
+        "release": (ReleaseHold(HOLD), BUYER),
+        "expire": (ExpireHold(HOLD), SYSTEM),
+    }[end]
+    if end == "expire":
+        book.clock.at_ms += HOUR_MS
+    book.when(command, caller)
+    paid = 140 if end == "post" else 100
+    assert balance(book.state, available(CITY_GROUP)) == paid
+    assert balance(book.state, available(QINWANGCHUAN)) == 500 - paid
+    assert book.state.holds == {}
+    check_books(book)
+
+
 # Releasing
 
 

@@ -79,6 +79,8 @@ class Accounts:
     def unary_stream(self, path: str, **ways: object) -> None:
         """Nothing here is asked for in parts."""
 
+    stream_stream = unary_stream
+
     async def PostEntries(self, request: pb.PostEntriesRequest) -> pb.PostEntriesResponse:
         asks = [ask_of(item, self._caller, post_entry) for item in request.entries]
         results = await self._desk.writer.submit(asks)

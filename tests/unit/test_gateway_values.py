@@ -35,6 +35,7 @@ RETIREMENT = {
     "claim": {"beneficiary": "兰州新区城投", "purpose": "carbon-neutral event", "details": ""},
     "acts": [{"key_id": "00ff", "signature": "AAEC", "statement": "{}"}],
     "cause": None,
+    "linked": False,
     "mandate": "",
 }
 

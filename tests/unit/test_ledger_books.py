@@ -479,6 +479,15 @@ ACCOUNTS_PLANTS = [
     Plant("EXPIRY_TIME", "hold expired", put("on", "2026-11-20T13:29:59.999Z"), "from", "59.999Z"),
     Plant("EXPIRY_TIME", "hold expired", put("on", "2026-11-20T13:30:00.001Z"), "to", "00.001Z"),
     Plant("HOLD_WHOLE", "hold posted", lambda e: e["body"]["legs"].pop(), "400", "300"),
+    Plant(
+        "HOLD_WHOLE",
+        "hold posted",
+        both(lambda e: e["body"]["legs"].pop(), put("body.rest_held", 99)),
+        "400",
+        "399",
+    ),
+    Plant("HOLD_REST", "hold posted", put("body.rest_held", -1), "more than 0", "-1"),
+    Plant("HOLD_LEGS", "hold posted", put("body.rest_held", 100), "1", "2"),
     Plant("HOLD_NOT_DUE", "hold released", as_type("HoldExpired"), "None", "01:30:00.000Z"),
     Plant(
         "HOLD_NOT_DUE", "hold expired", put("at", "2026-11-20T13:29:59.999Z"), "not", "29:59.999Z"

@@ -77,6 +77,7 @@ from tests.unit import test_ledger_books as core
 from tests.unit import test_ledger_destinations as destinations
 from tests.unit import test_ledger_freezes as freezes
 from tests.unit import test_ledger_holders as holders
+from tests.unit import test_ledger_settlements as settlements
 from tests.unit import test_ledger_transfers as transfers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -1015,6 +1016,7 @@ def test_every_rule_has_a_planted_violation() -> None:
     planted_somewhere |= {lie.rule for lie in holders.LIES}
     more = (freezes.PLANTS, transfers.PLANTS, destinations.PLANTS)
     planted_somewhere |= {plant.rule for plants in more for plant in plants}
+    planted_somewhere |= settlements.RULES
     logs = set(core.LOG_PLANTS) | core.READER_RULES
     assert rules_in(*books, "log.py", "reactions.py") == planted_somewhere | logs
 

@@ -3,6 +3,8 @@
     bank-advice        settlement bank    money came in: one leg out of its external account
     issuance-approval  authority          a batch may be issued, to these owners
     settlement         venue              trades of that venue, to be settled as one entry
+    settlement-file    venue              a part of a session's trades, each an entry of its own
+    session-close      venue              what a session has settled in all
     pledge             both its parties   units go under a lien
     pledge-release     pledgee            units come free of it
     holder-status      authority          a holder's status, until the same authority lifts it
@@ -20,7 +22,7 @@ from collections.abc import Sequence
 import msgspec
 
 from kernel.errors import Refused
-from services.accounts.domain.events import FreezeName, SerialRange
+from services.accounts.domain.events import FileTrade, FreezeName, SerialRange, SessionTotals
 
 
 class BankAdvice(
@@ -73,6 +75,29 @@ class Settlement(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="settlement", tag_field="kind"
 ):
     trades: list[Trade]
+    venue: str
+
+
+class SettlementFile(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="settlement-file", tag_field="kind"
+):
+    """`closes_at_ms` and `fee_holder` are the session's: every part of it says the same."""
+
+    closes_at_ms: int
+    fee_holder: str
+    file: str
+    part: int
+    session: str
+    trades: list[FileTrade]
+    venue: str
+
+
+class SessionClose(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="session-close", tag_field="kind"
+):
+    session: str
+    totals: list[SessionTotals]
+    unsettled: int
     venue: str
 
 

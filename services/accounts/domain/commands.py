@@ -54,10 +54,13 @@ class PlaceHold(msgspec.Struct, frozen=True):
     mandate: str | UnsetType = UNSET
 
 
-class PostHold(msgspec.Struct, frozen=True):
+class PostHold(msgspec.Struct, frozen=True, omit_defaults=True):
+    """With `keep_rest` what is not paid out stays held, else it goes back and the hold ends."""
+
     hold: str
     amount: int
     mandate: str | UnsetType = UNSET
+    keep_rest: bool = False
 
 
 class ReleaseHold(msgspec.Struct, frozen=True):
@@ -187,3 +190,16 @@ class ApproveTransfer(msgspec.Struct, frozen=True):
 class RefuseTransfer(msgspec.Struct, frozen=True):
     hold: str
     reason: str
+
+
+class SettleTrades(msgspec.Struct, frozen=True):
+    """One part of a settlement file: everything stands in what the venue has signed."""
+
+    venue: str
+
+
+class CloseSession(msgspec.Struct, frozen=True):
+    """By the venue with its totals, or from the timer."""
+
+    session: str
+    venue: str

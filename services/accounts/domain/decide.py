@@ -26,6 +26,7 @@ from services.accounts.domain import (
     transfers,
 )
 from services.accounts.domain.commands import (
+    CloseSession,
     DefineAsset,
     ExpireHold,
     OrderStatus,
@@ -34,6 +35,7 @@ from services.accounts.domain.commands import (
     PostHold,
     RegisterHolder,
     ReleaseHold,
+    SettleTrades,
 )
 from services.accounts.domain.events import (
     Account,
@@ -51,6 +53,8 @@ from services.accounts.domain.events import (
     Unit,
 )
 from services.accounts.domain.proposals import DECIDE_CHANGES
+from services.accounts.domain.sessions import close_session, due_sessions
+from services.accounts.domain.settling import settle_trades
 from services.accounts.domain.state import (
     MAY_BE_NEGATIVE,
     AccountKey,
@@ -81,14 +85,14 @@ def decide(state: State, command: msgspec.Struct, context: Context) -> Sequence[
 def due(state: State, at_ms: int) -> Iterable[tuple[int, str, msgspec.Struct]]:
     """What has come to its end: (when in ms, what makes it unique, command).
 
-    Holds and then freezes, soonest first of each.
+    Holds, then freezes, soonest first of each, then sessions.
     """
     holds = [
         (expires_at_ms, f"expire {hold}", ExpireHold(hold))
         for expires_at_ms, hold in timers.passed(state.expiries, at_ms)
         if hold in state.holds
     ]
-    return [*holds, *freezes.due(state, at_ms)]
+    return [*holds, *freezes.due(state, at_ms), *due_sessions(state, at_ms)]
 
 
 def register_holder(
@@ -291,10 +295,11 @@ def post_hold(state: State, command: PostHold, context: Context) -> list[HoldPos
             available=hold.amount,
         )
     standing.check_moves(state, [paid], context, agent)
-    legs = [paid]
-    if rest := hold.amount - command.amount:
+    legs, rest = [paid], hold.amount - command.amount
+    if rest and not command.keep_rest:
         legs.append(_leg_of_hold(command.hold, hold, rest, _back(hold)))
-    return [HoldPosted(command.hold, Draft(state).move_all(legs), command.mandate or None)]
+        rest = 0
+    return [HoldPosted(command.hold, Draft(state).move_all(legs), command.mandate or None, rest)]
 
 
 def release_hold(state: State, command: ReleaseHold, context: Context) -> list[HoldReleased]:
@@ -378,4 +383,6 @@ _DECIDE: dict[type[msgspec.Struct], Callable[[State, Any, Context], Sequence[msg
     **transfers.deciders(moved),
     **safeguards.DECIDE,
     **second_operator.deciders(moved),
+    SettleTrades: settle_trades,
+    CloseSession: close_session,
 }

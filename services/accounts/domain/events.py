@@ -123,6 +123,8 @@ class EntryPosted(
     # Under which an operator of the agent acted for the principal.
     mandate: str | None = None
     pledge: Pledge | None = None
+    # The session of a venue that matches elsewhere: the trade stands in a settlement file of it.
+    session: str | None = None
     # The day in Shanghai whose limits of its holder's own it counts on.
     spent_on: str | None = None
     # The venue's trades that this entry settles.
@@ -142,11 +144,12 @@ class HoldPlaced(
 
 
 class HoldPosted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Paid out, all or part; a second leg returns the rest. Ends the hold."""
+    """Paid out, all or part. A second leg returns the rest and the hold ends, or the rest stays."""
 
     hold: str
     legs: list[Leg]
     mandate: str | None = None  # of the payee's agent
+    rest_held: int = 0  # in the asset's unit
 
 
 class HoldReleased(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -343,6 +346,71 @@ class TransferRefused(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: str
 
 
+class FileTrade(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """One trade of a settlement file, as its venue has signed it."""
+
+    asset: str
+    buyer: str
+    buyer_fee_fen: int
+    price_fen_per_t: int
+    quantity_t: int
+    seller: str
+    seller_fee_fen: int
+    trade: str
+
+
+class SettlementReceived(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of a venue's settlement file; its trades stand in the act, in their order.
+
+    Right after it, under the same command, one event for each trade that was not known: EntryPosted
+    where it was settled, TradeUnsettled where not.
+    """
+
+    closes_at_ms: int  # of the whole session
+    fee_holder: str
+    file: str
+    known: list[int]  # places of the trades that had been settled before
+    part: int
+    session: str
+    trades: int
+    unsettled: list[int]  # places of the trades that could not be settled
+    venue: str
+
+
+class TradeUnsettled(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
+    """A trade that was not settled, and why; it may come again in a later part."""
+
+    asset: str | None = None  # what there was too little of, and below whose
+    available: int | None = None
+    holder: str | None = None
+    needed: int | None = None
+    reason: str
+    session: str
+    trade: FileTrade
+    venue: str
+
+
+class SessionTotals(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """What a session has settled of one asset."""
+
+    asset: str
+    fees_fen: int
+    quantity_t: int
+    trades: int
+    turnover_fen: int
+
+
+class SessionClosed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Nothing is settled in it any more. With the venue's act, or on the day it said at first."""
+
+    session: str
+    totals: list[SessionTotals]  # by asset
+    unsettled: int
+    venue: str
+
+
 EVENTS = (
     HolderRegistered,
     AssetDefined,
@@ -366,6 +434,9 @@ EVENTS = (
     TransferProposed,
     TransferApproved,
     TransferRefused,
+    SettlementReceived,
+    TradeUnsettled,
+    SessionClosed,
     *KEY_EVENTS,
     *CHANGE_EVENTS,
 )

@@ -22,12 +22,21 @@ from services.accounts.domain.events import (
     Leg,
     Pledge,
     Purpose,
+    SessionClosed,
+    SettlementReceived,
+    TradeUnsettled,
     TransferApproved,
     TransferFiled,
     TransferPosted,
     TransferProposed,
     TransferRefused,
     TransferWithdrawn,
+)
+from services.accounts.domain.sessions import (
+    on_session_closed,
+    on_settlement_received,
+    on_trade_settled,
+    on_trade_unsettled,
 )
 from services.accounts.domain.state import (
     AccountKey,
@@ -71,6 +80,9 @@ def on_entry_posted(state: State, event: EntryPosted) -> None:
         _follow_lien(state, event.pledge, event.legs[0])
     if event.spent_on is not None:
         destinations.spend(state, event.legs, event.spent_on)
+    if event.session is not None:
+        on_trade_settled(state, event, event.session)
+        return
     for trade in event.trades:
         state.trades.add((event.legs[0].debit.ref, trade))
 
@@ -93,7 +105,12 @@ def on_hold_placed(state: State, event: HoldPlaced) -> None:
 
 
 def on_hold_posted(state: State, event: HoldPosted) -> None:
-    _end_hold(state, event.hold, event.legs)
+    if not event.rest_held:
+        _end_hold(state, event.hold, event.legs)
+        return
+    for leg in event.legs:
+        move(state, leg)
+    state.holds[event.hold].amount = event.rest_held
 
 
 def on_hold_released(state: State, event: HoldReleased) -> None:
@@ -208,4 +225,7 @@ _EVOLVE: dict[type[msgspec.Struct], Callable[[State, Any], None]] = {
     TransferFiled: on_transfer_filed,
     TransferPosted: on_transfer_posted,
     TransferWithdrawn: on_transfer_withdrawn,
+    SettlementReceived: on_settlement_received,
+    TradeUnsettled: on_trade_unsettled,
+    SessionClosed: on_session_closed,
 }

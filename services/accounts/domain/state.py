@@ -142,6 +142,30 @@ class Control:
     manager: str | None = None  # of a fund, empty before it has one; None: this is no fund
 
 
+@dataclass(slots=True)
+class Totals:
+    """What a session has settled of one asset."""
+
+    trades: int = 0
+    quantity_t: int = 0
+    turnover_fen: int = 0
+    fees_fen: int = 0
+
+
+@dataclass(slots=True)
+class Session:
+    """An open session of a venue that matches elsewhere; forgotten when it closes.
+
+    By trade a fingerprint of what the venue signed: a trade's name stands for one content.
+    """
+
+    closes_at_ms: int
+    fee_holder: str
+    settled: dict[str, bytes] = field(default_factory=dict)
+    unsettled: dict[str, bytes] = field(default_factory=dict)
+    totals: dict[str, Totals] = field(default_factory=dict)  # by asset
+
+
 @dataclass
 class State:
     holders: dict[str, HolderKind] = field(default_factory=dict)
@@ -152,7 +176,8 @@ class State:
     # Keys of `accounts` by holder, so that a holder's balances are not a scan of all accounts.
     keys_by_holder: dict[str, set[AccountKey]] = field(default_factory=dict)
     holds: dict[str, Hold] = field(default_factory=dict)
-    expiries: list[tuple[int, str]] = field(default_factory=list)  # a heap of (ms, hold)
+    # A heap of (ms, hold), which only the timer reads: see kernel/layers.py.
+    expiries: list[tuple[int, str]] = field(default_factory=list, metadata={"timer_only": True})
     keyring: Keyring = field(default_factory=Keyring)
     liens: dict[str, Lien] = field(default_factory=dict)
     batches: set[tuple[str, str]] = field(default_factory=set)  # (asset, batch) issued
@@ -173,6 +198,8 @@ class State:
     transfers: set[tuple[str, str]] = field(default_factory=set)  # (authority or "", transfer)
     safeguards: dict[str, Safeguards] = field(default_factory=dict)
     filed: dict[str, TransferFiled] = field(default_factory=dict)  # waiting for a second registrar
+    sessions: dict[tuple[str, str], Session] = field(default_factory=dict)  # (venue, session)
+    closed_sessions: set[tuple[str, str]] = field(default_factory=set)
 
 
 def account_key(account: Account, asset: str) -> AccountKey:

@@ -25,6 +25,9 @@ from services.ledger.books.accounts_events import (
     HoldPosted,
     HoldReleased,
     Leg,
+    SessionClosed,
+    SettlementReceived,
+    TradeUnsettled,
     TransferApproved,
     TransferFiled,
     TransferPosted,
@@ -62,6 +65,7 @@ from services.ledger.books.port import (
     require_text,
 )
 from services.ledger.books.serials import BatchMap, Range, count, require_ranges
+from services.ledger.books.settlements import Settlements
 from services.ledger.books.statements import integer, rows_of, trades_of
 from services.ledger.books.transfers import TRANSFER_EVENTS, Transfers, overridden
 
@@ -107,6 +111,9 @@ class AccountsBook(Checker):
         TransferProposed,
         TransferApproved,
         TransferRefused,
+        SettlementReceived,
+        TradeUnsettled,
+        SessionClosed,
         *KEY_EVENTS,
         *HOLDER_EVENTS,
     )
@@ -124,6 +131,7 @@ class AccountsBook(Checker):
         self._freezes = Freezes(self._keys, seen)
         self._transfers = Transfers(self._keys, seen)
         self._destinations = Destinations(self._holders)
+        self._settlements = Settlements(self._keys, self.balances)
         self.crossings = crossings or Crossings()
         self._desk = Desk(self.crossings)
         self._done: set[tuple[str, str, str]] = set()  # (what, institution, its number)
@@ -140,6 +148,8 @@ class AccountsBook(Checker):
             ]
         check = _CHECKS.get(type(event))
         groups: list[Step] = [] if check is None else [lambda: check(self, raw, event)]
+        if self._settlements.pending:
+            groups.insert(0, lambda: self._settlements.check_turn(raw, event))
         # Whatever else two persons accept, nobody pays out what is not there without being told.
         legs = getattr(event, "legs", None)
         if legs:
@@ -196,6 +206,8 @@ class AccountsBook(Checker):
             raise RuleBroken("CITED", f"no bank line in a debit of {purpose}", event.bank_line)
         if event.trades and purpose != "trading":
             raise RuleBroken("CITED", f"no trades in a debit of {purpose}", event.trades)
+        if event.session is not None and purpose != "trading":
+            raise RuleBroken("CITED", f"no session in a debit of {purpose}", event.session)
         if event.claim is None and event.pledge is None:
             return
         credits = {leg.credit.purpose for leg in event.legs}
@@ -322,6 +334,9 @@ class AccountsBook(Checker):
     def _from_trading(self, raw: RawRecord, event: EntryPosted) -> None:
         venues = sorted({leg.debit.ref for leg in event.legs})
         require("ONE_VENUE", 1, len(venues))
+        if event.session is not None:
+            self._settlements.check_entry(raw, event, venues[0])
+            return
         if not event.trades:
             for leg in event.legs:
                 own = Account(leg.debit.holder, "available", "")
@@ -416,7 +431,10 @@ class AccountsBook(Checker):
             raise RuleBroken("HOLD_LEGS", "one or two legs", "none")
         require("HOLD_PAID_TO", hold.to, event.legs[0].credit)
         require("HOLD_APPROVAL", None, hold.proposer)
-        self._check_hold_end(hold, event.legs, event.legs[1:])
+        if event.rest_held:
+            require_holds("HOLD_REST", event.rest_held > 0, "more than 0", event.rest_held)
+            require("HOLD_LEGS", 1, len(event.legs))  # what goes back does not stay held
+        self._check_hold_end(hold, event.legs, event.legs[1:], event.rest_held)
 
     def _check_approved(self, raw: RawRecord, event: TransferApproved) -> None:
         hold = self._live(event.hold)
@@ -451,15 +469,30 @@ class AccountsBook(Checker):
             raise RuleBroken("HOLD_LIVE", "a live hold", id)
         return hold
 
-    def _check_hold_end(self, hold: LiveHold, legs: list[Leg], back: list[Leg]) -> None:
-        """All of the hold leaves it, and what is not paid out goes back where it came from."""
+    def _check_hold_end(
+        self, hold: LiveHold, legs: list[Leg], back: list[Leg], rest_held: int = 0
+    ) -> None:
+        """All but what stays held leaves the hold; what is not paid out goes back to its place."""
         self._check_legs(legs)
         for leg in legs:
             require("HOLD_ACCOUNT", hold.leg.credit, leg.debit)
             require("HOLD_ASSET", hold.leg.asset, leg.asset)
         for leg in back:
             require("HOLD_BACK", hold.leg.debit, leg.credit)
-        require("HOLD_WHOLE", hold.leg.amount, sum(leg.amount for leg in legs))
+        require("HOLD_WHOLE", hold.leg.amount, sum(leg.amount for leg in legs) + rest_held)
+
+    # ---- settlement files -----------------------------------------------------------------------
+
+    def _check_received(self, raw: RawRecord, event: SettlementReceived) -> None:
+        if event.venue in self.crossings.followed:
+            raise RuleBroken("FILE_VENUE", "a venue that matches elsewhere", event.venue)
+        self._settlements.check_received(raw, event)
+
+    def _check_unsettled(self, raw: RawRecord, event: TradeUnsettled) -> None:
+        self._settlements.check_unsettled(raw, event)
+
+    def _check_closed(self, raw: RawRecord, event: SessionClosed) -> None:
+        self._settlements.check_closed(raw, event)
 
     def _check_key(self, raw: RawRecord, event: KeyAdmitted | KeyWithdrawn) -> None:
         self._keys.check(event)
@@ -489,7 +522,9 @@ class AccountsBook(Checker):
         match event:
             case EntryPosted():
                 self._move_all(event.legs)
-                if event.trades or event.bank_line is not None:
+                if event.session is not None:
+                    self._settlements.take_entry(event)
+                elif event.trades or event.bank_line is not None:
                     self._note_done(event)
                 if event.pledge is not None:
                     self._liens.follow(event.pledge, event.legs)
@@ -503,6 +538,10 @@ class AccountsBook(Checker):
                     self._holds[event.hold] = LiveHold(
                         event.legs[0], event.to, event.expires_at_ms, by
                     )
+            case HoldPosted() if event.rest_held and event.hold in self._holds:
+                self._move_all(event.legs)
+                hold = self._holds[event.hold]
+                hold.leg = msgspec.structs.replace(hold.leg, amount=event.rest_held)
             case (
                 HoldPosted()
                 | HoldReleased()
@@ -534,6 +573,12 @@ class AccountsBook(Checker):
                 self._destinations.apply(event)
             case _ if isinstance(event, HOLDER_EVENTS):
                 self._rules.apply(raw, event)
+            case SettlementReceived():
+                self._settlements.take_received(raw, event)
+            case TradeUnsettled():
+                self._settlements.take_unsettled(event)
+            case SessionClosed():
+                self._settlements.take_closed(event)
             case _:
                 raise TypeError(f"not an event of the accounts book: {event!r}")
 
@@ -573,6 +618,9 @@ _CHECKS: dict[type[msgspec.Struct], Callable[[AccountsBook, RawRecord, Any], Non
     HoldPosted: AccountsBook._check_hold_posted,
     HoldReleased: AccountsBook._check_hold_released,
     HoldExpired: AccountsBook._check_hold_expired,
+    SettlementReceived: AccountsBook._check_received,
+    TradeUnsettled: AccountsBook._check_unsettled,
+    SessionClosed: AccountsBook._check_closed,
     KeyAdmitted: AccountsBook._check_key,
     KeyWithdrawn: AccountsBook._check_key,
     **dict.fromkeys(FREEZE_EVENTS, AccountsBook._check_freeze),

@@ -61,6 +61,7 @@ class EntryPosted(
     legs: list[Leg]
     mandate: str | None = None
     pledge: Pledge | None = None
+    session: str | None = None
     spent_on: str | None = None
     trades: list[str] = []
 
@@ -79,6 +80,7 @@ class HoldPosted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     hold: str
     legs: list[Leg]
     mandate: str | None = None
+    rest_held: int = 0
 
 
 class HoldReleased(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -223,6 +225,57 @@ class TransferRefused(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hold: str
     legs: list[Leg]
     reason: str
+
+
+class FileTrade(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    asset: str
+    buyer: str
+    buyer_fee_fen: int
+    price_fen_per_t: int
+    quantity_t: int
+    seller: str
+    seller_fee_fen: int
+    trade: str
+
+
+class SettlementReceived(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    closes_at_ms: int
+    fee_holder: str
+    file: str
+    known: list[int]
+    part: int
+    session: str
+    trades: int
+    unsettled: list[int]
+    venue: str
+
+
+class TradeUnsettled(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
+    asset: str | None = None
+    available: int | None = None
+    holder: str | None = None
+    needed: int | None = None
+    reason: str
+    session: str
+    trade: FileTrade
+    venue: str
+
+
+class SessionTotals(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    asset: str
+    fees_fen: int
+    quantity_t: int
+    trades: int
+    turnover_fen: int
+
+
+class SessionClosed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    session: str
+    totals: list[SessionTotals]
+    unsettled: int
+    venue: str
 
 
 def places(leg: Leg) -> tuple[Place, Place]:

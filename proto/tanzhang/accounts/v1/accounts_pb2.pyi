@@ -393,10 +393,13 @@ class Entry(_message.Message):
     ACTS_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
     MANDATE_FIELD_NUMBER: _builtins.int
+    LINKED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7, made by the client; the same id is carried out at most once, for ever."""
     mandate: _builtins.str
     """Under which mandate the caller acts for a principal; empty: for its own holders."""
+    linked: _builtins.bool
+    """Linked to the next item of the request: linked items are carried out together or not at all."""
     @_builtins.property
     def on(self) -> _timestamp_pb2.Timestamp:
         """Business time; absent: when it is recorded."""
@@ -423,10 +426,11 @@ class Entry(_message.Message):
         acts: _abc.Iterable[_items_pb2.Act] | None = ...,
         cause: _items_pb2.Cause | None = ...,
         mandate: _builtins.str = ...,
+        linked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "claim", b"claim", "on", b"on"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acts", b"acts", "cause", b"cause", "claim", b"claim", "id", b"id", "legs", b"legs", "mandate", b"mandate", "on", b"on"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acts", b"acts", "cause", b"cause", "claim", b"claim", "id", b"id", "legs", b"legs", "linked", b"linked", "mandate", b"mandate", "on", b"on"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -696,6 +700,7 @@ class Hold(_message.Message):
     TO_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     MANDATE_FIELD_NUMBER: _builtins.int
+    LINKED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Also the hold's id: the ref of its held account."""
     holder: _builtins.str
@@ -704,6 +709,8 @@ class Hold(_message.Message):
     amount: _builtins.int
     mandate: _builtins.str
     """Of the holder's agent."""
+    linked: _builtins.bool
+    """Linked to the next item of the request: linked items are carried out together or not at all."""
     @_builtins.property
     def on(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -728,10 +735,11 @@ class Hold(_message.Message):
         to: Global___Account | None = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         mandate: _builtins.str = ...,
+        linked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "on", b"on", "to", b"to"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "asset", b"asset", "expires_at", b"expires_at", "holder", b"holder", "id", b"id", "mandate", b"mandate", "on", b"on", "serials", b"serials", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "asset", b"asset", "expires_at", b"expires_at", "holder", b"holder", "id", b"id", "linked", b"linked", "mandate", b"mandate", "on", b"on", "serials", b"serials", "to", b"to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -786,12 +794,18 @@ class HoldPost(_message.Message):
     HOLD_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
     MANDATE_FIELD_NUMBER: _builtins.int
+    KEEP_REST_FIELD_NUMBER: _builtins.int
+    LINKED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     hold: _builtins.str
     amount: _builtins.int
     """At most what is held; the rest goes back to the holder."""
     mandate: _builtins.str
     """Of the payee's agent."""
+    keep_rest: _builtins.bool
+    """The rest stays held instead, to be posted again, released, or to expire."""
+    linked: _builtins.bool
+    """Linked to the next item of the request: linked items are carried out together or not at all."""
     @_builtins.property
     def on(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -802,10 +816,12 @@ class HoldPost(_message.Message):
         hold: _builtins.str = ...,
         amount: _builtins.int = ...,
         mandate: _builtins.str = ...,
+        keep_rest: _builtins.bool = ...,
+        linked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["on", b"on"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "hold", b"hold", "id", b"id", "mandate", b"mandate", "on", b"on"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "hold", b"hold", "id", b"id", "keep_rest", b"keep_rest", "linked", b"linked", "mandate", b"mandate", "on", b"on"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -859,10 +875,13 @@ class HoldRelease(_message.Message):
     ON_FIELD_NUMBER: _builtins.int
     HOLD_FIELD_NUMBER: _builtins.int
     MANDATE_FIELD_NUMBER: _builtins.int
+    LINKED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     hold: _builtins.str
     mandate: _builtins.str
     """Of the payee's agent."""
+    linked: _builtins.bool
+    """Linked to the next item of the request: linked items are carried out together or not at all."""
     @_builtins.property
     def on(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -872,10 +891,11 @@ class HoldRelease(_message.Message):
         on: _timestamp_pb2.Timestamp | None = ...,
         hold: _builtins.str = ...,
         mandate: _builtins.str = ...,
+        linked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["on", b"on"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "id", b"id", "mandate", b"mandate", "on", b"on"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "id", b"id", "linked", b"linked", "mandate", b"mandate", "on", b"on"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -4310,3 +4330,537 @@ class ListProposedTransfersResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListProposedTransfersResponse: _TypeAlias = ListProposedTransfersResponse  # noqa: Y015
+
+@_typing.final
+class SettlementPart(_message.Message):
+    """One part of a settlement file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    ACTS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    @_builtins.property
+    def on(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def acts(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.Act]:
+        """One statement `settlement-file`, signed by the venue; see docs/concepts/settling-for-venues.md."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        on: _timestamp_pb2.Timestamp | None = ...,
+        acts: _abc.Iterable[_items_pb2.Act] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["on", b"on"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acts", b"acts", "id", b"id", "on", b"on"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettlementPart: _TypeAlias = SettlementPart  # noqa: Y015
+
+@_typing.final
+class SettleTradesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VENUE_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    venue: _builtins.str
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___SettlementPart]: ...
+    def __init__(
+        self,
+        *,
+        venue: _builtins.str = ...,
+        parts: _abc.Iterable[Global___SettlementPart] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parts", b"parts", "venue", b"venue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettleTradesRequest: _TypeAlias = SettleTradesRequest  # noqa: Y015
+
+@_typing.final
+class SettleTradesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartResult]:
+        """One per part, in the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        parts: _abc.Iterable[Global___PartResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parts", b"parts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettleTradesResponse: _TypeAlias = SettleTradesResponse  # noqa: Y015
+
+@_typing.final
+class PartResult(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: _builtins.int
+    TRADES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def result(self) -> _items_pb2.ItemResult: ...
+    @_builtins.property
+    def trades(self) -> _containers.RepeatedCompositeFieldContainer[Global___TradeResult]:
+        """One per trade of an accepted part, in the order of the part."""
+
+    def __init__(
+        self,
+        *,
+        result: _items_pb2.ItemResult | None = ...,
+        trades: _abc.Iterable[Global___TradeResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["result", b"result", "trades", b"trades"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PartResult: _TypeAlias = PartResult  # noqa: Y015
+
+@_typing.final
+class TradeResult(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRADE_FIELD_NUMBER: _builtins.int
+    SETTLED_POSITION_FIELD_NUMBER: _builtins.int
+    SETTLED_BEFORE_FIELD_NUMBER: _builtins.int
+    UNSETTLED_FIELD_NUMBER: _builtins.int
+    trade: _builtins.str
+    settled_position: _builtins.int
+    """Settled by the entry at this position."""
+    settled_before: _builtins.bool
+    """An earlier part has settled the same trade; nothing happened this time."""
+    @_builtins.property
+    def unsettled(self) -> Global___Unsettled: ...
+    def __init__(
+        self,
+        *,
+        trade: _builtins.str = ...,
+        settled_position: _builtins.int = ...,
+        settled_before: _builtins.bool = ...,
+        unsettled: Global___Unsettled | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result", "settled_before", b"settled_before", "settled_position", b"settled_position", "unsettled", b"unsettled"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["result", b"result", "settled_before", b"settled_before", "settled_position", b"settled_position", "trade", b"trade", "unsettled", b"unsettled"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["settled_position", "settled_before", "unsettled"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___TradeResult: _TypeAlias = TradeResult  # noqa: Y015
+
+@_typing.final
+class Unsettled(_message.Message):
+    """Why a trade was not settled."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    NEEDED_FIELD_NUMBER: _builtins.int
+    AVAILABLE_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    reason: _builtins.str
+    holder: _builtins.str
+    """Where there was too little: of whom, of what, and how much."""
+    asset: _builtins.str
+    needed: _builtins.int
+    available: _builtins.int
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        holder: _builtins.str = ...,
+        asset: _builtins.str = ...,
+        needed: _builtins.int = ...,
+        available: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "available", b"available", "holder", b"holder", "needed", b"needed", "position", b"position", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Unsettled: _TypeAlias = Unsettled  # noqa: Y015
+
+@_typing.final
+class SessionClose(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
+    ACTS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    session: _builtins.str
+    @_builtins.property
+    def on(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def acts(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.Act]:
+        """One statement `session-close`, signed by the venue."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        on: _timestamp_pb2.Timestamp | None = ...,
+        session: _builtins.str = ...,
+        acts: _abc.Iterable[_items_pb2.Act] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["on", b"on"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acts", b"acts", "id", b"id", "on", b"on", "session", b"session"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SessionClose: _TypeAlias = SessionClose  # noqa: Y015
+
+@_typing.final
+class CloseSessionsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VENUE_FIELD_NUMBER: _builtins.int
+    CLOSES_FIELD_NUMBER: _builtins.int
+    venue: _builtins.str
+    @_builtins.property
+    def closes(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionClose]: ...
+    def __init__(
+        self,
+        *,
+        venue: _builtins.str = ...,
+        closes: _abc.Iterable[Global___SessionClose] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closes", b"closes", "venue", b"venue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CloseSessionsRequest: _TypeAlias = CloseSessionsRequest  # noqa: Y015
+
+@_typing.final
+class CloseSessionsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CloseSessionsResponse: _TypeAlias = CloseSessionsResponse  # noqa: Y015
+
+@_typing.final
+class ReportSettlementsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VENUE_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
+    MIN_POSITION_FIELD_NUMBER: _builtins.int
+    venue: _builtins.str
+    session: _builtins.str
+    min_position: _builtins.int
+    def __init__(
+        self,
+        *,
+        venue: _builtins.str = ...,
+        session: _builtins.str = ...,
+        min_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["min_position", b"min_position", "session", b"session", "venue", b"venue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportSettlementsRequest: _TypeAlias = ReportSettlementsRequest  # noqa: Y015
+
+@_typing.final
+class ReportSettlementsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    TOTALS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___SettlementRow]:
+        """Some of the rows: each trade once, settled, or as it was last refused."""
+
+    @_builtins.property
+    def totals(self) -> Global___SettlementTotals:
+        """In the last message alone."""
+
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[Global___SettlementRow] | None = ...,
+        totals: Global___SettlementTotals | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["totals", b"totals"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows", "totals", b"totals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportSettlementsResponse: _TypeAlias = ReportSettlementsResponse  # noqa: Y015
+
+@_typing.final
+class SettlementRow(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    BUYER_FIELD_NUMBER: _builtins.int
+    SELLER_FIELD_NUMBER: _builtins.int
+    QUANTITY_T_FIELD_NUMBER: _builtins.int
+    PRICE_FEN_PER_T_FIELD_NUMBER: _builtins.int
+    BUYER_FEE_FEN_FIELD_NUMBER: _builtins.int
+    SELLER_FEE_FEN_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    file: _builtins.str
+    part: _builtins.int
+    asset: _builtins.str
+    buyer: _builtins.str
+    seller: _builtins.str
+    quantity_t: _builtins.int
+    price_fen_per_t: _builtins.int
+    buyer_fee_fen: _builtins.int
+    seller_fee_fen: _builtins.int
+    @_builtins.property
+    def result(self) -> Global___TradeResult:
+        """What a member was short of is shown to that member, the venue and auditors alone."""
+
+    def __init__(
+        self,
+        *,
+        file: _builtins.str = ...,
+        part: _builtins.int = ...,
+        asset: _builtins.str = ...,
+        buyer: _builtins.str = ...,
+        seller: _builtins.str = ...,
+        quantity_t: _builtins.int = ...,
+        price_fen_per_t: _builtins.int = ...,
+        buyer_fee_fen: _builtins.int = ...,
+        seller_fee_fen: _builtins.int = ...,
+        result: Global___TradeResult | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "buyer", b"buyer", "buyer_fee_fen", b"buyer_fee_fen", "file", b"file", "part", b"part", "price_fen_per_t", b"price_fen_per_t", "quantity_t", b"quantity_t", "result", b"result", "seller", b"seller", "seller_fee_fen", b"seller_fee_fen"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettlementRow: _TypeAlias = SettlementRow  # noqa: Y015
+
+@_typing.final
+class SettlementTotals(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASSETS_FIELD_NUMBER: _builtins.int
+    UNSETTLED_FIELD_NUMBER: _builtins.int
+    AS_OF_POSITION_FIELD_NUMBER: _builtins.int
+    unsettled: _builtins.int
+    as_of_position: _builtins.int
+    @_builtins.property
+    def assets(self) -> _containers.RepeatedCompositeFieldContainer[Global___AssetSettled]: ...
+    def __init__(
+        self,
+        *,
+        assets: _abc.Iterable[Global___AssetSettled] | None = ...,
+        unsettled: _builtins.int = ...,
+        as_of_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_position", b"as_of_position", "assets", b"assets", "unsettled", b"unsettled"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettlementTotals: _TypeAlias = SettlementTotals  # noqa: Y015
+
+@_typing.final
+class AssetSettled(_message.Message):
+    """Of the rows shown: what was settled of one asset."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASSET_FIELD_NUMBER: _builtins.int
+    TRADES_FIELD_NUMBER: _builtins.int
+    QUANTITY_T_FIELD_NUMBER: _builtins.int
+    TURNOVER_FEN_FIELD_NUMBER: _builtins.int
+    FEES_FEN_FIELD_NUMBER: _builtins.int
+    asset: _builtins.str
+    trades: _builtins.int
+    quantity_t: _builtins.int
+    turnover_fen: _builtins.int
+    fees_fen: _builtins.int
+    def __init__(
+        self,
+        *,
+        asset: _builtins.str = ...,
+        trades: _builtins.int = ...,
+        quantity_t: _builtins.int = ...,
+        turnover_fen: _builtins.int = ...,
+        fees_fen: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "fees_fen", b"fees_fen", "quantity_t", b"quantity_t", "trades", b"trades", "turnover_fen", b"turnover_fen"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AssetSettled: _TypeAlias = AssetSettled  # noqa: Y015
+
+@_typing.final
+class BatchItem(_message.Message):
+    """Exactly one of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
+    POST_FIELD_NUMBER: _builtins.int
+    RELEASE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entry(self) -> Global___Entry: ...
+    @_builtins.property
+    def hold(self) -> Global___Hold: ...
+    @_builtins.property
+    def post(self) -> Global___HoldPost: ...
+    @_builtins.property
+    def release(self) -> Global___HoldRelease: ...
+    def __init__(
+        self,
+        *,
+        entry: Global___Entry | None = ...,
+        hold: Global___Hold | None = ...,
+        post: Global___HoldPost | None = ...,
+        release: Global___HoldRelease | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "hold", b"hold", "item", b"item", "post", b"post", "release", b"release"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "hold", b"hold", "item", b"item", "post", b"post", "release", b"release"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_item: _TypeAlias = _typing.Literal["entry", "hold", "post", "release"]  # noqa: Y015
+    _WhichOneofArgType_item: _TypeAlias = _typing.Literal["item", b"item"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_item) -> _WhichOneofReturnType_item | None: ...
+
+Global___BatchItem: _TypeAlias = BatchItem  # noqa: Y015
+
+@_typing.final
+class PostBatchRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchItem]: ...
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___BatchItem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PostBatchRequest: _TypeAlias = PostBatchRequest  # noqa: Y015
+
+@_typing.final
+class PostBatchResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]:
+        """One per item, in the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PostBatchResponse: _TypeAlias = PostBatchResponse  # noqa: Y015
+
+@_typing.final
+class StreamBatchesRequest(_message.Message):
+    """As in PostEntries, or as in PostBatch: one of the two."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Entry]: ...
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchItem]: ...
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___Entry] | None = ...,
+        items: _abc.Iterable[Global___BatchItem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamBatchesRequest: _TypeAlias = StreamBatchesRequest  # noqa: Y015
+
+@_typing.final
+class StreamBatchesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]:
+        """Of the oldest batch that was not answered: one per item, in its order."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamBatchesResponse: _TypeAlias = StreamBatchesResponse  # noqa: Y015

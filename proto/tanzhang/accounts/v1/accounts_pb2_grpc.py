@@ -265,6 +265,31 @@ class AccountsServiceStub:
                 request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListNonTradeTransfersRequest.SerializeToString,
                 response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListNonTradeTransfersResponse.FromString,
                 _registered_method=True)
+        self.PostBatch = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/PostBatch',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.PostBatchRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.PostBatchResponse.FromString,
+                _registered_method=True)
+        self.StreamBatches = channel.stream_stream(
+                '/tanzhang.accounts.v1.AccountsService/StreamBatches',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.StreamBatchesRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.StreamBatchesResponse.FromString,
+                _registered_method=True)
+        self.SettleTrades = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/SettleTrades',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.SettleTradesRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.SettleTradesResponse.FromString,
+                _registered_method=True)
+        self.CloseSessions = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/CloseSessions',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.CloseSessionsRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.CloseSessionsResponse.FromString,
+                _registered_method=True)
+        self.ReportSettlements = channel.unary_stream(
+                '/tanzhang.accounts.v1.AccountsService/ReportSettlements',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ReportSettlementsRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ReportSettlementsResponse.FromString,
+                _registered_method=True)
 
 
 class AccountsServiceServicer:
@@ -305,7 +330,7 @@ class AccountsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PostHolds(self, request, context):
-        """Pays a hold out, all or part; what is left goes back. Ends the hold.
+        """Pays a hold out, all or part. What is left goes back and the hold ends, unless it says otherwise.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -588,6 +613,47 @@ class AccountsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PostBatch(self, request, context):
+        """Entries, holds and what becomes of holds in one batch, decided in this order: an item may use
+        what an earlier one has brought or reserved.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamBatches(self, request_iterator, context):
+        """Batch after batch on one stream, carried out and answered in their order; a few are at work at a
+        time, and no more are read meanwhile. When it breaks, what was not answered is sent again with
+        the same ids on a new one. A batch that cannot be taken ends the stream before any later one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SettleTrades(self, request, context):
+        """Settles what a venue has matched elsewhere: parts of a settlement file that it has signed, each
+        trade an entry with delivery, payment and fees, all or none. A trade that cannot be settled is
+        told of and holds up no other; it may come again, in the same part or in a later one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CloseSessions(self, request, context):
+        """Closes sessions before their day, with the totals that the venue has signed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportSettlements(self, request, context):
+        """What became of every trade of a session, in the order of its parts, and the sums; ends with the
+        totals. All of it to the venue and to auditors, to a member what it has bought and sold.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccountsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -820,6 +886,31 @@ def add_AccountsServiceServicer_to_server(servicer, server):
                     servicer.ListNonTradeTransfers,
                     request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListNonTradeTransfersRequest.FromString,
                     response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListNonTradeTransfersResponse.SerializeToString,
+            ),
+            'PostBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.PostBatch,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.PostBatchRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.PostBatchResponse.SerializeToString,
+            ),
+            'StreamBatches': grpc.stream_stream_rpc_method_handler(
+                    servicer.StreamBatches,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.StreamBatchesRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.StreamBatchesResponse.SerializeToString,
+            ),
+            'SettleTrades': grpc.unary_unary_rpc_method_handler(
+                    servicer.SettleTrades,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.SettleTradesRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.SettleTradesResponse.SerializeToString,
+            ),
+            'CloseSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.CloseSessions,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.CloseSessionsRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.CloseSessionsResponse.SerializeToString,
+            ),
+            'ReportSettlements': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReportSettlements,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ReportSettlementsRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ReportSettlementsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -2065,6 +2156,141 @@ class AccountsService:
             '/tanzhang.accounts.v1.AccountsService/ListNonTradeTransfers',
             tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListNonTradeTransfersRequest.SerializeToString,
             tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListNonTradeTransfersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PostBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/PostBatch',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.PostBatchRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.PostBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamBatches(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/StreamBatches',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.StreamBatchesRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.StreamBatchesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SettleTrades(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/SettleTrades',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.SettleTradesRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.SettleTradesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CloseSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/CloseSessions',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.CloseSessionsRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.CloseSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportSettlements(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/ReportSettlements',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ReportSettlementsRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ReportSettlementsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,7 +43,7 @@ class AccountsServiceStub:
     """The same for thousands of entries, of which mostly none is refused: a shorter answer."""
     PlaceHolds: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.PlaceHoldsRequest, _accounts_pb2.PlaceHoldsResponse]
     PostHolds: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.PostHoldsRequest, _accounts_pb2.PostHoldsResponse]
-    """Pays a hold out, all or part; what is left goes back. Ends the hold."""
+    """Pays a hold out, all or part. What is left goes back and the hold ends, unless it says otherwise."""
     ReleaseHolds: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ReleaseHoldsRequest, _accounts_pb2.ReleaseHoldsResponse]
     GetBalances: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.GetBalancesRequest, _accounts_pb2.GetBalancesResponse]
     """Without a moment: from memory, under a fresh lease, once everything it shows has committed. With
@@ -129,6 +129,26 @@ class AccountsServiceStub:
     ListProposedTransfers: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListProposedTransfersRequest, _accounts_pb2.ListProposedTransfersResponse]
     ListNonTradeTransfers: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListNonTradeTransfersRequest, _accounts_pb2.ListNonTradeTransfersResponse]
     """Open to everyone: that it happened, by which document, of what and how much; not whose."""
+    PostBatch: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.PostBatchRequest, _accounts_pb2.PostBatchResponse]
+    """Entries, holds and what becomes of holds in one batch, decided in this order: an item may use
+    what an earlier one has brought or reserved.
+    """
+    StreamBatches: _grpc.StreamStreamMultiCallable[_accounts_pb2.StreamBatchesRequest, _accounts_pb2.StreamBatchesResponse]
+    """Batch after batch on one stream, carried out and answered in their order; a few are at work at a
+    time, and no more are read meanwhile. When it breaks, what was not answered is sent again with
+    the same ids on a new one. A batch that cannot be taken ends the stream before any later one.
+    """
+    SettleTrades: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.SettleTradesRequest, _accounts_pb2.SettleTradesResponse]
+    """Settles what a venue has matched elsewhere: parts of a settlement file that it has signed, each
+    trade an entry with delivery, payment and fees, all or none. A trade that cannot be settled is
+    told of and holds up no other; it may come again, in the same part or in a later one.
+    """
+    CloseSessions: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.CloseSessionsRequest, _accounts_pb2.CloseSessionsResponse]
+    """Closes sessions before their day, with the totals that the venue has signed."""
+    ReportSettlements: _grpc.UnaryStreamMultiCallable[_accounts_pb2.ReportSettlementsRequest, _accounts_pb2.ReportSettlementsResponse]
+    """What became of every trade of a session, in the order of its parts, and the sums; ends with the
+    totals. All of it to the venue and to auditors, to a member what it has bought and sold.
+    """
 
 @_typing.type_check_only
 class AccountsServiceAsyncStub(AccountsServiceStub):
@@ -145,7 +165,7 @@ class AccountsServiceAsyncStub(AccountsServiceStub):
     """The same for thousands of entries, of which mostly none is refused: a shorter answer."""
     PlaceHolds: _aio.UnaryUnaryMultiCallable[_accounts_pb2.PlaceHoldsRequest, _accounts_pb2.PlaceHoldsResponse]  # type: ignore[assignment]
     PostHolds: _aio.UnaryUnaryMultiCallable[_accounts_pb2.PostHoldsRequest, _accounts_pb2.PostHoldsResponse]  # type: ignore[assignment]
-    """Pays a hold out, all or part; what is left goes back. Ends the hold."""
+    """Pays a hold out, all or part. What is left goes back and the hold ends, unless it says otherwise."""
     ReleaseHolds: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ReleaseHoldsRequest, _accounts_pb2.ReleaseHoldsResponse]  # type: ignore[assignment]
     GetBalances: _aio.UnaryUnaryMultiCallable[_accounts_pb2.GetBalancesRequest, _accounts_pb2.GetBalancesResponse]  # type: ignore[assignment]
     """Without a moment: from memory, under a fresh lease, once everything it shows has committed. With
@@ -231,6 +251,26 @@ class AccountsServiceAsyncStub(AccountsServiceStub):
     ListProposedTransfers: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListProposedTransfersRequest, _accounts_pb2.ListProposedTransfersResponse]  # type: ignore[assignment]
     ListNonTradeTransfers: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListNonTradeTransfersRequest, _accounts_pb2.ListNonTradeTransfersResponse]  # type: ignore[assignment]
     """Open to everyone: that it happened, by which document, of what and how much; not whose."""
+    PostBatch: _aio.UnaryUnaryMultiCallable[_accounts_pb2.PostBatchRequest, _accounts_pb2.PostBatchResponse]  # type: ignore[assignment]
+    """Entries, holds and what becomes of holds in one batch, decided in this order: an item may use
+    what an earlier one has brought or reserved.
+    """
+    StreamBatches: _aio.StreamStreamMultiCallable[_accounts_pb2.StreamBatchesRequest, _accounts_pb2.StreamBatchesResponse]  # type: ignore[assignment]
+    """Batch after batch on one stream, carried out and answered in their order; a few are at work at a
+    time, and no more are read meanwhile. When it breaks, what was not answered is sent again with
+    the same ids on a new one. A batch that cannot be taken ends the stream before any later one.
+    """
+    SettleTrades: _aio.UnaryUnaryMultiCallable[_accounts_pb2.SettleTradesRequest, _accounts_pb2.SettleTradesResponse]  # type: ignore[assignment]
+    """Settles what a venue has matched elsewhere: parts of a settlement file that it has signed, each
+    trade an entry with delivery, payment and fees, all or none. A trade that cannot be settled is
+    told of and holds up no other; it may come again, in the same part or in a later one.
+    """
+    CloseSessions: _aio.UnaryUnaryMultiCallable[_accounts_pb2.CloseSessionsRequest, _accounts_pb2.CloseSessionsResponse]  # type: ignore[assignment]
+    """Closes sessions before their day, with the totals that the venue has signed."""
+    ReportSettlements: _aio.UnaryStreamMultiCallable[_accounts_pb2.ReportSettlementsRequest, _accounts_pb2.ReportSettlementsResponse]  # type: ignore[assignment]
+    """What became of every trade of a session, in the order of its parts, and the sums; ends with the
+    totals. All of it to the venue and to auditors, to a member what it has bought and sold.
+    """
 
 class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Who holds what: holders, assets, entries, holds."""
@@ -280,7 +320,7 @@ class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _accounts_pb2.PostHoldsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.PostHoldsResponse, _abc.Awaitable[_accounts_pb2.PostHoldsResponse]]:
-        """Pays a hold out, all or part; what is left goes back. Ends the hold."""
+        """Pays a hold out, all or part. What is left goes back and the hold ends, unless it says otherwise."""
 
     @_abc_1.abstractmethod
     def ReleaseHolds(
@@ -606,5 +646,55 @@ class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.ListNonTradeTransfersResponse, _abc.Awaitable[_accounts_pb2.ListNonTradeTransfersResponse]]:
         """Open to everyone: that it happened, by which document, of what and how much; not whose."""
+
+    @_abc_1.abstractmethod
+    def PostBatch(
+        self,
+        request: _accounts_pb2.PostBatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.PostBatchResponse, _abc.Awaitable[_accounts_pb2.PostBatchResponse]]:
+        """Entries, holds and what becomes of holds in one batch, decided in this order: an item may use
+        what an earlier one has brought or reserved.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamBatches(
+        self,
+        request_iterator: _MaybeAsyncIterator[_accounts_pb2.StreamBatchesRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_accounts_pb2.StreamBatchesResponse], _abc.AsyncIterator[_accounts_pb2.StreamBatchesResponse]]:
+        """Batch after batch on one stream, carried out and answered in their order; a few are at work at a
+        time, and no more are read meanwhile. When it breaks, what was not answered is sent again with
+        the same ids on a new one. A batch that cannot be taken ends the stream before any later one.
+        """
+
+    @_abc_1.abstractmethod
+    def SettleTrades(
+        self,
+        request: _accounts_pb2.SettleTradesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.SettleTradesResponse, _abc.Awaitable[_accounts_pb2.SettleTradesResponse]]:
+        """Settles what a venue has matched elsewhere: parts of a settlement file that it has signed, each
+        trade an entry with delivery, payment and fees, all or none. A trade that cannot be settled is
+        told of and holds up no other; it may come again, in the same part or in a later one.
+        """
+
+    @_abc_1.abstractmethod
+    def CloseSessions(
+        self,
+        request: _accounts_pb2.CloseSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.CloseSessionsResponse, _abc.Awaitable[_accounts_pb2.CloseSessionsResponse]]:
+        """Closes sessions before their day, with the totals that the venue has signed."""
+
+    @_abc_1.abstractmethod
+    def ReportSettlements(
+        self,
+        request: _accounts_pb2.ReportSettlementsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_accounts_pb2.ReportSettlementsResponse], _abc.AsyncIterator[_accounts_pb2.ReportSettlementsResponse]]:
+        """What became of every trade of a session, in the order of its parts, and the sums; ends with the
+        totals. All of it to the venue and to auditors, to a member what it has bought and sold.
+        """
 
 def add_AccountsServiceServicer_to_server(servicer: AccountsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
