@@ -66,7 +66,7 @@ class _Body(msgspec.Struct, gc=False):
     legs: list[_Leg] = []
     part: int = 0
     session: str = ""
-    unsettled: list[int] = []
+    unsettled: list[int] | int = 0  # places of a part's trades, or the number of a session's
     venue: str = ""
 
 
@@ -193,4 +193,5 @@ def _public_rows(event: Moving) -> list[tuple[Any, ...]]:
 
 def _part(event: Moving) -> tuple[Any, ...]:
     body = event.body
-    return (event.position, body.venue, body.session, len(body.unsettled))
+    refused = body.unsettled if isinstance(body.unsettled, list) else []
+    return (event.position, body.venue, body.session, len(refused))
