@@ -18,13 +18,14 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
+from kernel.asks import Ask
 from kernel.clock import monotonic_ms
 from kernel.crash import crash_point
 from kernel.errors import Conflict, Fault, InvariantBroken, Refused
 from kernel.ids import derived_id, uuid7_ms
 from kernel.logs import get_logger
 from kernel.values import Actor, Caller
-from kernel.writer import Ask, Writer
+from kernel.writer import Writer
 
 MAX_ERRANDS: Final = 500  # of one batch: a message far below the largest gRPC takes
 RETRY_FIRST_S: Final = 0.1

@@ -28,6 +28,7 @@ from kernel.relay import Relay
 from kernel.snapshot.image import hash_of, size_of
 from kernel.snapshot.recovery import recover, show_progress
 from kernel.tail import Tail
+from kernel.timers import run_timers
 from kernel.writer import MIN_POSITION_WAIT_S, Writer
 
 CANCEL_AGAIN_S: Final = 2.0
@@ -154,7 +155,7 @@ class BookHost:
         self.writer.on_commit.append(self._count)
         return [
             self.writer.run,
-            self.writer.run_timers,
+            functools.partial(run_timers, self.writer),
             self._renew,
             self.relay(bus).run,
             *(projector.run for projector in projectors),

@@ -11,13 +11,14 @@ from typing import Any
 
 import msgspec
 
+from kernel.asks import Ask, reaction_actor
 from kernel.crash import crash_point
 from kernel.errors import InvariantBroken
 from kernel.frames import Frame, FrameError, StoredEvent
 from kernel.ids import derived_id
 from kernel.record import RawRecord, decode_record
 from kernel.values import Caller, parse_instant
-from kernel.writer import Ask, Writer, reaction_actor
+from kernel.writer import Writer
 
 React = Callable[[RawRecord], msgspec.Struct | None]
 Observe = Callable[[RawRecord], None]

@@ -18,8 +18,8 @@ from kernel.crash import crash_point
 from kernel.frames import Frame, encode_frame
 from kernel.journal.watermarks import Bookmark
 from kernel.logs import get_logger
+from kernel.replica import Progress
 from kernel.tail import Tail
-from kernel.writer import Progress
 
 ANNOUNCE_EVERY_MS: Final = 1000
 NOTE_EVERY_MS: Final = 500  # how often the published position is saved; more would cost, not gain

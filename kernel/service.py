@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Generic, TypeVar
 
 from kernel.acts import verify_act
+from kernel.asks import Domain
 from kernel.auth import TokenVerifier, service_tokens
 from kernel.bus import Bus
 from kernel.clock import SystemClock
@@ -34,7 +35,7 @@ from kernel.rpc.journal import journal_service
 from kernel.rpc.server import Register, RpcServer
 from kernel.rpc.standby import waiting_room
 from kernel.snapshot.keeper import SnapshotKeeper
-from kernel.writer import Domain, Writer
+from kernel.writer import Writer
 
 DOUBT_EVERY_S: Final = 0.25
 OPENING_S: Final = 3.0  # how long we wait at start to be told of halts

@@ -9,38 +9,37 @@ process stops: memory is then ahead of the journal, and only a fresh replay is t
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import itertools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from kernel import linked
+from kernel.asks import Ask, Domain, Result
 from kernel.clock import Clock
 from kernel.crash import crash_point
-from kernel.errors import Conflict, InvariantBroken, Kind, Refused
+from kernel.errors import Conflict, InvariantBroken, Refused
 from kernel.fairness import FairQueue
-from kernel.frames import Frame, FrameSigner, KeyLookup, StoredEvent, verify_frame
-from kernel.ids import Entropy, derived_id, uuid7, uuid7_ms
+from kernel.frames import Frame, FrameSigner, KeyLookup, StoredEvent
+from kernel.ids import Entropy, uuid7
 from kernel.journal.port import Batch, Journal, Outcome, Refusal
 from kernel.layers import layered
 from kernel.logs import get_logger
 from kernel.recent import MAX_ID_AHEAD_MS, RECENT_IDS_MS, Fading, RecentOutcomes, id_at
 from kernel.record import (
-    KERNEL_EVENTS,
     SALT_BYTES,
     BookOpened,
-    EventTypes,
     RecordMaker,
     WriterStarted,
     commit,
-    decode_record,
 )
-from kernel.values import Act, Actor, Caller, Context, Envelope, format_instant, parse_instant
+from kernel.repeats import id_from_future, refuse_other_command, same_command, unrecorded
+from kernel.replica import Replica
+from kernel.values import Act, Actor, Caller, Context, Envelope, format_instant
 from kernel.waiting import PositionWaiters
 
 MAX_BATCH_ASKS: Final = 8000  # one call's, and so one commit's: a few MB
@@ -53,83 +52,7 @@ BOOK_VERSION: Final = 1
 
 S = TypeVar("S")
 
-_pack = msgspec.msgpack.Encoder().encode
-
 log = get_logger(__name__)
-
-
-def reaction_actor(book: str, source: str) -> Actor:
-    """Who is answerable for what a book does about another book's events."""
-    return Actor(f"book:{book}", f"reaction:{source}")
-
-
-class Ask(msgspec.Struct, frozen=True):
-    """One command on its way to the writer. `on_ms` None: business time is the recording.
-
-    `sealed` goes into the record of every event it becomes, unread (base64 of ciphertext). With it
-    goes `same`: what stands for the command when the id is used again. Neighbours with one `group`
-    are carried out together or not at all (kernel/linked.py).
-    """
-
-    id: str
-    caller: Caller
-    command: msgspec.Struct
-    on_ms: int | None = None
-    acts: tuple[Act, ...] = ()
-    cause: tuple[str, int] | None = None
-    sealed: str | None = None
-    same: bytes | None = None
-    group: bytes | None = None
-
-    def digest(self) -> bytes:
-        """What must be the same when an id is used again; not `sealed`, whose key may be gone.
-
-        It is kept for ever and has no salt: of hours and places it would give away what it hashes.
-        """
-        what = self.command if self.same is None else self.same
-        said = (type(self.command).__name__, what, self.on_ms, self.acts, self.cause)
-        # A member of a group is no repeat of the same command alone or among others.
-        body = _pack(said if self.group is None else (*said, self.group))
-        return hashlib.sha256(body).digest()
-
-
-@dataclass(frozen=True)
-class Domain(Generic[S]):
-    """A service's plain functions, as the writer calls them. No I/O, clock or randomness inside."""
-
-    events: EventTypes
-    new_state: Callable[[], S]
-    # Events, at least one, or raises Refused. Does not change the state.
-    decide: Callable[[S, Any, Context], Sequence[msgspec.Struct]]
-    # Changes the state; never refuses.
-    evolve: Callable[[S, Any], None]
-    # Commands that have fallen due: (when, in ms; what makes it this one; command).
-    due: Callable[[S, int], Iterable[tuple[int, str, msgspec.Struct]]]
-    # For states that fold more than bodies: told of each event's envelope just before `evolve`.
-    told: Callable[[S, Envelope], None] | None = None
-    # To be raised when `evolve` makes something else of old events: older snapshots are then void.
-    version: int = 1
-    # Commands whose acts stand on the first of their events alone: those after it rest on that one.
-    acts_once: frozenset[type[msgspec.Struct]] = frozenset()
-
-
-@dataclass
-class Progress:
-    """What the kernel itself knows of a book; rebuilt from the records like any state."""
-
-    book_id: bytes = b""
-    next_position: int = 0
-    epoch: int = 0
-    last_at_ms: int = 0
-    # How far each source book's events have been answered by this one, as next positions.
-    watermarks: dict[str, int] = field(default_factory=dict)
-
-
-class Result(msgspec.Struct, frozen=True):
-    """Recorded: the outcome of one ask. `repeated`: it had been carried out before."""
-
-    outcome: Outcome
-    repeated: bool
 
 
 @dataclass(slots=True)
@@ -154,7 +77,7 @@ class _Decided:
     found: dict[tuple[str, str], Outcome] = field(default_factory=dict)
 
 
-class Writer(Generic[S]):
+class Writer(Replica[S]):
     """Owns one book's state. `start` replays and opens it, `run` serves until something breaks."""
 
     def __init__(
@@ -169,24 +92,18 @@ class Writer(Generic[S]):
         verify: Callable[[bytes, Act], bool],
         entropy: Entropy = os.urandom,
     ) -> None:
-        self.book = journal.book
-        self.journal = journal
-        self.domain = domain
-        self.state = domain.new_state()
-        self.progress = Progress()
-        self.committed_next = 0  # position after the last committed event
+        super().__init__(journal, domain, keys)
         self.opening = False  # whether our log stands halted is being found out
         self.halted: str | None = None  # why new commands are refused, when the log has halted
         self.damaged: str | None = None  # why nothing is served: the journal is not what was signed
         self.on_commit: list[Callable[[Sequence[Frame]], None]] = []
         self.fresh: Callable[[], bool] = lambda: True  # is our lease beyond doubt right now?
         self._signer = signer
-        self._keys = keys
         self._clock = clock
         self._origin = origin
         self._verify = verify
         self._entropy = entropy
-        self._system = Caller(
+        self.system = Caller(
             Actor(f"book:{self.book}", "writer"), frozenset({"system"}), frozenset()
         )
         self._queue: FairQueue[_Submission] = FairQueue(self.book)
@@ -199,77 +116,20 @@ class Writer(Generic[S]):
         self.thread = ThreadPoolExecutor(1, thread_name_prefix=f"journal-{self.book}")
         self._reading = ThreadPoolExecutor(1, thread_name_prefix=f"outcomes-{self.book}")
 
-    # ---- recovery: the same evolve as every day -------------------------------------------------
-
-    def begin_at(self, state: S, progress: Progress) -> None:
-        """Takes a state from a snapshot that was believed; what came after it is replayed."""
-        self.state, self.progress = state, progress
-        self.committed_next = progress.next_position
-
-    def catch_up(
-        self, progress: Callable[[int, int], None] | None = None, end: int | None = None
-    ) -> None:
-        """Replays the journal from where memory stands to its end (or `end`), checking every frame.
-
-        Blocks; called before serving, and over and over by a standby. Raises FrameError at the
-        first event that is not what was signed.
-        """
-        head = self.journal.head() if end is None else end
-        for frame in self.journal.read_frames(self.progress.next_position, head):
-            verify_frame(frame, self._keys)
-            for event in frame.events:
-                if event.position >= self.progress.next_position:
-                    self._replay(event, frame.book_id)
-            if progress is not None:
-                progress(self.progress.next_position, head)
-        self.committed_next = self.progress.next_position
-
-    def _replay(self, event: StoredEvent, book_id: bytes) -> None:
-        raw = decode_record(event.record)
-        known = self.progress
-        if raw.position != known.next_position or raw.book != self.book:
-            raise InvariantBroken(
-                f"expected {self.book} at {known.next_position}, got {raw.book} at {raw.position}"
-            )
-        if known.next_position and book_id != known.book_id:
-            raise InvariantBroken(
-                f"{self.book}: expected book id {known.book_id.hex()}, got {book_id.hex()}"
-            )
-        if self.domain.told is not None:
-            on_ms = parse_instant(raw.on)
-            envelope = Envelope(raw.position, raw.by, raw.actor, on_ms, raw.cause)
-            self.domain.told(self.state, envelope)
-        self._evolve(self.domain.events.decode(raw), raw.actor, raw.cause)
-        known.last_at_ms = max(known.last_at_ms, parse_instant(raw.at))
-
-    def _evolve(self, event: msgspec.Struct, actor: Actor, cause: tuple[str, int] | None) -> None:
-        known = self.progress
-        known.next_position += 1
-        # Only a reaction reads its source in order; errands and other services name causes too.
-        if cause is not None and actor == reaction_actor(self.book, cause[0]):
-            source, position = cause
-            known.watermarks[source] = max(known.watermarks.get(source, 0), position + 1)
-        if type(event) not in KERNEL_EVENTS:
-            self.domain.evolve(self.state, event)
-        elif isinstance(event, WriterStarted):
-            known.epoch = event.epoch
-        elif isinstance(event, BookOpened):
-            known.book_id = bytes.fromhex(event.book_id)
-
     def start(self, epoch: int) -> None:
         """Reads the journal to its end and appends WriterStarted; blocks, in the journal's thread.
 
         From here on whatever an older writer still tries collides with this position.
         """
         self.catch_up()
-        at_ms = self._take_instant()
+        at_ms = self.take_instant()
         self._load_recent(at_ms)
         opening: list[msgspec.Struct] = []
         if self.progress.next_position == 0:
             opening.append(BookOpened(self._entropy(16).hex(), self._origin, BOOK_VERSION))
         opening.append(WriterStarted(epoch))
         decided = self._new_batch(at_ms)
-        ask = Ask(uuid7(at_ms, self._entropy), self._system, opening[-1])
+        ask = Ask(uuid7(at_ms, self._entropy), self.system, opening[-1])
         self._record(decided, ask, opening, at_ms)
         decided.keys.extend([None] * len(opening))
         self._write(decided)
@@ -376,7 +236,7 @@ class Writer(Generic[S]):
         )
         return {(outcome.principal, outcome.id): outcome for outcome in found}
 
-    def _take_instant(self) -> int:
+    def take_instant(self) -> int:
         """The writer's clock, which never goes back within a book."""
         self.progress.last_at_ms = max(self._clock.now_ms(), self.progress.last_at_ms)
         return self.progress.last_at_ms
@@ -388,7 +248,7 @@ class Writer(Generic[S]):
         self, submissions: list[_Submission], found: dict[tuple[str, str], Outcome]
     ) -> _Decided:
         """The hot path: everything between two awaits, some microseconds a command."""
-        decided = self._new_batch(self._take_instant())
+        decided = self._new_batch(self.take_instant())
         decided.found = found
         latest_id = id_at(decided.at_ms + MAX_ID_AHEAD_MS, last=True)
         caller: Caller | None = None
@@ -422,10 +282,10 @@ class Writer(Generic[S]):
         id, at_ms, digest = ask.id, decided.at_ms, ask.digest()
         before = known.get(id) or (decided.found and decided.found.get((principal, id)))
         if before:
-            return Result(_same_command(before, ask, digest), True)
+            return Result(same_command(before, ask, digest), True)
         # An id derived from its cause carries the cause's own time, of another process's clock.
         if id > latest_id and ask.cause is None:
-            return Result(_unrecorded(ask, digest, _id_from_future(id, at_ms)), False)
+            return Result(unrecorded(ask, digest, id_from_future(id, at_ms)), False)
         on_ms = at_ms if ask.on_ms is None else ask.on_ms
         context = Context(id, at_ms, on_ms, ask.caller, ask.acts, ask.cause, self._verify)
         try:
@@ -461,9 +321,9 @@ class Writer(Generic[S]):
         def decide(trial: S, ask: Ask) -> None:
             before = known.get(ask.id) or decided.found.get((principal, ask.id))
             if before is not None:
-                return _refuse_other_command(before, ask)
+                return refuse_other_command(before, ask)
             if ask.id > latest_id and ask.cause is None:
-                raise _id_from_future(ask.id, decided.at_ms)
+                raise id_from_future(ask.id, decided.at_ms)
             self._carry_out_on(trial, decided, ask)
 
         return linked.refusals(layered(self.state), members, decide)
@@ -505,7 +365,7 @@ class Writer(Generic[S]):
         for i, event in enumerate(events):
             if told is not None:
                 told(self.state, Envelope(first + i, ask.id, caller.actor, on_ms, ask.cause))
-            self._evolve(event, caller.actor, ask.cause)
+            self.evolve(event, caller.actor, ask.cause)
         decided.events.extend(stored)
         return first
 
@@ -611,64 +471,6 @@ class Writer(Generic[S]):
     def _stopped_error(self) -> Conflict:
         return Conflict("WRITER_STOPPED", f"{self.book}: the writer stopped, ask again by id")
 
-    # ---- what falls due -------------------------------------------------------------------------
-
-    async def run_timers(self, every_s: float = 0.1) -> None:
-        """Turns what has fallen due into commands; a repeat of the same id does nothing."""
-        while True:
-            if self.halted is None and not self.opening:
-                book_id = self.progress.book_id.hex()
-                # The decision must not be earlier than this, or what is due would not be.
-                at_ms = self._take_instant()
-                asks = [
-                    Ask(derived_id(when_ms, book_id, what), self._system, command, when_ms)
-                    for when_ms, what, command in self.domain.due(self.state, at_ms)
-                ]
-                for i in range(0, len(asks), MAX_BATCH_ASKS):
-                    try:
-                        await self.submit(asks[i : i + MAX_BATCH_ASKS])
-                    except (Conflict, Refused) as error:  # full or just halted: due again next time
-                        log.info("timers.postponed", book=self.book, reason=error.reason)
-            await asyncio.sleep(every_s)
-
     def close(self, *, wait: bool = True) -> None:
         self.thread.shutdown(wait=wait)
         self._reading.shutdown(wait=wait)
-
-
-def _same_command(before: Outcome, ask: Ask, digest: bytes) -> Outcome:
-    if before.digest == digest:
-        return before
-    return _unrecorded(ask, digest, _id_reused(before, ask, digest))
-
-
-def _refuse_other_command(before: Outcome, ask: Ask) -> None:
-    digest = ask.digest()
-    if before.digest != digest:
-        raise _id_reused(before, ask, digest)
-
-
-def _id_reused(before: Outcome, ask: Ask, digest: bytes) -> Refused:
-    return Refused(
-        "ID_REUSED",
-        f"id {ask.id} was used for another command: expected digest {before.digest.hex()[:16]},"
-        f" got {digest.hex()[:16]}",
-        Kind.RULE,
-        expected=before.digest.hex()[:16],
-        actual=digest.hex()[:16],
-    )
-
-
-def _id_from_future(id: str, at_ms: int) -> Refused:
-    return Refused(
-        "ID_FROM_FUTURE",
-        f"expected an id of at most {format_instant(at_ms + MAX_ID_AHEAD_MS)},"
-        f" got one of {format_instant(min(uuid7_ms(id), 253_402_300_799_999))}",
-        Kind.INVALID,
-        at=format_instant(at_ms),
-    )
-
-
-def _unrecorded(ask: Ask, digest: bytes, refused: Refused) -> Outcome:
-    """A refusal that leaves no row: the id belongs to another command, or to no time of ours."""
-    return Outcome(ask.id, ask.caller.principal, digest, 0, 0, Refusal.of(refused))

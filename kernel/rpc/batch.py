@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from tanzhang.kernel.v1 import items_pb2
 
 from kernel import metrics
+from kernel.asks import Ask, Result
 from kernel.clock import Clock
 from kernel.errors import Kind, Refused
 from kernel.ids import check_uuid7
@@ -26,7 +27,7 @@ from kernel.rpc.interceptors import current_caller
 from kernel.rpc.items import act_of, cause_of, disclosed_messages, instant_of
 from kernel.rpc.problems import refused_item, to_item_result
 from kernel.values import MAX_INTEGER, Caller, format_instant
-from kernel.writer import MAX_BATCH_ASKS, Ask, Result, Writer
+from kernel.writer import MAX_BATCH_ASKS, Writer
 
 MAX_ITEMS: Final = MAX_BATCH_ASKS  # one batch of the writer
 MAX_DISCLOSED: Final = 1000

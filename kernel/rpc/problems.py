@@ -19,9 +19,9 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from tanzhang.kernel.v1 import items_pb2
 
+from kernel.asks import Result
 from kernel.errors import Conflict, Fault, Kind, Refused, TanzhangError
 from kernel.journal.port import Refusal
-from kernel.writer import Result
 
 DOMAIN: Final = "tanzhang"
 

@@ -18,8 +18,9 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
+from kernel.asks import Domain
+from kernel.replica import Progress
 from kernel.snapshot.shape import Codec, Form
-from kernel.writer import Domain, Progress
 
 CHUNK_ITEMS: Final = 4096  # of accounts: about half a megabyte
 DIGEST_BYTES: Final = 32

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from kernel.acts import verify_act
+from kernel.asks import Domain
 from kernel.clock import SystemClock
 from kernel.config import Settings
 from kernel.errors import InvariantBroken
@@ -32,7 +33,7 @@ from kernel.snapshot.recovery import (
     same_state,
     show_progress,
 )
-from kernel.writer import Domain, Writer
+from kernel.writer import Writer
 
 log = get_logger(__name__)
 

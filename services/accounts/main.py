@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from kernel.asks import Domain
 from kernel.config import Environment
 from kernel.directory import HaltWatch
 from kernel.record import EventTypes
 from kernel.service import open_service
-from kernel.writer import Domain
 from services.accounts.config import BOOK, SERVICE, load_config
 from services.accounts.domain.commands import SettleTrades
 from services.accounts.domain.decide import decide, due

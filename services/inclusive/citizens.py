@@ -12,11 +12,12 @@ import asyncio
 from collections.abc import Collection, Coroutine, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
+from kernel.asks import Ask, Result
 from kernel.errors import Kind, Refused
 from kernel.journal.port import Outcome, Refusal
 from kernel.logs import get_logger
 from kernel.values import Actor, Caller, check_text
-from kernel.writer import Ask, Result, Writer
+from kernel.writer import Writer
 from services.inclusive.config import BOOK
 from services.inclusive.domain.commands import ChangeConsent, EnrolCitizen, ForgetCitizen
 from services.inclusive.domain.decide import STAFF

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from kernel.asks import Domain
 from kernel.config import Environment
 from kernel.directory import HaltWatch
 from kernel.record import EventTypes
 from kernel.service import open_service
-from kernel.writer import Domain
 from services.inclusive.citizens import Citizens
 from services.inclusive.config import BOOK, SERVICE, load_config
 from services.inclusive.domain.decide import decide, due

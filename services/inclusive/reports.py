@@ -15,12 +15,13 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
+from kernel.asks import Ask, Result
 from kernel.clock import Clock
 from kernel.ids import derived_id, uuid7_ms
 from kernel.journal.port import Outcome, Refusal
 from kernel.record import EventTypes, decode_record
 from kernel.values import DAY_MS, Act, Caller
-from kernel.writer import Ask, Result, Writer
+from kernel.writer import Writer
 from services.inclusive.domain.commands import (
     Distance,
     Evidence,

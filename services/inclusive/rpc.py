@@ -12,6 +12,7 @@ from tanzhang.inclusive.v1 import inclusive_pb2_grpc
 from tanzhang.kernel.v1 import items_pb2
 
 from kernel import metrics
+from kernel.asks import Result
 from kernel.clock import Clock
 from kernel.errors import Kind, Refused
 from kernel.ids import check_uuid7
@@ -32,7 +33,7 @@ from kernel.rpc.items import act_of, enum_of, instant_of, timestamp_of
 from kernel.rpc.pages import page_limit, page_place, page_token
 from kernel.rpc.problems import refused_item, to_item_result
 from kernel.values import MAX_INTEGER, Caller, check_text
-from kernel.writer import Result, Writer
+from kernel.writer import Writer
 from services.inclusive import queries
 from services.inclusive.citizens import Citizens, Enrolment
 from services.inclusive.domain import commands, events

@@ -6,6 +6,7 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 
+from kernel.asks import Ask, Domain
 from kernel.clock import Clock
 from kernel.config import Environment
 from kernel.follower import Follower
@@ -22,7 +23,7 @@ from kernel.service import open_service
 from kernel.tlog.note import load_signer
 from kernel.tlog.policy import Policy
 from kernel.values import Actor, Caller
-from kernel.writer import Ask, Domain, Writer
+from kernel.writer import Writer
 from services.ledger.books.followed import make_checkers, owner_of
 from services.ledger.config import BOOK, SERVICE, Config, load_config
 from services.ledger.domain.commands import HaltBook, PinFirstIdentities

@@ -12,13 +12,14 @@ from tanzhang.kernel.v1 import items_pb2
 from tanzhang.ledger.v1 import ledger_pb2 as pb
 from tanzhang.ledger.v1 import ledger_pb2_grpc
 
+from kernel.asks import Ask
 from kernel.errors import Conflict, Kind, Refused
 from kernel.ids import check_uuid7
 from kernel.journal.database import Engine
 from kernel.rpc.interceptors import current_caller
 from kernel.rpc.items import disclosed_messages, timestamp_of
 from kernel.rpc.problems import to_item_result
-from kernel.writer import Ask, Writer
+from kernel.writer import Writer
 from services.ledger import queries
 from services.ledger.domain import commands
 from services.ledger.domain.state import State

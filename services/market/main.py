@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+from kernel.asks import Domain
 from kernel.config import Environment
 from kernel.directory import HaltWatch
 from kernel.errands import Errands
 from kernel.keys import load_private_key
 from kernel.record import EventTypes, RawRecord
 from kernel.service import open_service
-from kernel.writer import Domain
 from services.market.clients import (
     AccountsClient,
     LedgerClient,

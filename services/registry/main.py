@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+from kernel.asks import Domain
 from kernel.config import Environment
 from kernel.directory import HaltWatch, react_to_directory
 from kernel.errands import Errands
 from kernel.record import EventTypes
 from kernel.service import open_service
-from kernel.writer import Domain
 from services.registry.clients import (
     AccountsClient,
     open_issuances,

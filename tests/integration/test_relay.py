@@ -27,8 +27,8 @@ from kernel.journal.memory import MemoryJournal
 from kernel.journal.port import Batch
 from kernel.journal.watermarks import Bookmark
 from kernel.relay import Relay, message_id
+from kernel.replica import Progress
 from kernel.tail import MAX_KEPT_FRAMES, MAX_TAKEN_FRAMES, Tail
-from kernel.writer import Progress
 from tests.support.database import Database
 from tests.support.ending import end
 from tests.support.ledgers import BOOK_ID, cut, frame_keys, long_history

@@ -20,13 +20,13 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kernel.acts import key_id, public_bytes, sign_act
+from kernel.asks import Domain
 from kernel.clock import FixedClock
 from kernel.frames import Frame, StoredEvent
 from kernel.ids import derived_holder_id
 from kernel.keyring import AdmitKey, WithdrawKey
 from kernel.record import EventTypes
 from kernel.values import DAY_MS, Act, Caller
-from kernel.writer import Domain
 from services.accounts.domain.commands import DefineAsset, PostEntry, RegisterHolder
 from services.accounts.domain.events import Account, HolderKind, Purpose, SerialRange, Unit
 from services.accounts.main import DOMAIN as ACCOUNTS

@@ -23,6 +23,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kernel.acts import key_id, public_bytes, sign_act, verify_act
+from kernel.asks import Ask, Domain
 from kernel.clock import FixedClock
 from kernel.frames import Frame, FrameError, FrameSigner, StoredEvent, verify_frame
 from kernel.ids import derived_id
@@ -34,7 +35,7 @@ from kernel.tlog.checkpoint import Checkpoint
 from kernel.tlog.note import ED25519, Signer
 from kernel.tlog.tiles import TileTree
 from kernel.values import DAY_MS, Act, Actor, Caller
-from kernel.writer import Ask, Domain, Writer
+from kernel.writer import Writer
 from services.accounts.domain.commands import (
     DefineAsset,
     ExpireHold,

@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tanzhang.accounts.v1 import accounts_pb2 as pb
 
+from kernel.asks import Result
 from kernel.errands import Errands
 from kernel.keyring import AdmitKey, WithdrawKey
 from kernel.record import decode_record
@@ -18,7 +19,6 @@ from kernel.rpc.batch import ask_of
 from kernel.rpc.items import disclosed_messages
 from kernel.rpc.problems import to_item_result
 from kernel.values import Caller
-from kernel.writer import Result
 from services.accounts.domain.commands import PostEntry
 from services.accounts.rpc import post_entry
 from services.market.clients import AccountsClient as MarketsClient

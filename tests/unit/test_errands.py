@@ -14,6 +14,7 @@ from tanzhang.accounts.v1 import accounts_pb2
 from tanzhang.kernel.v1 import items_pb2
 
 from kernel.acts import public_bytes, verify_act
+from kernel.asks import Ask, Domain
 from kernel.clock import FixedClock
 from kernel.errands import MAX_ATTEMPTS, NOT_YET, Done, Errand, Errands, errand_id
 from kernel.errors import Conflict, Fault, InvariantBroken, Kind, Refused
@@ -23,7 +24,7 @@ from kernel.journal.memory import MemoryJournal
 from kernel.record import EventTypes, decode_record
 from kernel.rpc.answers import conclusive
 from kernel.values import Context
-from kernel.writer import Ask, Domain, Writer
+from kernel.writer import Writer
 from tests.support.books import MORNING_MS, person
 from tests.support.ending import end
 from tests.support.lanzhou import seeded_key

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from kernel.acts import key_id, public_bytes, sign_act
 from kernel.errors import Refused
 from kernel.record import commit
+from kernel.timers import run_timers
 from kernel.tlog.tiles import TileTree
 from kernel.values import DAY_MS, MAX_INTEGER
 from services.accounts.domain.blocks import take_oldest
@@ -1085,7 +1086,7 @@ async def hold_that_nobody_was_there_to_end() -> Story:
         await desks.accounts.ask(held, FARMER)
         desks.clock.at_ms = expires_at_ms + (BACKDATING_DAYS + 1) * DAY_MS
         writer = desks.accounts.writer
-        timers = asyncio.create_task(writer.run_timers())
+        timers = asyncio.create_task(run_timers(writer))
         await writer.next_commit()
         await end(timers)
         story = Story()

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from tanzhang.accounts.v1 import accounts_pb2 as pb
 from tanzhang.kernel.v1 import items_pb2
 
+from kernel.asks import Ask, Result
 from kernel.ids import derived_id
 from kernel.linked import MAX_LINKED, group_of
 from kernel.rpc.batch import ask_of, link, split
 from kernel.values import Caller
-from kernel.writer import Ask, Result
 from services.accounts.domain.commands import PostEntry, PostHold, ReleaseHold
 from services.accounts.domain.events import Leg
 from services.accounts.domain.state import account_key

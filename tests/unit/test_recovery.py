@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from kernel.acts import verify_act
+from kernel.asks import Domain
 from kernel.clock import FixedClock
 from kernel.frames import Frame, FrameSigner
 from kernel.journal.memory import MemoryJournal
@@ -20,7 +21,7 @@ from kernel.record import commit
 from kernel.snapshot import image
 from kernel.snapshot.image import hash_of
 from kernel.snapshot.recovery import make, recover, restore
-from kernel.writer import Domain, Writer
+from kernel.writer import Writer
 from tests.support.books import MORNING_MS
 from tests.support.crossings import DOMAINS, Whole, tell_the_whole
 from tests.support.lanzhou import seeded_key

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import kernel.writer
 from kernel.acts import key_id, public_bytes, verify_act
+from kernel.asks import Ask, Domain, Result, reaction_actor
 from kernel.clock import FixedClock
 from kernel.errors import Conflict, InvariantBroken, Refused
 from kernel.fairness import MAX_OWN_ASKS
@@ -32,16 +33,9 @@ from kernel.journal.postgres import PostgresJournal
 from kernel.lease import PostgresLease
 from kernel.recent import MAX_ID_AHEAD_MS, RECENT_IDS_MS
 from kernel.record import EventTypes, decode_record
+from kernel.timers import run_timers
 from kernel.values import Actor, Caller, Context, Envelope, format_instant, parse_instant
-from kernel.writer import (
-    MAX_BATCH_ASKS,
-    TARGET_BATCH_ASKS,
-    Ask,
-    Domain,
-    Result,
-    Writer,
-    reaction_actor,
-)
+from kernel.writer import MAX_BATCH_ASKS, TARGET_BATCH_ASKS, Writer
 from tests.support.database import Database
 
 BOOK = "accounts"
@@ -914,7 +908,7 @@ async def test_what_falls_due_becomes_one_command_however_often_it_is_seen(
     journal: SlowJournal, clock: FixedClock
 ) -> None:
     writer = new_writer(journal, clock)
-    async with running(writer, lambda: writer.run_timers(0.001)):
+    async with running(writer, lambda: run_timers(writer, 0.001)):
         due_ms = START_MS + 60_000
         await writer.submit([Ask(ride().id, COMMUTER, SetReminder(due_ms))])
         await asyncio.sleep(0.02)
@@ -936,7 +930,7 @@ async def test_timers_rest_while_the_book_is_halted(
     journal: SlowJournal, clock: FixedClock
 ) -> None:
     writer = new_writer(journal, clock)
-    async with running(writer, lambda: writer.run_timers(0.001)):
+    async with running(writer, lambda: run_timers(writer, 0.001)):
         await writer.submit([Ask(ride().id, COMMUTER, SetReminder(START_MS))])
         await until(lambda: writer.state.reminded == [START_MS])
         await writer.submit([Ask(ride().id, COMMUTER, SetReminder(START_MS + 1))])
