@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.errors import NO, NOT_TRIED, CliError
-from cli.stack.beside import run_beside
-from cli.stack.provision import SERVICES
-from cli.workspace import Workspace
+
+if TYPE_CHECKING:
+    from cli.workspace import Workspace
 
 app = typer.Typer(help="What a process holds of its book.", no_args_is_help=True)
 
@@ -69,6 +69,10 @@ def compare(
 
 
 def _running(directory: Path, name: str) -> Workspace:
+    # Imported late: who verifies a receipt loads no library that could speak to a network.
+    from cli.stack.provision import SERVICES  # noqa: PLC0415
+    from cli.workspace import Workspace  # noqa: PLC0415
+
     if name not in SERVICES:
         raise CliError(f"expected one of {', '.join(SERVICES)}, got {name}", NOT_TRIED)
     workspace = Workspace(directory)
@@ -78,4 +82,6 @@ def _running(directory: Path, name: str) -> Workspace:
 
 def _beside(directory: Path, name: str, verb: str) -> int:
     workspace = _running(directory, name)
+    from cli.stack.beside import run_beside  # noqa: PLC0415
+
     return run_beside(workspace.directory, workspace.ports, name, verb)

@@ -906,11 +906,13 @@ def test_a_bad_call_is_refused_as_a_whole_and_nothing_happens(market: World, cas
     assert caught.value.message
 
 
-def test_a_question_for_what_cannot_be_is_answered_with_nothing(market: World) -> None:
+def test_a_question_for_what_cannot_be_is_answered_with_nothing_or_refused(market: World) -> None:
     nowhere = pb.GetSerialHistoryRequest(asset=TICKET, batch=BATCH, serial=-(2**63))
     assert not market.call(market.accounts.GetSerialHistory, nowhere, AUDITOR).movements
     nobody = pb.GetBalancesRequest(holder="h\x00", asset="\x00")
-    assert not market.call(market.accounts.GetBalances, nobody, AUDITOR).balances
+    with pytest.raises(Refused) as caught:
+        market.call(market.accounts.GetBalances, nobody, AUDITOR)
+    assert caught.value.reason == "TEXT_NOT_PRINTABLE"
 
 
 def test_a_message_larger_than_a_batch_may_be_is_refused(market: World) -> None:
