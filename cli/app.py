@@ -48,11 +48,15 @@ def up(
         list[str] | None,
         typer.Option(help="run a second process of this service, which takes over; repeatable"),
     ] = None,
+    bank_sim: Annotated[
+        bool, typer.Option("--bank-sim", help="and a settlement bank to rehearse with")
+    ] = False,
 ) -> None:
     """Start everything: PostgreSQL, NATS, all services."""
     from cli.up import run_attached, run_detached  # noqa: PLC0415 - see the module
 
-    (run_detached if detach else run_attached)(directory, port, standby or ())
+    chosen = run_detached if detach else run_attached
+    chosen(directory, port, standby or (), bank_sim=bank_sim)
 
 
 @app.command()
@@ -111,6 +115,48 @@ def clock_advance(
 @replay_app.callback()
 def replay() -> None:
     """Replay published data."""
+
+
+@app.command("bank-sim")
+def bank_sim(
+    directory: Folder = Path("var"),
+    name: Annotated[str, typer.Option(help="of the bank, and of its folder")] = "bank-sim",
+    bank: Annotated[str, typer.Option(help="its holder id; without it one made of its name")] = "",
+    clearing_house: Annotated[str, typer.Option(help="holder id; as above")] = "",
+    asset: Annotated[str, typer.Option(help="the money it keeps")] = "CNY",
+    cutoff_minute: Annotated[
+        int, typer.Option(min=1, max=1440, help="of the day in Shanghai at which its day ends")
+    ] = 1440,
+    port: Annotated[int, typer.Option(help="of its counter on loopback; 0: a free one")] = 0,
+    found: Annotated[
+        bool, typer.Option("--found", help="register it, its key and its agreement first")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="of what becomes of its messages")] = 0,
+    lose: Annotated[float, typer.Option(min=0, max=0.9, help="part that never arrives")] = 0.0,
+    delay: Annotated[float, typer.Option(min=0, max=1, help="part that arrives late")] = 0.0,
+    double: Annotated[float, typer.Option(min=0, max=1, help="part that arrives twice")] = 0.0,
+    give_back: Annotated[float, typer.Option(min=0, max=1, help="part it does not pay")] = 0.0,
+) -> None:
+    """Be a settlement bank: advise, pay, state every day. With a key and books of its own."""
+    from cli.bank_sim import Asked, run  # noqa: PLC0415
+    from cli.banksim.chance import Chance  # noqa: PLC0415
+
+    chance = Chance(seed, lose, delay, double, give_back)
+    run(Asked(directory, name, bank, clearing_house, asset, cutoff_minute, port, found, chance))
+
+
+@app.command("banks")
+def banks(
+    directory: Folder = Path("var"),
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """How the books stand with the settlement banks.
+
+    Exit codes: 0 all days are reconciled, 1 a break is open.
+    """
+    from cli.banks import show  # noqa: PLC0415
+
+    raise typer.Exit(show(directory, as_json))
 
 
 app.command("demo")(demo.demo)

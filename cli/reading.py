@@ -78,6 +78,34 @@ _MEANINGS: Final[dict[tuple[str, str], str]] = {
     ("accounts", "TradeUnsettled"): "a trade that a venue has signed was not settled, and why;"
     " nothing moved",
     ("accounts", "SessionClosed"): "a venue's session ended: nothing more is settled in it",
+    ("accounts", "SettlementBankAgreed"): "from here on a bank states, day by day, what it keeps"
+    " for a clearing house",
+    ("accounts", "BankAccountBound"): "withdrawals of a holder go to this account of its own name;"
+    " the word for it is the bank's, and no account number",
+    ("accounts", "WithdrawalRequested"): "money was held, for the bank to pay out; nothing is paid"
+    " by that",
+    ("accounts", "WithdrawalInstructed"): "the bank was asked to pay; it has not answered by that",
+    ("accounts", "WithdrawalConfirmed"): "the bank has paid, with its statement",
+    ("accounts", "WithdrawalReturned"): "the bank has not paid, with its statement; the money is"
+    " the holder's again",
+    ("accounts", "WithdrawalCancelled"): "a withdrawal was taken back before the bank was asked",
+    ("accounts", "BankStatementReceived"): "one part of the bank's statement of a day; what it"
+    " comes to is told once all are there",
+    (
+        "accounts",
+        "BankStatementReconciled",
+    ): "the bank's statement of a day and the books agree, but for what was known before",
+    ("accounts", "BankBreakOpened"): "the bank's statement of a day and the books differ: nothing"
+    " goes out through this bank until that is resolved",
+    ("accounts", "BankBreakResolutionProposed"): "one person would take a difference as it is; it"
+    " is not before another agrees",
+    ("accounts", "BankBreakResolved"): "a difference with a bank is resolved: explained line by"
+    " line, or taken as it is by two persons where a proposal is named",
+    ("accounts", "ReserveMoveProposed"): "one person would move money into the default reserve, or"
+    " out of it; it does not before another agrees",
+    ("accounts", "ReserveMoved"): "two persons have moved money into the default reserve, or out of"
+    " it",
+    ("accounts", "BankProposalWithdrawn"): "a proposal was taken back",
     ("registry", "ProgrammeOpened"): "a programme was opened, with its rules",
     ("registry", "TermsSet"): "a programme's rules from an instant on",
     ("registry", "ProjectFiled"): "a project was filed; nothing is verified by that",

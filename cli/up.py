@@ -42,6 +42,7 @@ from cli.workspace import Workspace
 from kernel.clock import SystemClock
 from kernel.config import Environment
 
+BANK_SIM = "bank-sim"
 QUIET_S = 2.0  # what takes less is not worth a progress line
 LOOK_EVERY_S = 0.1
 DETACHED_DEADLINE_S = START_DEADLINE_S + 60.0  # servers and migrations have deadlines of their own
@@ -93,7 +94,9 @@ class Waiting:
             typer.echo(f"waiting for {self._told}", err=True)
 
 
-def run_attached(directory: Path, port: int | None, standbys: Sequence[str] = ()) -> None:
+def run_attached(
+    directory: Path, port: int | None, standbys: Sequence[str] = (), *, bank_sim: bool = False
+) -> None:
     """Start everything, stay until told to end, stop everything."""
     _refuse_production()
     supervisor = Supervisor(
@@ -113,6 +116,9 @@ def run_attached(directory: Path, port: int | None, standbys: Sequence[str] = ()
             raise CliError("ended before everything was up", NOT_TRIED) from None
         ending.up()
         try:
+            if bank_sim:
+                arguments = [BANK_SIM, "--dir", str(directory.absolute()), "--found"]
+                supervisor.start_companion(BANK_SIM, arguments)
             for line in where_to_look(directory):
                 typer.echo(line)
             ending.wait()
@@ -122,7 +128,9 @@ def run_attached(directory: Path, port: int | None, standbys: Sequence[str] = ()
         _log_line("stopped")
 
 
-def run_detached(directory: Path, port: int | None, standbys: Sequence[str] = ()) -> None:
+def run_detached(
+    directory: Path, port: int | None, standbys: Sequence[str] = (), *, bank_sim: bool = False
+) -> None:
     """Start a supervisor of its own and return once everything is SERVING.
 
     Raises CliError with the last words of its log if it did not come up.
@@ -142,6 +150,7 @@ def run_detached(directory: Path, port: int | None, standbys: Sequence[str] = ()
                 *argv,
                 *(() if port is None else ("--port", str(port))),
                 *(f"--standby={name}" for name in standbys),
+                *(("--bank-sim",) if bank_sim else ()),
             ],
             env={**os.environ, "PYTHONPATH": code_path()},
             stdin=subprocess.DEVNULL,

@@ -195,3 +195,41 @@ class BookStatus:
     folded: int
     proven: int
     halt: str
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """A withdrawal the bank is asked to pay; `account` is the bank's own word for where."""
+
+    withdrawal: str
+    holder: str
+    account: str
+    amount_fen: int
+
+
+@dataclass(frozen=True)
+class BankBreak:
+    """Lines that a statement and the books do not agree on: the bank's number, fen."""
+
+    day: str
+    theirs: tuple[tuple[str, int], ...]
+    theirs_count: int
+    ours: tuple[tuple[str, int], ...]
+    ours_count: int
+
+
+@dataclass(frozen=True)
+class BankStanding:
+    """How the books of accounts stand with a bank."""
+
+    clearing_house: str
+    asset: str
+    bank: str
+    cutoff_minute: int
+    first_day: str
+    balance_fen: int
+    stated_day: str
+    stated_fen: int
+    unstated_lines: int
+    breaks: tuple[BankBreak, ...]
+    default_reserve_fen: int

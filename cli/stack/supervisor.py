@@ -22,6 +22,7 @@ import psycopg
 import sqlalchemy as sa
 
 from cli.stack import StackFault
+from cli.stack.companion import Companion
 from cli.stack.folder import NATS, POSTGRES, FolderNote, Report, end_orphans, noting, silent
 from cli.stack.nats import EmbeddedNats, StreamKeeper
 from cli.stack.ports import PortBook, free_port, standby_name
@@ -253,7 +254,9 @@ class Supervisor:
         with self._guard:
             charge = self._charges.get(name)
             if charge is not None and not charge.process.running:
-                if isinstance(charge.process, ServiceProcess):
+                if isinstance(charge.process, Companion):
+                    pass  # as it was: it has no port or environment that could be others
+                elif isinstance(charge.process, ServiceProcess):
                     old = charge.process
                     charge.process = self._service(
                         name, old.service, port or old.port, extra_env, module
@@ -267,6 +270,16 @@ class Supervisor:
             self._charges[key] = Charge(self._service(key, name, port, extra_env, module))
             self._begin(self._charges[key])
             return key
+
+    def start_companion(self, name: str, arguments: Sequence[str]) -> None:
+        """Start a command of `tanzhang` that is no service, and keep it alive like one."""
+        with self._guard:
+            charge = self._charges.get(name)
+            if charge is None:
+                process = Companion(name, arguments, self.directory)
+                charge = self._charges[name] = Charge(process)
+            if not charge.process.running:
+                self._begin(charge)
 
     def stop_service(self, name: str) -> None:
         """End one process in order; it stays down until it is started again."""

@@ -116,6 +116,7 @@ class Deposit(Timed):
     """Money comes in on the settlement bank's signed advice (入金)."""
 
     bank: HolderId
+    clearing_house: HolderId | Literal[""] = Field("", description="Empty: the bank itself.")
     holder: HolderId
     asset: Name = "CNY"
     amount_fen: Amount
@@ -123,7 +124,11 @@ class Deposit(Timed):
 
     def item(self) -> dict[str, Any]:
         leg = {
-            "debit": {"holder": self.bank, "purpose": "external", "ref": self.bank},
+            "debit": {
+                "holder": self.clearing_house or self.bank,
+                "purpose": "external",
+                "ref": self.bank,
+            },
             "credit": {"holder": self.holder, "purpose": "available"},
             "asset": self.asset,
             "amount": self.amount_fen,
@@ -156,6 +161,52 @@ class HoldPost(Timed):
 class HoldRelease(Timed):
     hold: Name
     mandate: Mandate = ""
+
+
+class WithdrawalRequest(Timed):
+    """Money out (出金), to the account bound for the holder at this bank."""
+
+    holder: HolderId
+    asset: Name = "CNY"
+    amount_fen: Amount
+    clearing_house: HolderId
+    bank: HolderId
+
+
+class WithdrawalCancellation(Timed):
+    withdrawal: Name
+
+
+class WithdrawalAnswer(Timed):
+    """What the bank says of a withdrawal it was asked for, signed by the bank."""
+
+    withdrawal: Name
+    act: Act
+
+    def item(self) -> dict[str, Any]:
+        acts = [self.act.model_dump()]
+        return {"on": self.on, "withdrawal": self.withdrawal, "acts": acts}
+
+
+class BankStatement(Timed):
+    """One signed part of the bank's statement of a day (对账单)."""
+
+    clearing_house: HolderId
+    asset: Name = "CNY"
+    bank: HolderId
+    act: Act
+
+    def item(self) -> dict[str, Any]:
+        return {**self.model_dump(exclude={"act"}), "acts": [self.act.model_dump()]}
+
+
+class Withdrawals(Page):
+    bank: str = Field("", max_length=80, description="Empty: at any bank.")
+    instructed: bool = Field(False, description="Only those the bank has been asked for.")
+
+
+class OfBank(Query):
+    bank: str = Field("", max_length=80, description="Empty: all banks.")
 
 
 class OfAsset(Query):

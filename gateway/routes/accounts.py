@@ -85,6 +85,33 @@ WRITES = (
         s.TransferRefusal,
         "Refuse a proposed transfer",
     ),
+    Write(
+        "/v1/withdrawals", "accounts.RequestWithdrawals", m.WithdrawalRequest, "Ask for money out"
+    ),
+    Write(
+        "/v1/withdrawal-cancellations",
+        "accounts.CancelWithdrawals",
+        m.WithdrawalCancellation,
+        "Take back a withdrawal the bank was not asked for yet",
+    ),
+    Write(
+        "/v1/withdrawal-confirmations",
+        "accounts.ConfirmWithdrawals",
+        m.WithdrawalAnswer,
+        "The bank has paid",
+    ),
+    Write(
+        "/v1/withdrawal-returns",
+        "accounts.ReturnWithdrawals",
+        m.WithdrawalAnswer,
+        "The bank has not paid, and will not",
+    ),
+    Write(
+        "/v1/bank-statements",
+        "accounts.ReceiveBankStatements",
+        m.BankStatement,
+        "A part of the bank's statement of a day",
+    ),
 )
 READS = (
     Read(
@@ -147,6 +174,18 @@ READS = (
         "accounts.ListNonTradeTransfers",
         m.Movements,
         "What changed hands by order or agreement, oldest first",
+    ),
+    Read(
+        "/v1/holders/{holder}/withdrawals",
+        "accounts.ListWithdrawals",
+        m.Withdrawals,
+        "Withdrawals that are open",
+    ),
+    Read(
+        "/v1/bank-accounts",
+        "accounts.ListBankAccounts",
+        m.OfBank,
+        "How the books stand with the settlement banks",
     ),
     Read("/v1/totals", "accounts.GetTotals", m.OfAsset, "Sums of every asset, for auditors"),
 )

@@ -26,6 +26,7 @@ from kernel.rpc.streams import in_order
 from kernel.values import DAY_MS, Caller, check_day, check_text, day_start_ms, parse_instant
 from kernel.writer import Writer
 from services.accounts import holders, queries, settlements
+from services.accounts.bank_rpc import BankRpc
 from services.accounts.domain import commands, destinations, events
 from services.accounts.domain.operators import may_view
 from services.accounts.domain.rules import TERMINAL
@@ -55,7 +56,7 @@ _MOMENTS: Final = {clock: pb.Moment.Value(f"MOMENT_{clock.name}") for clock in C
 _UNITS: Final = {pb.Unit.Value(f"UNIT_{unit.name}"): unit for unit in events.Unit}
 
 
-class AccountsRpc(HoldersRpc, accounts_pb2_grpc.AccountsServiceServicer):
+class AccountsRpc(HoldersRpc, BankRpc, accounts_pb2_grpc.AccountsServiceServicer):
     def __init__(
         self, writer: Writer[State], engine: Engine, movements: Projector, clock: Clock
     ) -> None:
@@ -541,14 +542,16 @@ def _check_words(**words: str) -> None:
 
 
 def _parties_of(body: dict[str, Any]) -> tuple[set[str], set[str]]:
-    """Holders named in an event, and the roles of venues that are."""
+    """Holders named in an event, and the roles of venues and banks that are."""
     accounts = [leg[side] for leg in body.get("legs", ()) for side in ("debit", "credit")]
     if "to" in body:  # whom a hold is promised to
         accounts.append(body["to"])
     parties = {body[name] for name in ("holder", "source", "target") if name in body}
     parties |= {account["holder"] for account in accounts}
     # A settlement bank is named by the external account it answers for, a venue by trading.
-    parties |= {account["ref"] for account in accounts if account["purpose"] == "external"}
+    banks = {one["ref"] for one in accounts if one["purpose"] == "external"}
+    banks |= {body["bank"]} if "bank" in body else set()
+    parties |= banks | ({body["clearing_house"]} if "clearing_house" in body else set())
     if "pledge" in body:
         parties.add(body["pledge"]["pledgee"])
     parties |= {lien["pledgee"] for lien in body.get("liens", ())}
@@ -561,7 +564,7 @@ def _parties_of(body: dict[str, Any]) -> tuple[set[str], set[str]]:
         venues.add(f"venue:{body['venue']}")
     if isinstance(body.get("trade"), dict) and "holder" not in body:  # else it tells what one has
         parties |= {body["trade"]["buyer"], body["trade"]["seller"]}
-    return parties, venues
+    return parties, venues | {f"bank:{bank}" for bank in banks}
 
 
 def register_holder(item: pb.Holder) -> commands.RegisterHolder:

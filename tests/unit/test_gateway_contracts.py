@@ -44,6 +44,10 @@ NOT_ROUTED = {
     "accounts.PostEntriesInBulk",
     *("accounts.SettleTrades", "accounts.CloseSessions", "accounts.ReportSettlements"),
     *("accounts.PostBatch", "accounts.StreamBatches"),
+    *("ledger.Propose", "ledger.Approve", "ledger.Withdraw"),
+    *("accounts.AgreeBanks", "accounts.BindBankAccounts", "accounts.InstructWithdrawals"),
+    *("accounts.ProposeBankMatters", "accounts.ApproveBankMatters"),
+    "accounts.WithdrawBankMatters",
 }
 REST = ROOT / "docs" / "reference" / "rest.md"
 

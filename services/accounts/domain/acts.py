@@ -12,6 +12,9 @@
     transfer-order     authority, court   units change hands without a trade
     transfer-agreement both holders       the same, as a merger or a split
 
+Over the money at settlement banks, each signed by the bank: bank-agreement, account-binding,
+withdrawal-confirmation, withdrawal-return and bank-statement.
+
 Whose key is believed is kernel/keyring.py's; each statement is booked only once.
 """
 
@@ -246,6 +249,90 @@ class TransferAgreement(
     source: str
     target: str
     transfer: str
+
+
+class BankAgreement(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="bank-agreement", tag_field="kind"
+):
+    """What the bank states from which day on; `opening_fen` is what it has before that."""
+
+    asset: str
+    bank: str
+    clearing_house: str
+    cutoff_minute: int
+    document: str
+    first_day: str
+    opening_fen: int
+
+
+class AccountBinding(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="account-binding", tag_field="kind"
+):
+    """The bank vouches that the account is in the name of the holder with this credit code."""
+
+    account: str
+    bank: str
+    clearing_house: str
+    holder: str
+    uscc: str
+
+
+class WithdrawalConfirmation(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    tag="withdrawal-confirmation",
+    tag_field="kind",
+):
+    """The bank has paid it; `line` is its own number of the statement line, as in an advice."""
+
+    account: str
+    amount_fen: int
+    asset: str
+    bank: str
+    clearing_house: str
+    line: str
+    withdrawal: str
+
+
+class WithdrawalReturn(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    tag="withdrawal-return",
+    tag_field="kind",
+):
+    amount_fen: int
+    asset: str
+    bank: str
+    clearing_house: str
+    reason: str
+    withdrawal: str
+
+
+class StatementLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """What came in is above zero, what went out below; `entry` says what it was, in a word."""
+
+    amount_fen: int
+    entry: str
+    line: str
+
+
+class BankStatement(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="bank-statement", tag_field="kind"
+):
+    """One part of a day's statement. Every part says all of the day, and its own lines."""
+
+    asset: str
+    bank: str
+    clearing_house: str
+    closing_fen: int
+    day: str
+    lines: list[StatementLine]
+    opening_fen: int
+    part: int
+    parts: int
+    total_lines: int
 
 
 def check_once(done: bool, reason: str, what: str) -> None:

@@ -8,11 +8,13 @@ from msgspec import UNSET, UnsetType
 from services.accounts.domain.changes import Change, Operator, StatusChange
 from services.accounts.domain.events import (
     Account,
+    BankAccountBound,
     Claim,
     HolderKind,
     Leg,
     SafeguardRules,
     SerialRange,
+    SettlementBankAgreed,
     Unit,
 )
 
@@ -203,3 +205,78 @@ class CloseSession(msgspec.Struct, frozen=True):
 
     session: str
     venue: str
+
+
+class AgreeBank(msgspec.Struct, frozen=True):
+    """Holds what its event will say, opening balance included: the bank has signed all of it."""
+
+    agreement: SettlementBankAgreed
+
+
+class BindBankAccount(msgspec.Struct, frozen=True):
+    binding: BankAccountBound
+
+
+class RequestWithdrawal(msgspec.Struct, frozen=True):
+    """To the account bound for this holder at this bank; the withdrawal's id is the command's."""
+
+    holder: str
+    asset: str
+    amount_fen: int
+    clearing_house: str
+    bank: str
+
+
+class CancelWithdrawal(msgspec.Struct, frozen=True):
+    withdrawal: str
+
+
+class InstructWithdrawal(msgspec.Struct, frozen=True):
+    withdrawal: str
+
+
+class ConfirmWithdrawal(msgspec.Struct, frozen=True):
+    """What the bank has paid stands in its act."""
+
+    withdrawal: str
+
+
+class ReturnWithdrawal(msgspec.Struct, frozen=True):
+    withdrawal: str
+
+
+class ReceiveBankStatement(msgspec.Struct, frozen=True):
+    """One part; day, balances and lines stand in the bank's act."""
+
+    clearing_house: str
+    asset: str
+    bank: str
+
+
+class ProposeBreakResolution(msgspec.Struct, frozen=True):
+    clearing_house: str
+    asset: str
+    bank: str
+    day: str
+    reason: str
+
+
+class ProposeReserveMove(msgspec.Struct, frozen=True):
+    """Into the default reserve, or a draw on it."""
+
+    clearing_house: str
+    asset: str
+    holder: str
+    amount_fen: int
+    draw: bool
+    document: str
+
+
+class ApproveBankProposal(msgspec.Struct, frozen=True):
+    """By another person than who proposed it."""
+
+    proposal: str
+
+
+class WithdrawBankProposal(msgspec.Struct, frozen=True):
+    proposal: str

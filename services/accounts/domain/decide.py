@@ -13,6 +13,8 @@ from kernel.errors import Kind, Refused
 from kernel.keyring import AdmitKey, KeyAdmitted, KeyWithdrawn, WithdrawKey
 from kernel.values import MAX_INTEGER, Context, check_role, check_text, check_uscc
 from services.accounts.domain import (
+    bank_proposals,
+    banks,
     blocks,
     destinations,
     freezes,
@@ -24,22 +26,36 @@ from services.accounts.domain import (
     standing,
     timers,
     transfers,
+    withdrawals,
 )
 from services.accounts.domain.commands import (
+    AgreeBank,
+    ApproveBankProposal,
+    BindBankAccount,
+    CancelWithdrawal,
     CloseSession,
+    ConfirmWithdrawal,
     DefineAsset,
     ExpireHold,
+    InstructWithdrawal,
     OrderStatus,
     PlaceHold,
     PostEntry,
     PostHold,
+    ProposeBreakResolution,
+    ProposeReserveMove,
+    ReceiveBankStatement,
     RegisterHolder,
     ReleaseHold,
+    RequestWithdrawal,
+    ReturnWithdrawal,
     SettleTrades,
+    WithdrawBankProposal,
 )
 from services.accounts.domain.events import (
     Account,
     AssetDefined,
+    BankBreakResolved,
     EntryPosted,
     HolderKind,
     HolderRegistered,
@@ -150,22 +166,28 @@ def define_asset(state: State, command: DefineAsset, context: Context) -> list[A
     ]
 
 
-def post_entry(state: State, command: PostEntry, context: Context) -> list[EntryPosted]:
+def post_entry(
+    state: State, command: PostEntry, context: Context
+) -> list[EntryPosted | BankBreakResolved]:
     basis = rules.check_entry(state, command, context)
     legs = Draft(state).move_all(command.legs)
     if basis is rules.ITS_HOLDER and command.claim is None and not command.mandate:
         return [EntryPosted(legs=legs)]
-    return [
-        EntryPosted(
-            bank_line=basis.bank_line,
-            claim=command.claim,
-            legs=legs,
-            mandate=command.mandate or None,
-            pledge=basis.pledge,
-            spent_on=basis.spent_on,
-            trades=list(basis.trades),
-        )
-    ]
+    posted = EntryPosted(
+        bank_day=basis.bank_day,
+        bank_line=basis.bank_line,
+        claim=command.claim,
+        legs=legs,
+        mandate=command.mandate or None,
+        pledge=basis.pledge,
+        spent_on=basis.spent_on,
+        trades=list(basis.trades),
+    )
+    if basis.bank_line is None:
+        return [posted]
+    (leg,) = legs
+    key = (leg.debit.holder, leg.asset, leg.debit.ref)
+    return [posted, *withdrawals.breaks_ended(state, key, basis.bank_line, leg.amount)]
 
 
 class Draft:
@@ -326,6 +348,12 @@ def _live_hold(state: State, id: str, context: Context) -> Hold:
     hold = state.holds.get(id)
     if hold is None:
         raise _unknown_hold(id)
+    if hold.to.purpose == Purpose.EXTERNAL:
+        raise Refused(
+            "HOLD_IS_WITHDRAWAL",
+            f"hold {id} is a withdrawal: it ends by the bank's signed word alone",
+            hold=id,
+        )
     # By the time of recording, even before the timer has recorded the expiry.
     if hold.expires_at_ms is not None and hold.expires_at_ms <= context.at_ms:
         raise Refused("HOLD_EXPIRED", f"hold {id} has expired", hold=id)
@@ -362,6 +390,15 @@ def withdraw_key(state: State, command: WithdrawKey, context: Context) -> list[K
     return keyring.withdraw_key(command, context)
 
 
+def _moving(
+    decide: Callable[[State, Any, Context, withdrawals.Move], Sequence[msgspec.Struct]],
+) -> Callable[[State, Any, Context], Sequence[msgspec.Struct]]:
+    """A rule that moves legs of its own making, on the same draft as every other."""
+    return lambda state, command, context: decide(
+        state, command, context, lambda legs: Draft(state).move_all(legs)
+    )
+
+
 def _refuse_future(context: Context) -> None:
     if context.on_ms > context.at_ms:
         raise Refused("ON_IN_FUTURE", "business time is after the recording")
@@ -385,4 +422,16 @@ _DECIDE: dict[type[msgspec.Struct], Callable[[State, Any, Context], Sequence[msg
     **second_operator.deciders(moved),
     SettleTrades: settle_trades,
     CloseSession: close_session,
+    AgreeBank: _moving(banks.agree_bank),
+    BindBankAccount: _moving(banks.bind_bank_account),
+    RequestWithdrawal: _moving(withdrawals.request_withdrawal),
+    CancelWithdrawal: _moving(withdrawals.cancel_withdrawal),
+    InstructWithdrawal: _moving(withdrawals.instruct_withdrawal),
+    ConfirmWithdrawal: _moving(withdrawals.confirm_withdrawal),
+    ReturnWithdrawal: _moving(withdrawals.return_withdrawal),
+    ReceiveBankStatement: _moving(banks.receive_bank_statement),
+    ProposeBreakResolution: _moving(bank_proposals.propose_break_resolution),
+    ProposeReserveMove: _moving(bank_proposals.propose_reserve_move),
+    ApproveBankProposal: _moving(bank_proposals.approve_bank_proposal),
+    WithdrawBankProposal: _moving(bank_proposals.withdraw_bank_proposal),
 }

@@ -116,6 +116,8 @@ class EntryPosted(
 ):
     """The atom of bookkeeping: all legs or none. What is absent is not written."""
 
+    # The bank's day it counts for, where the clearing house has agreed statements with the bank.
+    bank_day: str | None = None
     # The settlement bank's statement line that brought the money.
     bank_line: str | None = None
     claim: Claim | None = None
@@ -411,6 +413,217 @@ class SessionClosed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     venue: str
 
 
+# ---- settlement banks ----------------------------------------------------------------------------
+
+
+class SettlementBankAgreed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """From here on the bank states, day by day, what this clearing house has with it."""
+
+    asset: str
+    bank: str
+    clearing_house: str
+    # Minutes after midnight in Shanghai at which a day of the bank ends; 1440: at midnight.
+    cutoff_minute: int
+    document: str
+    # The first day that is stated; the statement of it opens with `opening_fen`.
+    first_day: str
+    opening_fen: int
+
+
+class BankAccountBound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a holder's withdrawals go, once for good: an account in the holder's own name.
+
+    `account` is the bank's random word for it; the number of the account is nowhere here.
+    """
+
+    account: str
+    bank: str
+    clearing_house: str
+    holder: str
+
+
+class WithdrawalRequested(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Money is held for the bank to pay out: one leg from available to held."""
+
+    account: str
+    bank: str
+    clearing_house: str
+    legs: list[Leg]
+    withdrawal: str
+
+
+class WithdrawalInstructed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The clearing house asks the bank to pay; asked until the bank has answered."""
+
+    account: str
+    amount_fen: int
+    asset: str
+    bank: str
+    clearing_house: str
+    holder: str
+    instructed_at_ms: int
+    withdrawal: str
+
+
+class WithdrawalConfirmed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The bank has paid, by its own signed word: one leg from held to external. Ends it."""
+
+    bank_day: str
+    bank_line: str
+    legs: list[Leg]
+    withdrawal: str
+
+
+class WithdrawalReturned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The bank has not paid and will not, by its own signed word; held goes back. Ends it."""
+
+    legs: list[Leg]
+    reason: str
+    withdrawal: str
+
+
+class WithdrawalCancelled(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Taken back by its holder before the bank was asked. Ends it."""
+
+    legs: list[Leg]
+    withdrawal: str
+
+
+class StatedLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """A line of the bank's statement: what came in is above zero, what went out below."""
+
+    amount_fen: int
+    line: str
+
+
+class BankStatementReceived(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One part of the bank's statement of a day, as the bank has signed it."""
+
+    asset: str
+    bank: str
+    clearing_house: str
+    closing_fen: int
+    day: str
+    lines: list[StatedLine]
+    opening_fen: int
+    part: int
+    parts: int
+    # Of all parts together.
+    total_lines: int
+
+
+class BankStatementReconciled(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole statement of a day has brought nothing unexplained.
+
+    closing_fen = expected_fen + late_fen + theirs_fen - ours_fen, where what is in theirs and ours
+    was told of in an earlier break.
+    """
+
+    asset: str
+    bank: str
+    clearing_house: str
+    closing_fen: int
+    day: str
+    # What the books say the bank has, by business time: minus external at the end of that day.
+    expected_fen: int
+    # Stated for this day or before, and booked for a later one.
+    late_fen: int
+    lines: int
+    # Booked until this day, and in no statement.
+    ours_fen: int
+    # Stated, and not booked.
+    theirs_fen: int
+
+
+class BankBreakOpened(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The statement of a day and the books differ: nothing is withdrawn until it is resolved.
+
+    As BankStatementReconciled, with the lines that are new; the first fifty of each side by name.
+    """
+
+    asset: str
+    bank: str
+    clearing_house: str
+    closing_fen: int
+    day: str
+    expected_fen: int
+    late_fen: int
+    lines: int
+    new_ours: int
+    new_theirs: int
+    ours: list[StatedLine]
+    ours_fen: int
+    theirs: list[StatedLine]
+    theirs_fen: int
+
+
+class BankBreakResolutionProposed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One person would take what is left of a break as it is, for a reason."""
+
+    asset: str
+    bank: str
+    by: Actor
+    clearing_house: str
+    day: str
+    proposal: str
+    reason: str
+
+
+class BankBreakResolved(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
+    """Nothing of a break is left; or two persons take the rest as it is, which `proposal` names."""
+
+    asset: str
+    bank: str
+    clearing_house: str
+    day: str
+    proposal: str | None = None
+
+
+class ReserveMoveProposed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One person would pay into the default reserve for a holder, or pay a holder out of it."""
+
+    amount_fen: int
+    asset: str
+    by: Actor
+    clearing_house: str
+    document: str
+    draw: bool
+    holder: str
+    proposal: str
+
+
+class ReserveMoved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Another person agreed: one leg into the default reserve, or out of it."""
+
+    document: str
+    legs: list[Leg]
+    proposal: str
+
+
+class BankProposalWithdrawn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    proposal: str
+
+
+BANK_EVENTS = (
+    SettlementBankAgreed,
+    BankAccountBound,
+    WithdrawalRequested,
+    WithdrawalInstructed,
+    WithdrawalConfirmed,
+    WithdrawalReturned,
+    WithdrawalCancelled,
+    BankStatementReceived,
+    BankStatementReconciled,
+    BankBreakOpened,
+    BankBreakResolutionProposed,
+    BankBreakResolved,
+    ReserveMoveProposed,
+    ReserveMoved,
+    BankProposalWithdrawn,
+)
+
 EVENTS = (
     HolderRegistered,
     AssetDefined,
@@ -437,6 +650,7 @@ EVENTS = (
     SettlementReceived,
     TradeUnsettled,
     SessionClosed,
+    *BANK_EVENTS,
     *KEY_EVENTS,
     *CHANGE_EVENTS,
 )

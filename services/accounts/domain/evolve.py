@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from kernel.keyring import KeyAdmitted, KeyWithdrawn
-from services.accounts.domain import blocks, destinations, freezes, safeguards
+from services.accounts.domain import bank_evolve, blocks, destinations, freezes, safeguards
 from services.accounts.domain.events import (
     AssetDefined,
     EntryPosted,
@@ -75,7 +75,8 @@ def on_entry_posted(state: State, event: EntryPosted) -> None:
         if leg.debit.purpose is Purpose.ISSUED:
             state.batches.update((leg.asset, block.batch) for block in leg.serials)
     if event.bank_line is not None:
-        state.bank_lines.add((event.legs[0].debit.ref, event.bank_line))
+        (leg,) = event.legs
+        bank_evolve.on_line_booked(state, leg, leg.debit, event.bank_line, event.bank_day)
     if event.pledge is not None:
         _follow_lien(state, event.pledge, event.legs[0])
     if event.spent_on is not None:
@@ -175,6 +176,17 @@ def on_key_withdrawn(state: State, event: KeyWithdrawn) -> None:
     state.keyring.on_key_withdrawn(event)
 
 
+def _moved(follow: Callable[[State, Any], None]) -> Callable[[State, Any], None]:
+    """The legs of an event first, then what follows from it elsewhere in the state."""
+
+    def on(state: State, event: Any) -> None:
+        for leg in event.legs:
+            move(state, leg)
+        follow(state, event)
+
+    return on
+
+
 def move(state: State, leg: Leg) -> None:
     """The hot path: one leg from account to account."""
     debit, credit = leg.debit, leg.credit
@@ -228,4 +240,6 @@ _EVOLVE: dict[type[msgspec.Struct], Callable[[State, Any], None]] = {
     SettlementReceived: on_settlement_received,
     TradeUnsettled: on_trade_unsettled,
     SessionClosed: on_session_closed,
+    **bank_evolve.EVOLVE,
+    **{event: _moved(follow) for event, follow in bank_evolve.MOVING.items()},
 }

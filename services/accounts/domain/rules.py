@@ -2,7 +2,7 @@
 
 available   its holder, to anyone's available, to own trading, to own retired with a claim
 trading     that venue: back to the holder's available, or trades the venue has signed
-external    a cashier, on the settlement bank's signed advice, once per statement line
+external    a cashier or the bank, on the settlement bank's signed advice, once per statement line
 issued      the registry, on the authority's signed approval, once per batch
 pledged     the registry, back to its pledgor, on the pledgee's signed release; and into it the
             registry, out of the pledgor's available, on a pledge that both have signed
@@ -70,6 +70,7 @@ TERMINAL: Final = frozenset(
 class Basis(NamedTuple):
     """What an entry rests on besides its legs, as the event will name it."""
 
+    bank_day: str | None = None
     bank_line: str | None = None
     pledge: Pledge | None = None
     spent_on: str | None = None
@@ -367,12 +368,12 @@ def _legs_of(settled: Settlement) -> Counter[Move]:
 
 
 def debit_external(state: State, entry: PostEntry, context: Context) -> Basis:
-    check_role(context, "cashier")
     _refuse_extras(entry)
     if len(entry.legs) != 1:
         raise Refused("LEGS_COUNT", f"expected one leg per advice, got {len(entry.legs)}")
     (leg,) = entry.legs
     bank = leg.debit.ref
+    check_role(context, "cashier", f"bank:{bank}")
     if state.holders.get(bank) != HolderKind.SETTLEMENT_BANK:
         raise Refused("NOT_A_SETTLEMENT_BANK", f"{bank[:40]!r} is no settlement bank")
     if state.assets[leg.asset].unit != Unit.FEN:
@@ -387,7 +388,9 @@ def debit_external(state: State, entry: PostEntry, context: Context) -> Basis:
     check_same("amount_fen", advice.amount_fen, leg.amount)
     check_text(advice.line, "line", 80)
     check_once((bank, advice.line) in state.bank_lines, "LINE_BOOKED", f"line {advice.line}")
-    return Basis(bank_line=advice.line)
+    account = state.bank_accounts.get((leg.debit.holder, leg.asset, bank))
+    day = None if account is None else account.day_of(context.on_ms)
+    return Basis(bank_day=day, bank_line=advice.line)
 
 
 def debit_issued(state: State, entry: PostEntry, context: Context) -> Basis:

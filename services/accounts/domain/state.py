@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from kernel.keyring import Keyring
 from kernel.values import Actor
+from services.accounts.domain.bank_state import BankAccount, BankKey
 from services.accounts.domain.changes import (
     AccountTerms,
     ChangeProposed,
@@ -17,7 +18,9 @@ from services.accounts.domain.changes import (
 from services.accounts.domain.events import (
     Account,
     AssetDefined,
+    BankBreakResolutionProposed,
     Purpose,
+    ReserveMoveProposed,
     SafeguardRules,
     SafeguardsProposed,
     SerialRange,
@@ -166,6 +169,19 @@ class Session:
     totals: dict[str, Totals] = field(default_factory=dict)  # by asset
 
 
+@dataclass(slots=True)
+class Withdrawal:
+    """One that is open; its money is the live hold of the same id."""
+
+    holder: str
+    asset: str
+    amount_fen: int
+    clearing_house: str
+    bank: str
+    account: str
+    instructed_at_ms: int | None = None
+
+
 @dataclass
 class State:
     holders: dict[str, HolderKind] = field(default_factory=dict)
@@ -200,6 +216,13 @@ class State:
     filed: dict[str, TransferFiled] = field(default_factory=dict)  # waiting for a second registrar
     sessions: dict[tuple[str, str], Session] = field(default_factory=dict)  # (venue, session)
     closed_sessions: set[tuple[str, str]] = field(default_factory=set)
+
+    bank_accounts: dict[BankKey, BankAccount] = field(default_factory=dict)
+    # By (holder, clearing house, bank): the bank's word for the account.
+    bound_accounts: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    withdrawals: dict[str, Withdrawal] = field(default_factory=dict)  # open ones
+    break_resolutions: dict[str, BankBreakResolutionProposed] = field(default_factory=dict)
+    reserve_moves: dict[str, ReserveMoveProposed] = field(default_factory=dict)
 
 
 def account_key(account: Account, asset: str) -> AccountKey:

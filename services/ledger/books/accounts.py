@@ -41,6 +41,14 @@ from services.ledger.books.accounts_events import (
 )
 from services.ledger.books.acting import Acting
 from services.ledger.books.asking import Desk
+from services.ledger.books.banks import CHECKS as BANK_CHECKS
+from services.ledger.books.banks import Banks
+from services.ledger.books.banks_events import (
+    BANK_EVENTS,
+    ReserveMoved,
+    ReserveMoveProposed,
+    WithdrawalConfirmed,
+)
 from services.ledger.books.crossings import Crossings, Place, delivery_and_payment
 from services.ledger.books.destinations import SAFEGUARD_EVENTS, Destinations
 from services.ledger.books.freezes import FREEZE_EVENTS, Accounts, Freezes
@@ -84,6 +92,8 @@ PURPOSES: Final = TERMINAL | {
     "fees",
 }
 DAY_MS: Final = 86_400_000
+# The holder's own word was given before: a bank that has paid is booked whatever came between.
+DECIDED_BEFORE: Final = (WithdrawalConfirmed, ReserveMoved)
 
 
 @dataclass(slots=True)
@@ -114,6 +124,7 @@ class AccountsBook(Checker):
         SettlementReceived,
         TradeUnsettled,
         SessionClosed,
+        *BANK_EVENTS,
         *KEY_EVENTS,
         *HOLDER_EVENTS,
     )
@@ -132,6 +143,7 @@ class AccountsBook(Checker):
         self._transfers = Transfers(self._keys, seen)
         self._destinations = Destinations(self._holders)
         self._settlements = Settlements(self._keys, self.balances)
+        self._banks = Banks(self._keys, self.balances, self._assets, self._holders)
         self.crossings = crossings or Crossings()
         self._desk = Desk(self.crossings)
         self._done: set[tuple[str, str, str]] = set()  # (what, institution, its number)
@@ -150,6 +162,8 @@ class AccountsBook(Checker):
         groups: list[Step] = [] if check is None else [lambda: check(self, raw, event)]
         if self._settlements.pending:
             groups.insert(0, lambda: self._settlements.check_turn(raw, event))
+        if type(event) in BANK_CHECKS:
+            groups.append(lambda: self._check_bank(raw, event))
         # Whatever else two persons accept, nobody pays out what is not there without being told.
         legs = getattr(event, "legs", None)
         if legs:
@@ -157,7 +171,8 @@ class AccountsBook(Checker):
                 groups.append(lambda: self._check_expiry_time(raw, event))
             else:
                 groups.append(lambda: self._check_business_time(raw, legs))
-                groups.append(lambda: self._check_acting(raw, event, legs))
+                if not isinstance(event, DECIDED_BEFORE):
+                    groups.append(lambda: self._check_acting(raw, event, legs))
             groups.append(lambda: self._check_sufficient(legs))
             if self._freezes.live:
                 yielding = overridden(event) if isinstance(event, TransferPosted) else ()
@@ -204,6 +219,8 @@ class AccountsBook(Checker):
         """A statement line, trades or a claim stand only where the rule of the debit reads them."""
         if event.bank_line is not None and purpose != "external":
             raise RuleBroken("CITED", f"no bank line in a debit of {purpose}", event.bank_line)
+        if event.bank_day is not None and purpose != "external":
+            raise RuleBroken("CITED", f"no bank day in a debit of {purpose}", event.bank_day)
         if event.trades and purpose != "trading":
             raise RuleBroken("CITED", f"no trades in a debit of {purpose}", event.trades)
         if event.session is not None and purpose != "trading":
@@ -215,6 +232,16 @@ class AccountsBook(Checker):
             raise RuleBroken("CITED", "no claim without a retirement", event.claim.beneficiary)
         if event.pledge is not None and "pledged" not in (purpose, *credits):
             raise RuleBroken("CITED", "no lien without units pledged", event.pledge.lien)
+
+    def _check_bank(self, raw: RawRecord, event: msgspec.Struct) -> None:
+        legs = getattr(event, "legs", None)
+        if legs is None:
+            self._check_business_time(raw, [])
+        else:
+            self._check_legs(legs)
+        if isinstance(event, ReserveMoveProposed) and not event.draw:
+            self._acting.check(raw, [self._banks.reserve_leg(event)], None, None)
+        BANK_CHECKS[type(event)](self._banks, raw, event)
 
     def _check_legs(self, legs: list[Leg]) -> None:
         if not legs:
@@ -373,7 +400,8 @@ class AccountsBook(Checker):
         }
         require("ADVICE", expected, statement)
         require("ADVICE_CREDIT", ("available", ""), (leg.credit.purpose, leg.credit.ref))
-        self._require_once("line", bank, str(event.bank_line))
+        self._banks.require_new_line(bank, str(event.bank_line))
+        self._banks.require_day_of(raw, event)
 
     def _from_issued(self, raw: RawRecord, event: EntryPosted) -> None:
         asset = self._assets[event.legs[0].asset]
@@ -411,7 +439,7 @@ class AccountsBook(Checker):
     # ---- holds ----------------------------------------------------------------------------------
 
     def _check_hold_placed(self, raw: RawRecord, event: HoldPlaced | TransferProposed) -> None:
-        require("HOLD_NEW", False, event.hold in self._holds)
+        require("HOLD_NEW", False, event.hold in self._holds or event.hold in self._banks.open)
         require("HOLD_LEGS", 1, len(event.legs))
         self._check_legs(event.legs)
         leg = event.legs[0]
@@ -556,6 +584,7 @@ class AccountsBook(Checker):
                 if event.kind == "fund":
                     self._rules.ruled.add(event.holder)
                 self._usccs.add(event.uscc)
+                self._banks.registered(event)
             case AssetDefined():
                 self._assets[event.asset] = event
             case KeyAdmitted() | KeyWithdrawn():
@@ -579,6 +608,8 @@ class AccountsBook(Checker):
                 self._settlements.take_unsettled(event)
             case SessionClosed():
                 self._settlements.take_closed(event)
+            case _ if self._banks.apply(raw, event):
+                self._move_all(getattr(event, "legs", []))
             case _:
                 raise TypeError(f"not an event of the accounts book: {event!r}")
 
@@ -586,7 +617,8 @@ class AccountsBook(Checker):
         refs = {leg.debit.ref for leg in event.legs}  # one, unless accepted as it is
         self._done.update(("trade", ref, trade) for ref in refs for trade in event.trades)
         if event.bank_line is not None:
-            self._done.update(("line", ref, event.bank_line) for ref in refs)
+            for leg in event.legs:
+                self._banks.booked(leg, leg.debit, event.bank_line, event.bank_day)
 
     def _move_all(self, legs: list[Leg]) -> None:
         for leg in legs:

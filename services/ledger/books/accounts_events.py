@@ -56,6 +56,7 @@ class AssetDefined(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class EntryPosted(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
 ):
+    bank_day: str | None = None
     bank_line: str | None = None
     claim: Claim | None = None
     legs: list[Leg]

@@ -4864,3 +4864,1075 @@ class StreamBatchesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StreamBatchesResponse: _TypeAlias = StreamBatchesResponse  # noqa: Y015
+
+@_typing.final
+class BankAgreement(_message.Message):
+    """Settlement banks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    CLEARING_HOUSE_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    BANK_FIELD_NUMBER: _builtins.int
+    CUTOFF_MINUTE_FIELD_NUMBER: _builtins.int
+    FIRST_DAY_FIELD_NUMBER: _builtins.int
+    OPENING_FEN_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    ACTS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    clearing_house: _builtins.str
+    asset: _builtins.str
+    bank: _builtins.str
+    cutoff_minute: _builtins.int
+    """Minutes after midnight in Shanghai at which a day of the bank ends; 1440: at midnight."""
+    first_day: _builtins.str
+    """The business day of the agreement, like 2026-11-20."""
+    opening_fen: _builtins.int
+    """What the bank has already, by the books."""
+    document: _builtins.str
+    @_builtins.property
+    def on(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def acts(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.Act]:
+        """The bank's bank-agreement, which says all of this."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        on: _timestamp_pb2.Timestamp | None = ...,
+        clearing_house: _builtins.str = ...,
+        asset: _builtins.str = ...,
+        bank: _builtins.str = ...,
+        cutoff_minute: _builtins.int = ...,
+        first_day: _builtins.str = ...,
+        opening_fen: _builtins.int = ...,
+        document: _builtins.str = ...,
+        acts: _abc.Iterable[_items_pb2.Act] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["on", b"on"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acts", b"acts", "asset", b"asset", "bank", b"bank", "clearing_house", b"clearing_house", "cutoff_minute", b"cutoff_minute", "document", b"document", "first_day", b"first_day", "id", b"id", "on", b"on", "opening_fen", b"opening_fen"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BankAgreement: _TypeAlias = BankAgreement  # noqa: Y015
+
+@_typing.final
+class AgreeBanksRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGREEMENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def agreements(self) -> _containers.RepeatedCompositeFieldContainer[Global___BankAgreement]: ...
+    def __init__(
+        self,
+        *,
+        agreements: _abc.Iterable[Global___BankAgreement] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreements", b"agreements"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AgreeBanksRequest: _TypeAlias = AgreeBanksRequest  # noqa: Y015
+
+@_typing.final
+class AgreeBanksResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AgreeBanksResponse: _TypeAlias = AgreeBanksResponse  # noqa: Y015
+
+@_typing.final
+class BankAccountBinding(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    CLEARING_HOUSE_FIELD_NUMBER: _builtins.int
+    BANK_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    ACTS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    holder: _builtins.str
+    clearing_house: _builtins.str
+    bank: _builtins.str
+    account: _builtins.str
+    """The bank's random word for the account: "acct-" and 26 characters of a-z, 2-7. Never a number."""
+    @_builtins.property
+    def on(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def acts(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.Act]:
+        """The bank's account-binding, which names the holder's credit code too."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        on: _timestamp_pb2.Timestamp | None = ...,
+        holder: _builtins.str = ...,
+        clearing_house: _builtins.str = ...,
+        bank: _builtins.str = ...,
+        account: _builtins.str = ...,
+        acts: _abc.Iterable[_items_pb2.Act] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["on", b"on"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "acts", b"acts", "bank", b"bank", "clearing_house", b"clearing_house", "holder", b"holder", "id", b"id", "on", b"on"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BankAccountBinding: _TypeAlias = BankAccountBinding  # noqa: Y015
+
+@_typing.final
+class BindBankAccountsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BINDINGS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def bindings(self) -> _containers.RepeatedCompositeFieldContainer[Global___BankAccountBinding]: ...
+    def __init__(
+        self,
+        *,
+        bindings: _abc.Iterable[Global___BankAccountBinding] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bindings", b"bindings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BindBankAccountsRequest: _TypeAlias = BindBankAccountsRequest  # noqa: Y015
+
+@_typing.final
+class BindBankAccountsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BindBankAccountsResponse: _TypeAlias = BindBankAccountsResponse  # noqa: Y015
+
+@_typing.final
+class WithdrawalRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    AMOUNT_FEN_FIELD_NUMBER: _builtins.int
+    CLEARING_HOUSE_FIELD_NUMBER: _builtins.int
+    BANK_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Also the withdrawal's id, and the ref of the held account its money lies in."""
+    holder: _builtins.str
+    asset: _builtins.str
+    amount_fen: _builtins.int
+    clearing_house: _builtins.str
+    bank: _builtins.str
+    @_builtins.property
+    def on(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        on: _timestamp_pb2.Timestamp | None = ...,
+        holder: _builtins.str = ...,
+        asset: _builtins.str = ...,
+        amount_fen: _builtins.int = ...,
+        clearing_house: _builtins.str = ...,
+        bank: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["on", b"on"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_fen", b"amount_fen", "asset", b"asset", "bank", b"bank", "clearing_house", b"clearing_house", "holder", b"holder", "id", b"id", "on", b"on"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawalRequest: _TypeAlias = WithdrawalRequest  # noqa: Y015
+
+@_typing.final
+class RequestWithdrawalsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WITHDRAWALS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def withdrawals(self) -> _containers.RepeatedCompositeFieldContainer[Global___WithdrawalRequest]: ...
+    def __init__(
+        self,
+        *,
+        withdrawals: _abc.Iterable[Global___WithdrawalRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["withdrawals", b"withdrawals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestWithdrawalsRequest: _TypeAlias = RequestWithdrawalsRequest  # noqa: Y015
+
+@_typing.final
+class RequestWithdrawalsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestWithdrawalsResponse: _TypeAlias = RequestWithdrawalsResponse  # noqa: Y015
+
+@_typing.final
+class WithdrawalStep(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    WITHDRAWAL_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    withdrawal: _builtins.str
+    @_builtins.property
+    def on(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        on: _timestamp_pb2.Timestamp | None = ...,
+        withdrawal: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["on", b"on"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "on", b"on", "withdrawal", b"withdrawal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawalStep: _TypeAlias = WithdrawalStep  # noqa: Y015
+
+@_typing.final
+class WithdrawalAnswer(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    WITHDRAWAL_FIELD_NUMBER: _builtins.int
+    ACTS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    withdrawal: _builtins.str
+    @_builtins.property
+    def on(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def acts(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.Act]:
+        """The bank's withdrawal-confirmation or withdrawal-return."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        on: _timestamp_pb2.Timestamp | None = ...,
+        withdrawal: _builtins.str = ...,
+        acts: _abc.Iterable[_items_pb2.Act] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["on", b"on"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acts", b"acts", "id", b"id", "on", b"on", "withdrawal", b"withdrawal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawalAnswer: _TypeAlias = WithdrawalAnswer  # noqa: Y015
+
+@_typing.final
+class CancelWithdrawalsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEPS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___WithdrawalStep]: ...
+    def __init__(
+        self,
+        *,
+        steps: _abc.Iterable[Global___WithdrawalStep] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelWithdrawalsRequest: _TypeAlias = CancelWithdrawalsRequest  # noqa: Y015
+
+@_typing.final
+class CancelWithdrawalsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelWithdrawalsResponse: _TypeAlias = CancelWithdrawalsResponse  # noqa: Y015
+
+@_typing.final
+class InstructWithdrawalsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEPS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___WithdrawalStep]: ...
+    def __init__(
+        self,
+        *,
+        steps: _abc.Iterable[Global___WithdrawalStep] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InstructWithdrawalsRequest: _TypeAlias = InstructWithdrawalsRequest  # noqa: Y015
+
+@_typing.final
+class InstructWithdrawalsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InstructWithdrawalsResponse: _TypeAlias = InstructWithdrawalsResponse  # noqa: Y015
+
+@_typing.final
+class ConfirmWithdrawalsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___WithdrawalAnswer]: ...
+    def __init__(
+        self,
+        *,
+        answers: _abc.Iterable[Global___WithdrawalAnswer] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmWithdrawalsRequest: _TypeAlias = ConfirmWithdrawalsRequest  # noqa: Y015
+
+@_typing.final
+class ConfirmWithdrawalsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmWithdrawalsResponse: _TypeAlias = ConfirmWithdrawalsResponse  # noqa: Y015
+
+@_typing.final
+class ReturnWithdrawalsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___WithdrawalAnswer]: ...
+    def __init__(
+        self,
+        *,
+        answers: _abc.Iterable[Global___WithdrawalAnswer] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReturnWithdrawalsRequest: _TypeAlias = ReturnWithdrawalsRequest  # noqa: Y015
+
+@_typing.final
+class ReturnWithdrawalsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReturnWithdrawalsResponse: _TypeAlias = ReturnWithdrawalsResponse  # noqa: Y015
+
+@_typing.final
+class BankStatementPart(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    CLEARING_HOUSE_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    BANK_FIELD_NUMBER: _builtins.int
+    ACTS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    clearing_house: _builtins.str
+    asset: _builtins.str
+    bank: _builtins.str
+    @_builtins.property
+    def on(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def acts(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.Act]:
+        """The bank's bank-statement: day, balances, which part, and at most 128 lines."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        on: _timestamp_pb2.Timestamp | None = ...,
+        clearing_house: _builtins.str = ...,
+        asset: _builtins.str = ...,
+        bank: _builtins.str = ...,
+        acts: _abc.Iterable[_items_pb2.Act] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["on", b"on"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acts", b"acts", "asset", b"asset", "bank", b"bank", "clearing_house", b"clearing_house", "id", b"id", "on", b"on"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BankStatementPart: _TypeAlias = BankStatementPart  # noqa: Y015
+
+@_typing.final
+class ReceiveBankStatementsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___BankStatementPart]: ...
+    def __init__(
+        self,
+        *,
+        parts: _abc.Iterable[Global___BankStatementPart] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parts", b"parts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReceiveBankStatementsRequest: _TypeAlias = ReceiveBankStatementsRequest  # noqa: Y015
+
+@_typing.final
+class ReceiveBankStatementsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReceiveBankStatementsResponse: _TypeAlias = ReceiveBankStatementsResponse  # noqa: Y015
+
+@_typing.final
+class BreakResolution(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLEARING_HOUSE_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    BANK_FIELD_NUMBER: _builtins.int
+    DAY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    clearing_house: _builtins.str
+    asset: _builtins.str
+    bank: _builtins.str
+    day: _builtins.str
+    """Of the statement that opened the break."""
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        clearing_house: _builtins.str = ...,
+        asset: _builtins.str = ...,
+        bank: _builtins.str = ...,
+        day: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "bank", b"bank", "clearing_house", b"clearing_house", "day", b"day", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BreakResolution: _TypeAlias = BreakResolution  # noqa: Y015
+
+@_typing.final
+class ReserveMove(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLEARING_HOUSE_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    AMOUNT_FEN_FIELD_NUMBER: _builtins.int
+    DRAW_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    clearing_house: _builtins.str
+    asset: _builtins.str
+    holder: _builtins.str
+    amount_fen: _builtins.int
+    draw: _builtins.bool
+    """False: into the default reserve. True: out of it, to the holder."""
+    document: _builtins.str
+    def __init__(
+        self,
+        *,
+        clearing_house: _builtins.str = ...,
+        asset: _builtins.str = ...,
+        holder: _builtins.str = ...,
+        amount_fen: _builtins.int = ...,
+        draw: _builtins.bool = ...,
+        document: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_fen", b"amount_fen", "asset", b"asset", "clearing_house", b"clearing_house", "document", b"document", "draw", b"draw", "holder", b"holder"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReserveMove: _TypeAlias = ReserveMove  # noqa: Y015
+
+@_typing.final
+class BankMatter(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    RESOLVE_BREAK_FIELD_NUMBER: _builtins.int
+    MOVE_RESERVE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Also the proposal's id."""
+    @_builtins.property
+    def on(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def resolve_break(self) -> Global___BreakResolution: ...
+    @_builtins.property
+    def move_reserve(self) -> Global___ReserveMove: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        on: _timestamp_pb2.Timestamp | None = ...,
+        resolve_break: Global___BreakResolution | None = ...,
+        move_reserve: Global___ReserveMove | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["matter", b"matter", "move_reserve", b"move_reserve", "on", b"on", "resolve_break", b"resolve_break"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "matter", b"matter", "move_reserve", b"move_reserve", "on", b"on", "resolve_break", b"resolve_break"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_matter: _TypeAlias = _typing.Literal["resolve_break", "move_reserve"]  # noqa: Y015
+    _WhichOneofArgType_matter: _TypeAlias = _typing.Literal["matter", b"matter"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_matter) -> _WhichOneofReturnType_matter | None: ...
+
+Global___BankMatter: _TypeAlias = BankMatter  # noqa: Y015
+
+@_typing.final
+class ProposeBankMattersRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MATTERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def matters(self) -> _containers.RepeatedCompositeFieldContainer[Global___BankMatter]: ...
+    def __init__(
+        self,
+        *,
+        matters: _abc.Iterable[Global___BankMatter] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["matters", b"matters"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposeBankMattersRequest: _TypeAlias = ProposeBankMattersRequest  # noqa: Y015
+
+@_typing.final
+class ProposeBankMattersResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProposeBankMattersResponse: _TypeAlias = ProposeBankMattersResponse  # noqa: Y015
+
+@_typing.final
+class BankProposal(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ON_FIELD_NUMBER: _builtins.int
+    PROPOSAL_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    proposal: _builtins.str
+    @_builtins.property
+    def on(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        on: _timestamp_pb2.Timestamp | None = ...,
+        proposal: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["on", b"on"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "on", b"on", "proposal", b"proposal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BankProposal: _TypeAlias = BankProposal  # noqa: Y015
+
+@_typing.final
+class ApproveBankMattersRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSALS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def proposals(self) -> _containers.RepeatedCompositeFieldContainer[Global___BankProposal]: ...
+    def __init__(
+        self,
+        *,
+        proposals: _abc.Iterable[Global___BankProposal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposals", b"proposals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApproveBankMattersRequest: _TypeAlias = ApproveBankMattersRequest  # noqa: Y015
+
+@_typing.final
+class ApproveBankMattersResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApproveBankMattersResponse: _TypeAlias = ApproveBankMattersResponse  # noqa: Y015
+
+@_typing.final
+class WithdrawBankMattersRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSALS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def proposals(self) -> _containers.RepeatedCompositeFieldContainer[Global___BankProposal]: ...
+    def __init__(
+        self,
+        *,
+        proposals: _abc.Iterable[Global___BankProposal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposals", b"proposals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawBankMattersRequest: _TypeAlias = WithdrawBankMattersRequest  # noqa: Y015
+
+@_typing.final
+class WithdrawBankMattersResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.ItemResult]: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[_items_pb2.ItemResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawBankMattersResponse: _TypeAlias = WithdrawBankMattersResponse  # noqa: Y015
+
+@_typing.final
+class ListWithdrawalsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDER_FIELD_NUMBER: _builtins.int
+    BANK_FIELD_NUMBER: _builtins.int
+    INSTRUCTED_FIELD_NUMBER: _builtins.int
+    MIN_POSITION_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    holder: _builtins.str
+    """One of the two: a holder's, or those that go through a bank."""
+    bank: _builtins.str
+    instructed: _builtins.bool
+    """Only those the bank has been asked for."""
+    min_position: _builtins.int
+    page_size: _builtins.int
+    page_token: _builtins.str
+    def __init__(
+        self,
+        *,
+        holder: _builtins.str = ...,
+        bank: _builtins.str = ...,
+        instructed: _builtins.bool = ...,
+        min_position: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bank", b"bank", "holder", b"holder", "instructed", b"instructed", "min_position", b"min_position", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListWithdrawalsRequest: _TypeAlias = ListWithdrawalsRequest  # noqa: Y015
+
+@_typing.final
+class Withdrawal(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WITHDRAWAL_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    AMOUNT_FEN_FIELD_NUMBER: _builtins.int
+    CLEARING_HOUSE_FIELD_NUMBER: _builtins.int
+    BANK_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    INSTRUCTED_AT_FIELD_NUMBER: _builtins.int
+    withdrawal: _builtins.str
+    holder: _builtins.str
+    asset: _builtins.str
+    amount_fen: _builtins.int
+    clearing_house: _builtins.str
+    bank: _builtins.str
+    account: _builtins.str
+    """The bank's word for the account it goes to."""
+    @_builtins.property
+    def instructed_at(self) -> _timestamp_pb2.Timestamp:
+        """Absent: only requested."""
+
+    def __init__(
+        self,
+        *,
+        withdrawal: _builtins.str = ...,
+        holder: _builtins.str = ...,
+        asset: _builtins.str = ...,
+        amount_fen: _builtins.int = ...,
+        clearing_house: _builtins.str = ...,
+        bank: _builtins.str = ...,
+        account: _builtins.str = ...,
+        instructed_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["instructed_at", b"instructed_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "amount_fen", b"amount_fen", "asset", b"asset", "bank", b"bank", "clearing_house", b"clearing_house", "holder", b"holder", "instructed_at", b"instructed_at", "withdrawal", b"withdrawal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Withdrawal: _TypeAlias = Withdrawal  # noqa: Y015
+
+@_typing.final
+class ListWithdrawalsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WITHDRAWALS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    AS_OF_POSITION_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    as_of_position: _builtins.int
+    @_builtins.property
+    def withdrawals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Withdrawal]:
+        """By id, so the oldest first."""
+
+    def __init__(
+        self,
+        *,
+        withdrawals: _abc.Iterable[Global___Withdrawal] | None = ...,
+        next_page_token: _builtins.str = ...,
+        as_of_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_position", b"as_of_position", "next_page_token", b"next_page_token", "withdrawals", b"withdrawals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListWithdrawalsResponse: _TypeAlias = ListWithdrawalsResponse  # noqa: Y015
+
+@_typing.final
+class ListBankAccountsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BANK_FIELD_NUMBER: _builtins.int
+    MIN_POSITION_FIELD_NUMBER: _builtins.int
+    bank: _builtins.str
+    """Empty: all banks. A clearing house's own persons are shown that house's, as far as asked for."""
+    min_position: _builtins.int
+    def __init__(
+        self,
+        *,
+        bank: _builtins.str = ...,
+        min_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bank", b"bank", "min_position", b"min_position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBankAccountsRequest: _TypeAlias = ListBankAccountsRequest  # noqa: Y015
+
+@_typing.final
+class StatedLine(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINE_FIELD_NUMBER: _builtins.int
+    AMOUNT_FEN_FIELD_NUMBER: _builtins.int
+    line: _builtins.str
+    """The bank's own number of it."""
+    amount_fen: _builtins.int
+    """In above zero, out below."""
+    def __init__(
+        self,
+        *,
+        line: _builtins.str = ...,
+        amount_fen: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_fen", b"amount_fen", "line", b"line"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatedLine: _TypeAlias = StatedLine  # noqa: Y015
+
+@_typing.final
+class BankBreak(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAY_FIELD_NUMBER: _builtins.int
+    THEIRS_FIELD_NUMBER: _builtins.int
+    THEIRS_COUNT_FIELD_NUMBER: _builtins.int
+    OURS_FIELD_NUMBER: _builtins.int
+    OURS_COUNT_FIELD_NUMBER: _builtins.int
+    day: _builtins.str
+    """Of the statement that opened it."""
+    theirs_count: _builtins.int
+    ours_count: _builtins.int
+    @_builtins.property
+    def theirs(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatedLine]:
+        """Stated and not booked; the first thousand. The count says how many there are."""
+
+    @_builtins.property
+    def ours(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatedLine]:
+        """Booked and not stated."""
+
+    def __init__(
+        self,
+        *,
+        day: _builtins.str = ...,
+        theirs: _abc.Iterable[Global___StatedLine] | None = ...,
+        theirs_count: _builtins.int = ...,
+        ours: _abc.Iterable[Global___StatedLine] | None = ...,
+        ours_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["day", b"day", "ours", b"ours", "ours_count", b"ours_count", "theirs", b"theirs", "theirs_count", b"theirs_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BankBreak: _TypeAlias = BankBreak  # noqa: Y015
+
+@_typing.final
+class BankAccount(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLEARING_HOUSE_FIELD_NUMBER: _builtins.int
+    ASSET_FIELD_NUMBER: _builtins.int
+    BANK_FIELD_NUMBER: _builtins.int
+    CUTOFF_MINUTE_FIELD_NUMBER: _builtins.int
+    FIRST_DAY_FIELD_NUMBER: _builtins.int
+    BALANCE_FEN_FIELD_NUMBER: _builtins.int
+    STATED_DAY_FIELD_NUMBER: _builtins.int
+    STATED_FEN_FIELD_NUMBER: _builtins.int
+    UNSTATED_LINES_FIELD_NUMBER: _builtins.int
+    BREAKS_FIELD_NUMBER: _builtins.int
+    DEFAULT_RESERVE_FEN_FIELD_NUMBER: _builtins.int
+    clearing_house: _builtins.str
+    asset: _builtins.str
+    bank: _builtins.str
+    cutoff_minute: _builtins.int
+    first_day: _builtins.str
+    balance_fen: _builtins.int
+    """What the bank has by the books, now."""
+    stated_day: _builtins.str
+    """Empty: no statement yet."""
+    stated_fen: _builtins.int
+    """With which the last statement closed."""
+    unstated_lines: _builtins.int
+    """Booked, and in no statement yet."""
+    default_reserve_fen: _builtins.int
+    """The clearing house's default reserve in this money."""
+    @_builtins.property
+    def breaks(self) -> _containers.RepeatedCompositeFieldContainer[Global___BankBreak]:
+        """Open ones; while there is one nothing is withdrawn here."""
+
+    def __init__(
+        self,
+        *,
+        clearing_house: _builtins.str = ...,
+        asset: _builtins.str = ...,
+        bank: _builtins.str = ...,
+        cutoff_minute: _builtins.int = ...,
+        first_day: _builtins.str = ...,
+        balance_fen: _builtins.int = ...,
+        stated_day: _builtins.str = ...,
+        stated_fen: _builtins.int = ...,
+        unstated_lines: _builtins.int = ...,
+        breaks: _abc.Iterable[Global___BankBreak] | None = ...,
+        default_reserve_fen: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "balance_fen", b"balance_fen", "bank", b"bank", "breaks", b"breaks", "clearing_house", b"clearing_house", "cutoff_minute", b"cutoff_minute", "default_reserve_fen", b"default_reserve_fen", "first_day", b"first_day", "stated_day", b"stated_day", "stated_fen", b"stated_fen", "unstated_lines", b"unstated_lines"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BankAccount: _TypeAlias = BankAccount  # noqa: Y015
+
+@_typing.final
+class ListBankAccountsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNTS_FIELD_NUMBER: _builtins.int
+    AS_OF_POSITION_FIELD_NUMBER: _builtins.int
+    as_of_position: _builtins.int
+    @_builtins.property
+    def accounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___BankAccount]: ...
+    def __init__(
+        self,
+        *,
+        accounts: _abc.Iterable[Global___BankAccount] | None = ...,
+        as_of_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "as_of_position", b"as_of_position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBankAccountsResponse: _TypeAlias = ListBankAccountsResponse  # noqa: Y015

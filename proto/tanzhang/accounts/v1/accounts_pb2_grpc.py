@@ -290,6 +290,71 @@ class AccountsServiceStub:
                 request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ReportSettlementsRequest.SerializeToString,
                 response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ReportSettlementsResponse.FromString,
                 _registered_method=True)
+        self.AgreeBanks = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/AgreeBanks',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.AgreeBanksRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.AgreeBanksResponse.FromString,
+                _registered_method=True)
+        self.BindBankAccounts = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/BindBankAccounts',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.BindBankAccountsRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.BindBankAccountsResponse.FromString,
+                _registered_method=True)
+        self.RequestWithdrawals = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/RequestWithdrawals',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.RequestWithdrawalsRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.RequestWithdrawalsResponse.FromString,
+                _registered_method=True)
+        self.CancelWithdrawals = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/CancelWithdrawals',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.CancelWithdrawalsRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.CancelWithdrawalsResponse.FromString,
+                _registered_method=True)
+        self.InstructWithdrawals = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/InstructWithdrawals',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.InstructWithdrawalsRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.InstructWithdrawalsResponse.FromString,
+                _registered_method=True)
+        self.ConfirmWithdrawals = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/ConfirmWithdrawals',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ConfirmWithdrawalsRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ConfirmWithdrawalsResponse.FromString,
+                _registered_method=True)
+        self.ReturnWithdrawals = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/ReturnWithdrawals',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ReturnWithdrawalsRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ReturnWithdrawalsResponse.FromString,
+                _registered_method=True)
+        self.ReceiveBankStatements = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/ReceiveBankStatements',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ReceiveBankStatementsRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ReceiveBankStatementsResponse.FromString,
+                _registered_method=True)
+        self.ProposeBankMatters = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/ProposeBankMatters',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ProposeBankMattersRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ProposeBankMattersResponse.FromString,
+                _registered_method=True)
+        self.ApproveBankMatters = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/ApproveBankMatters',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ApproveBankMattersRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ApproveBankMattersResponse.FromString,
+                _registered_method=True)
+        self.WithdrawBankMatters = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/WithdrawBankMatters',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.WithdrawBankMattersRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.WithdrawBankMattersResponse.FromString,
+                _registered_method=True)
+        self.ListWithdrawals = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/ListWithdrawals',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListWithdrawalsRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListWithdrawalsResponse.FromString,
+                _registered_method=True)
+        self.ListBankAccounts = channel.unary_unary(
+                '/tanzhang.accounts.v1.AccountsService/ListBankAccounts',
+                request_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListBankAccountsRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListBankAccountsResponse.FromString,
+                _registered_method=True)
 
 
 class AccountsServiceServicer:
@@ -654,6 +719,98 @@ class AccountsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AgreeBanks(self, request, context):
+        """Settlement banks. What a bank brings itself comes under the role `bank:<its holder id>`, or by
+        the cashier; what makes it count is the bank's signature.
+
+        From a day on the bank states what it has: once for each clearing house, money and bank.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BindBankAccounts(self, request, context):
+        """Where a holder's withdrawals go, on the bank's word that the account is in the holder's name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RequestWithdrawals(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelWithdrawals(self, request, context):
+        """By the holder, before the bank was instructed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def InstructWithdrawals(self, request, context):
+        """The clearing house asks the bank to pay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmWithdrawals(self, request, context):
+        """The bank has paid.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReturnWithdrawals(self, request, context):
+        """The bank has not paid, and will not.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReceiveBankStatements(self, request, context):
+        """Parts of a day's statement, in order; the last one reconciles the day.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ProposeBankMatters(self, request, context):
+        """What needs two persons: the rest of a break, and the default reserve. The clearing house's own
+        have the role `clearing:<its holder id>`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApproveBankMatters(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawBankMatters(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListWithdrawals(self, request, context):
+        """Open withdrawals: a holder's own, or those a bank is asked for. Asked again until it answers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBankAccounts(self, request, context):
+        """How the books stand with a bank: balances, the last statement, open breaks with their lines.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccountsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -911,6 +1068,71 @@ def add_AccountsServiceServicer_to_server(servicer, server):
                     servicer.ReportSettlements,
                     request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ReportSettlementsRequest.FromString,
                     response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ReportSettlementsResponse.SerializeToString,
+            ),
+            'AgreeBanks': grpc.unary_unary_rpc_method_handler(
+                    servicer.AgreeBanks,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.AgreeBanksRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.AgreeBanksResponse.SerializeToString,
+            ),
+            'BindBankAccounts': grpc.unary_unary_rpc_method_handler(
+                    servicer.BindBankAccounts,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.BindBankAccountsRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.BindBankAccountsResponse.SerializeToString,
+            ),
+            'RequestWithdrawals': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestWithdrawals,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.RequestWithdrawalsRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.RequestWithdrawalsResponse.SerializeToString,
+            ),
+            'CancelWithdrawals': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelWithdrawals,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.CancelWithdrawalsRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.CancelWithdrawalsResponse.SerializeToString,
+            ),
+            'InstructWithdrawals': grpc.unary_unary_rpc_method_handler(
+                    servicer.InstructWithdrawals,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.InstructWithdrawalsRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.InstructWithdrawalsResponse.SerializeToString,
+            ),
+            'ConfirmWithdrawals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmWithdrawals,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ConfirmWithdrawalsRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ConfirmWithdrawalsResponse.SerializeToString,
+            ),
+            'ReturnWithdrawals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReturnWithdrawals,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ReturnWithdrawalsRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ReturnWithdrawalsResponse.SerializeToString,
+            ),
+            'ReceiveBankStatements': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReceiveBankStatements,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ReceiveBankStatementsRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ReceiveBankStatementsResponse.SerializeToString,
+            ),
+            'ProposeBankMatters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProposeBankMatters,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ProposeBankMattersRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ProposeBankMattersResponse.SerializeToString,
+            ),
+            'ApproveBankMatters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApproveBankMatters,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ApproveBankMattersRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ApproveBankMattersResponse.SerializeToString,
+            ),
+            'WithdrawBankMatters': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawBankMatters,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.WithdrawBankMattersRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.WithdrawBankMattersResponse.SerializeToString,
+            ),
+            'ListWithdrawals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWithdrawals,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListWithdrawalsRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListWithdrawalsResponse.SerializeToString,
+            ),
+            'ListBankAccounts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBankAccounts,
+                    request_deserializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListBankAccountsRequest.FromString,
+                    response_serializer=tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListBankAccountsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -2291,6 +2513,357 @@ class AccountsService:
             '/tanzhang.accounts.v1.AccountsService/ReportSettlements',
             tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ReportSettlementsRequest.SerializeToString,
             tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ReportSettlementsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AgreeBanks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/AgreeBanks',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.AgreeBanksRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.AgreeBanksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BindBankAccounts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/BindBankAccounts',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.BindBankAccountsRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.BindBankAccountsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestWithdrawals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/RequestWithdrawals',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.RequestWithdrawalsRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.RequestWithdrawalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelWithdrawals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/CancelWithdrawals',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.CancelWithdrawalsRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.CancelWithdrawalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def InstructWithdrawals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/InstructWithdrawals',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.InstructWithdrawalsRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.InstructWithdrawalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmWithdrawals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/ConfirmWithdrawals',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ConfirmWithdrawalsRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ConfirmWithdrawalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReturnWithdrawals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/ReturnWithdrawals',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ReturnWithdrawalsRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ReturnWithdrawalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReceiveBankStatements(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/ReceiveBankStatements',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ReceiveBankStatementsRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ReceiveBankStatementsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProposeBankMatters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/ProposeBankMatters',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ProposeBankMattersRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ProposeBankMattersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApproveBankMatters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/ApproveBankMatters',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ApproveBankMattersRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ApproveBankMattersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawBankMatters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/WithdrawBankMatters',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.WithdrawBankMattersRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.WithdrawBankMattersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWithdrawals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/ListWithdrawals',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListWithdrawalsRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListWithdrawalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBankAccounts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.accounts.v1.AccountsService/ListBankAccounts',
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListBankAccountsRequest.SerializeToString,
+            tanzhang_dot_accounts_dot_v1_dot_accounts__pb2.ListBankAccountsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -149,6 +149,35 @@ class AccountsServiceStub:
     """What became of every trade of a session, in the order of its parts, and the sums; ends with the
     totals. All of it to the venue and to auditors, to a member what it has bought and sold.
     """
+    AgreeBanks: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.AgreeBanksRequest, _accounts_pb2.AgreeBanksResponse]
+    """Settlement banks. What a bank brings itself comes under the role `bank:<its holder id>`, or by
+    the cashier; what makes it count is the bank's signature.
+
+    From a day on the bank states what it has: once for each clearing house, money and bank.
+    """
+    BindBankAccounts: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.BindBankAccountsRequest, _accounts_pb2.BindBankAccountsResponse]
+    """Where a holder's withdrawals go, on the bank's word that the account is in the holder's name."""
+    RequestWithdrawals: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.RequestWithdrawalsRequest, _accounts_pb2.RequestWithdrawalsResponse]
+    CancelWithdrawals: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.CancelWithdrawalsRequest, _accounts_pb2.CancelWithdrawalsResponse]
+    """By the holder, before the bank was instructed."""
+    InstructWithdrawals: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.InstructWithdrawalsRequest, _accounts_pb2.InstructWithdrawalsResponse]
+    """The clearing house asks the bank to pay."""
+    ConfirmWithdrawals: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ConfirmWithdrawalsRequest, _accounts_pb2.ConfirmWithdrawalsResponse]
+    """The bank has paid."""
+    ReturnWithdrawals: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ReturnWithdrawalsRequest, _accounts_pb2.ReturnWithdrawalsResponse]
+    """The bank has not paid, and will not."""
+    ReceiveBankStatements: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ReceiveBankStatementsRequest, _accounts_pb2.ReceiveBankStatementsResponse]
+    """Parts of a day's statement, in order; the last one reconciles the day."""
+    ProposeBankMatters: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ProposeBankMattersRequest, _accounts_pb2.ProposeBankMattersResponse]
+    """What needs two persons: the rest of a break, and the default reserve. The clearing house's own
+    have the role `clearing:<its holder id>`.
+    """
+    ApproveBankMatters: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ApproveBankMattersRequest, _accounts_pb2.ApproveBankMattersResponse]
+    WithdrawBankMatters: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.WithdrawBankMattersRequest, _accounts_pb2.WithdrawBankMattersResponse]
+    ListWithdrawals: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListWithdrawalsRequest, _accounts_pb2.ListWithdrawalsResponse]
+    """Open withdrawals: a holder's own, or those a bank is asked for. Asked again until it answers."""
+    ListBankAccounts: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListBankAccountsRequest, _accounts_pb2.ListBankAccountsResponse]
+    """How the books stand with a bank: balances, the last statement, open breaks with their lines."""
 
 @_typing.type_check_only
 class AccountsServiceAsyncStub(AccountsServiceStub):
@@ -271,6 +300,35 @@ class AccountsServiceAsyncStub(AccountsServiceStub):
     """What became of every trade of a session, in the order of its parts, and the sums; ends with the
     totals. All of it to the venue and to auditors, to a member what it has bought and sold.
     """
+    AgreeBanks: _aio.UnaryUnaryMultiCallable[_accounts_pb2.AgreeBanksRequest, _accounts_pb2.AgreeBanksResponse]  # type: ignore[assignment]
+    """Settlement banks. What a bank brings itself comes under the role `bank:<its holder id>`, or by
+    the cashier; what makes it count is the bank's signature.
+
+    From a day on the bank states what it has: once for each clearing house, money and bank.
+    """
+    BindBankAccounts: _aio.UnaryUnaryMultiCallable[_accounts_pb2.BindBankAccountsRequest, _accounts_pb2.BindBankAccountsResponse]  # type: ignore[assignment]
+    """Where a holder's withdrawals go, on the bank's word that the account is in the holder's name."""
+    RequestWithdrawals: _aio.UnaryUnaryMultiCallable[_accounts_pb2.RequestWithdrawalsRequest, _accounts_pb2.RequestWithdrawalsResponse]  # type: ignore[assignment]
+    CancelWithdrawals: _aio.UnaryUnaryMultiCallable[_accounts_pb2.CancelWithdrawalsRequest, _accounts_pb2.CancelWithdrawalsResponse]  # type: ignore[assignment]
+    """By the holder, before the bank was instructed."""
+    InstructWithdrawals: _aio.UnaryUnaryMultiCallable[_accounts_pb2.InstructWithdrawalsRequest, _accounts_pb2.InstructWithdrawalsResponse]  # type: ignore[assignment]
+    """The clearing house asks the bank to pay."""
+    ConfirmWithdrawals: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ConfirmWithdrawalsRequest, _accounts_pb2.ConfirmWithdrawalsResponse]  # type: ignore[assignment]
+    """The bank has paid."""
+    ReturnWithdrawals: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ReturnWithdrawalsRequest, _accounts_pb2.ReturnWithdrawalsResponse]  # type: ignore[assignment]
+    """The bank has not paid, and will not."""
+    ReceiveBankStatements: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ReceiveBankStatementsRequest, _accounts_pb2.ReceiveBankStatementsResponse]  # type: ignore[assignment]
+    """Parts of a day's statement, in order; the last one reconciles the day."""
+    ProposeBankMatters: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ProposeBankMattersRequest, _accounts_pb2.ProposeBankMattersResponse]  # type: ignore[assignment]
+    """What needs two persons: the rest of a break, and the default reserve. The clearing house's own
+    have the role `clearing:<its holder id>`.
+    """
+    ApproveBankMatters: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ApproveBankMattersRequest, _accounts_pb2.ApproveBankMattersResponse]  # type: ignore[assignment]
+    WithdrawBankMatters: _aio.UnaryUnaryMultiCallable[_accounts_pb2.WithdrawBankMattersRequest, _accounts_pb2.WithdrawBankMattersResponse]  # type: ignore[assignment]
+    ListWithdrawals: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListWithdrawalsRequest, _accounts_pb2.ListWithdrawalsResponse]  # type: ignore[assignment]
+    """Open withdrawals: a holder's own, or those a bank is asked for. Asked again until it answers."""
+    ListBankAccounts: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListBankAccountsRequest, _accounts_pb2.ListBankAccountsResponse]  # type: ignore[assignment]
+    """How the books stand with a bank: balances, the last statement, open breaks with their lines."""
 
 class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Who holds what: holders, assets, entries, holds."""
@@ -696,5 +754,112 @@ class AccountsServiceServicer(metaclass=_abc_1.ABCMeta):
         """What became of every trade of a session, in the order of its parts, and the sums; ends with the
         totals. All of it to the venue and to auditors, to a member what it has bought and sold.
         """
+
+    @_abc_1.abstractmethod
+    def AgreeBanks(
+        self,
+        request: _accounts_pb2.AgreeBanksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.AgreeBanksResponse, _abc.Awaitable[_accounts_pb2.AgreeBanksResponse]]:
+        """Settlement banks. What a bank brings itself comes under the role `bank:<its holder id>`, or by
+        the cashier; what makes it count is the bank's signature.
+
+        From a day on the bank states what it has: once for each clearing house, money and bank.
+        """
+
+    @_abc_1.abstractmethod
+    def BindBankAccounts(
+        self,
+        request: _accounts_pb2.BindBankAccountsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.BindBankAccountsResponse, _abc.Awaitable[_accounts_pb2.BindBankAccountsResponse]]:
+        """Where a holder's withdrawals go, on the bank's word that the account is in the holder's name."""
+
+    @_abc_1.abstractmethod
+    def RequestWithdrawals(
+        self,
+        request: _accounts_pb2.RequestWithdrawalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.RequestWithdrawalsResponse, _abc.Awaitable[_accounts_pb2.RequestWithdrawalsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def CancelWithdrawals(
+        self,
+        request: _accounts_pb2.CancelWithdrawalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.CancelWithdrawalsResponse, _abc.Awaitable[_accounts_pb2.CancelWithdrawalsResponse]]:
+        """By the holder, before the bank was instructed."""
+
+    @_abc_1.abstractmethod
+    def InstructWithdrawals(
+        self,
+        request: _accounts_pb2.InstructWithdrawalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.InstructWithdrawalsResponse, _abc.Awaitable[_accounts_pb2.InstructWithdrawalsResponse]]:
+        """The clearing house asks the bank to pay."""
+
+    @_abc_1.abstractmethod
+    def ConfirmWithdrawals(
+        self,
+        request: _accounts_pb2.ConfirmWithdrawalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ConfirmWithdrawalsResponse, _abc.Awaitable[_accounts_pb2.ConfirmWithdrawalsResponse]]:
+        """The bank has paid."""
+
+    @_abc_1.abstractmethod
+    def ReturnWithdrawals(
+        self,
+        request: _accounts_pb2.ReturnWithdrawalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ReturnWithdrawalsResponse, _abc.Awaitable[_accounts_pb2.ReturnWithdrawalsResponse]]:
+        """The bank has not paid, and will not."""
+
+    @_abc_1.abstractmethod
+    def ReceiveBankStatements(
+        self,
+        request: _accounts_pb2.ReceiveBankStatementsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ReceiveBankStatementsResponse, _abc.Awaitable[_accounts_pb2.ReceiveBankStatementsResponse]]:
+        """Parts of a day's statement, in order; the last one reconciles the day."""
+
+    @_abc_1.abstractmethod
+    def ProposeBankMatters(
+        self,
+        request: _accounts_pb2.ProposeBankMattersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ProposeBankMattersResponse, _abc.Awaitable[_accounts_pb2.ProposeBankMattersResponse]]:
+        """What needs two persons: the rest of a break, and the default reserve. The clearing house's own
+        have the role `clearing:<its holder id>`.
+        """
+
+    @_abc_1.abstractmethod
+    def ApproveBankMatters(
+        self,
+        request: _accounts_pb2.ApproveBankMattersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ApproveBankMattersResponse, _abc.Awaitable[_accounts_pb2.ApproveBankMattersResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def WithdrawBankMatters(
+        self,
+        request: _accounts_pb2.WithdrawBankMattersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.WithdrawBankMattersResponse, _abc.Awaitable[_accounts_pb2.WithdrawBankMattersResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListWithdrawals(
+        self,
+        request: _accounts_pb2.ListWithdrawalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ListWithdrawalsResponse, _abc.Awaitable[_accounts_pb2.ListWithdrawalsResponse]]:
+        """Open withdrawals: a holder's own, or those a bank is asked for. Asked again until it answers."""
+
+    @_abc_1.abstractmethod
+    def ListBankAccounts(
+        self,
+        request: _accounts_pb2.ListBankAccountsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ListBankAccountsResponse, _abc.Awaitable[_accounts_pb2.ListBankAccountsResponse]]:
+        """How the books stand with a bank: balances, the last statement, open breaks with their lines."""
 
 def add_AccountsServiceServicer_to_server(servicer: AccountsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
