@@ -15,7 +15,10 @@ from typing import Any, Final
 from benchmarks.machine import machine
 from benchmarks.tables import say
 
-NAMES: Final = ("settlement", "unary", "proven", "replay", "memory", "trades")
+NAMES: Final = (
+    *("settlement", "unary", "proven", "replay", "memory", "trades"),
+    *("projection", "history"),
+)
 
 
 def run(wanted: Mapping[str, Mapping[str, Any]], json_file: Path | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
@@ -31,8 +31,9 @@ from tanzhang.registry.v1 import registry_pb2, registry_pb2_grpc
 from gateway.problems import ItemRefused
 from kernel.crash import crash_point
 from kernel.errors import Conflict, Fault, InvariantBroken, Kind, Refused
-from kernel.rpc.client import call, is_several, open_channel
+from kernel.rpc.client import STREAM_DEADLINE_S, call, is_several, metadata, open_channel
 from kernel.rpc.items import instant_of, timestamp_of
+from kernel.rpc.problems import from_rpc_error
 from kernel.values import MAX_INTEGER, format_instant
 
 DEADLINE_S: Final = 10.0  # a service waits at most five seconds for a position
@@ -61,6 +62,12 @@ _CONTRACTS: Final[Mapping[str, tuple[Any, Any]]] = {
     "ledger": (ledger_pb2, ledger_pb2_grpc.LedgerServiceStub),
 }
 _TIMESTAMP: Final = "google.protobuf.Timestamp"
+# The words of purposes, by number.
+PURPOSES: Final[dict[int, str]] = {
+    number: name.removeprefix("PURPOSE_").lower()
+    for name, number in accounts_pb2.Purpose.items()
+    if number
+}
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -133,6 +140,23 @@ class Services:
             )
         except Conflict as conflict:
             raise _for_strangers(conflict, service) from conflict
+
+    async def stream(self, method: str, values: Values, token: str) -> AsyncIterator[Any]:
+        """The messages of an answer in parts. Raises Refused, Conflict or Fault, at any of them."""
+        service, _, name = method.partition(".")
+        request = to_message(method_of(method).input_type, values)
+        rpc = getattr(self._stubs[service], name)
+        parts = rpc(request, timeout=STREAM_DEADLINE_S, metadata=metadata(token))
+        try:
+            async for message in parts:
+                yield message
+        except grpc.aio.AioRpcError as error:
+            known = from_rpc_error(error)
+            if isinstance(known, Conflict):
+                raise _for_strangers(known, service) from error
+            raise known from error
+        finally:
+            parts.cancel()
 
     async def health(self) -> dict[str, bool]:
         """Which services serve, asked of all of them at once."""

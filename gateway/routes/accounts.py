@@ -23,6 +23,7 @@ from gateway.resources import (
     services_of,
 )
 from gateway.sse import MEDIA_TYPE, HolderView, LiveResponse, Streams, check_place
+from gateway.statements import add_statements
 
 ENTRY = "accounts.PostEntries"
 
@@ -195,6 +196,7 @@ def make_routes() -> APIRouter:
     router = make_router("accounts")
     add_writes(router, WRITES)
     add_reads(router, READS)
+    add_statements(router)
     _add_events(router)
     _add_outcomes(router)
     return router

@@ -31,6 +31,7 @@ WRITTEN_OUT = {
     *("ledger.GetCheckpoint", "ledger.GetTile", "ledger.GetProofs"),
     *(f"{name}.DiscloseEvents" for name in clients._CONTRACTS),
     *(f"{name}.GetOutcomes" for name in clients._CONTRACTS if name != "ledger"),
+    "accounts.GetStatement",
 }
 NOT_ROUTED = {
     *("ledger.Propose", "ledger.Approve", "ledger.Withdraw"),
@@ -40,7 +41,6 @@ NOT_ROUTED = {
     *("accounts.FreezeUnits", "accounts.UnfreezeUnits"),
     *("accounts.PostTransfers", "accounts.ConfirmTransfers", "accounts.WithdrawTransfers"),
     "accounts.ListFiledTransfers",
-    "accounts.GetStatement",
     "accounts.PostEntriesInBulk",
     *("accounts.SettleTrades", "accounts.CloseSessions", "accounts.ReportSettlements"),
     *("accounts.PostBatch", "accounts.StreamBatches"),
