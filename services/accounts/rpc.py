@@ -46,7 +46,10 @@ STATEMENT_THREADS: Final = 2
 _PURPOSES: Final = {
     pb.Purpose.Value(f"PURPOSE_{purpose.name}"): purpose for purpose in events.Purpose
 }
-_PURPOSE_NUMBERS: Final = {purpose: number for number, purpose in _PURPOSES.items()}
+# By word: a purpose is its word.
+_PURPOSE_NUMBERS: Final[dict[str, pb.Purpose.ValueType]] = {
+    purpose: number for number, purpose in _PURPOSES.items()
+}
 # Who is named in what is proposed about holders and in what came of it.
 _PARTIES_OF_CHANGES: Final = (
     *(("opening", "holder"), ("operator", "holder"), ("status", "holder")),
@@ -771,8 +774,7 @@ def _ranges(ranges: Sequence[pb.SerialRange]) -> list[events.SerialRange]:
 
 
 def _account_message(holder: str, purpose: str, ref: str) -> pb.Account:
-    number = _PURPOSE_NUMBERS[events.Purpose(purpose)]
-    return pb.Account(holder=holder, purpose=number, ref=ref)
+    return pb.Account(holder=holder, purpose=_PURPOSE_NUMBERS[purpose], ref=ref)
 
 
 def _balance_message(
@@ -810,11 +812,12 @@ def _statement_balance(holder: str, place: Place, amount: int) -> pb.StatementBa
 
 def _line_message(line: Line) -> pb.StatementLine:
     account, other = line.account, line.counterpart
+    at = timestamp_of(parse_instant(line.at))
     return pb.StatementLine(
         position=line.position,
         leg=line.leg_no,
-        at=timestamp_of(parse_instant(line.at)),
-        on=timestamp_of(parse_instant(line.on)),
+        at=at,
+        on=at if line.on == line.at else timestamp_of(parse_instant(line.on)),
         type=line.type,
         account=_account_message(account.holder, account.purpose, account.ref),
         counterpart=_account_message(other.holder, other.purpose, other.ref),
