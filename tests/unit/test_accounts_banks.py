@@ -9,6 +9,7 @@ from services.accounts.domain.commands import (
     ApproveBankProposal,
     CancelWithdrawal,
     ConfirmWithdrawal,
+    FreezeUnits,
     InstructWithdrawal,
     PostEntry,
     PostHold,
@@ -37,6 +38,7 @@ from tests.support.lanzhou import (
     REGISTRAR,
     USCCS,
     AccountsBook,
+    admitted,
     advice,
     available,
     balance,
@@ -70,6 +72,7 @@ from tests.support.lanzhou_bank import (
     statement,
     withdrawing,
 )
+from tests.support.orders import COURT, COURT_KEY, freeze
 
 PAID_FEN = 2_500_000
 EVENING_MS = MORNING_MS + 20 * 3_600_000  # half past five on the next day, in Lanzhou
@@ -160,6 +163,16 @@ def test_a_withdrawal_is_held_instructed_and_confirmed() -> None:
     assert balance(book.state, available(CITY_GROUP), CNY) == DEPOSITED_FEN - PAID_FEN
     assert not book.state.withdrawals
     assert not book.state.holds
+    check_books(book)
+
+
+def test_money_frozen_since_it_was_asked_for_is_not_instructed_and_may_go_home() -> None:
+    book = agreed_book().given(admitted(COURT_KEY, COURT))
+    id = request(book, PAID_FEN)
+    book.when(FreezeUnits(), REGISTRAR, acts=[freeze("in dispute")])
+    assert book.refusal(InstructWithdrawal(id), CASHIER).reason == "FROZEN"
+    book.when(CancelWithdrawal(id), BUYER)
+    assert balance(book.state, available(CITY_GROUP), CNY) == DEPOSITED_FEN
     check_books(book)
 
 

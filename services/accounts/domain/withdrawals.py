@@ -13,7 +13,7 @@ from typing import TypeAlias
 from kernel.errors import Kind, Refused
 from kernel.keyring import check_none, check_same, signed_statement
 from kernel.values import Context, check_on, check_role, check_text
-from services.accounts.domain import operators, rules, standing
+from services.accounts.domain import freezes, operators, rules, standing
 from services.accounts.domain.acts import WithdrawalConfirmation, WithdrawalReturn, check_once
 from services.accounts.domain.bank_state import BankAccount, ended_by
 from services.accounts.domain.changes import Right
@@ -93,6 +93,7 @@ def instruct_withdrawal(
         raise _stage(command.withdrawal, "not instructed yet", "instructed")
     key = (withdrawal.clearing_house, withdrawal.asset, withdrawal.bank)
     check_no_break(find_bank_account(state, *key), *key)
+    _check_may_leave(state, command.withdrawal, withdrawal, context)
     return [
         WithdrawalInstructed(
             withdrawal.account,
@@ -105,6 +106,22 @@ def instruct_withdrawal(
             command.withdrawal,
         )
     ]
+
+
+def _check_may_leave(state: State, id: str, withdrawal: Withdrawal, context: Context) -> None:
+    """What was frozen, or barred by its holder's status, since it was asked for stays here.
+
+    The last moment to say so: what the bank is then asked to pay, it may have paid.
+    """
+    paying = Leg(
+        withdrawal.amount_fen,
+        withdrawal.asset,
+        Account(withdrawal.bank, Purpose.AVAILABLE, ""),
+        Account(withdrawal.holder, Purpose.HELD, id),
+        [],
+    )
+    freezes.check_leg(state, paying, 0)
+    standing.check_moves(state, [paying], context)
 
 
 def confirm_withdrawal(
