@@ -18,8 +18,16 @@ class Person(msgspec.Struct, frozen=True):
         return Persona(self.sub, (), self.holders)
 
 
+class Trading(msgspec.Struct, frozen=True):
+    """Trades of this venue are settled instead, each between two of the people's holders."""
+
+    venue: str
+    asset: str
+    fee_holder: str
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """One-leg entries of 1 fen between the holders of these people."""
+    """One-leg entries of 1 fen between the holders of these people, or trades between them."""
 
     directory: str
     people: tuple[Person, ...]
@@ -31,7 +39,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     every_s: float = 0.0  # between the beginnings of two calls of a caller; 0: without a pause
     await_proof: bool = True
     acknowledged: str = ""  # a file for ids and positions
+    trading: Trading | None = None
     seed: int = 1
+
+    def persona(self, person: Person) -> Persona:
+        """As who a person's calls are made: trades are the venue's."""
+        if self.trading is None:
+            return person.persona()
+        return Persona(self.trading.venue, (f"venue:{self.trading.venue}",))
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

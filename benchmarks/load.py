@@ -1,4 +1,4 @@
-"""The load generator: a process of its own that posts entries through gRPC.
+"""The load generator: a process of its own that posts entries, or settles trades, through gRPC.
 
     python -m benchmarks.load JOB.json > report.json
 
@@ -21,7 +21,7 @@ from typing import Any, Final
 import grpc
 
 from benchmarks.jobs import Job, Person, Report
-from benchmarks.makers import Entries
+from benchmarks.makers import Entries, Maker, Trades
 from benchmarks.workers import main, ready
 from cli.clients import Books
 from cli.workspace import Workspace
@@ -37,7 +37,7 @@ class Caller:
     """One of the concurrent callers: one batch after the other, in one person's name."""
 
     def __init__(
-        self, job: Job, place: float, person: Person, token: str, post: Any, make: Entries
+        self, job: Job, place: float, person: Person, token: str, post: Any, make: Maker
     ) -> None:
         self._job = job
         self._place = place  # of its calls among those of the others, 0 to 1
@@ -92,9 +92,9 @@ class Caller:
 async def run(job: Job) -> Report:
     """All callers until the time is over or each has made its calls; then until all is proven."""
     workspace = Workspace(Path(job.directory))
-    make = Entries(job, workspace.clock.now_ms)
+    make = _maker(job, workspace)
     async with Books(workspace) as books:
-        tokens = [books.token(person.persona()) for person in job.people]
+        tokens = [books.token(job.persona(person)) for person in job.people]
         channels = [
             open_channel(workspace.target("accounts"))
             for _ in range(-(-job.callers // CALLERS_PER_CHANNEL))
@@ -136,6 +136,13 @@ async def run(job: Job) -> Report:
         cpu_s=cpu_s,
         call_ms=[round(ms, 3) for one in callers for ms in one.call_ms],
     )
+
+
+def _maker(job: Job, workspace: Workspace) -> Maker:
+    if job.trading is None:
+        return Entries(job, workspace.clock.now_ms)
+    key = workspace.institution_key(job.trading.venue)
+    return Trades(job, job.trading, key, workspace.clock.now_ms)
 
 
 @contextmanager

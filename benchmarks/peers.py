@@ -1,7 +1,8 @@
 """The peers on our own PostgreSQL server: what we are compared with, each in a database of its own.
 
 - `plpgsql`: the honest "just use PostgreSQL": one function with two updates and an insert, called
-  by pgbench, one transfer per transaction. It has no journal, no check by others, no proof.
+  by pgbench, one transfer per transaction; and another one for trades with delivery, payment and
+  fee. It has no journal, no check by others, no proof.
 - `tpcb`: pgbench's own transaction, the usual limit of one commit each.
 - `eventsourcing`: the library of that name with its own recorder (benchmarks/peer_eventsourcing.py)
 """
@@ -22,7 +23,7 @@ from benchmarks.machine import plain_url, spread
 from cli.stack.postgres import drop_database, ensure_database, wheel_binaries
 
 PEERS: Final = ("plpgsql", "tpcb", "eventsourcing")
-START_BALANCE: Final = 10**9
+START_BALANCE: Final = 10**12
 THREADS: Final = "2"
 
 SCHEMA: Final = """
@@ -39,6 +40,19 @@ BEGIN
         UPDATE account SET balance = balance - amount WHERE id = debit;
     END IF;
     INSERT INTO entry (debit, credit, amount) VALUES (debit, credit, amount);
+END $$;
+CREATE TABLE units (id int PRIMARY KEY, balance bigint NOT NULL CHECK (balance >= 0));
+CREATE FUNCTION settle(seller int, buyer int, quantity bigint, price bigint, fee bigint)
+RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM 1 FROM account WHERE id IN (seller, buyer) ORDER BY id FOR UPDATE;
+    UPDATE units SET balance = balance - quantity WHERE id = seller;
+    UPDATE units SET balance = balance + quantity WHERE id = buyer;
+    UPDATE account SET balance = balance - quantity * price - fee WHERE id = buyer;
+    UPDATE account SET balance = balance + quantity * price WHERE id = seller;
+    INSERT INTO entry (debit, credit, amount) VALUES (seller, buyer, quantity),
+        (buyer, seller, quantity * price), (buyer, 0, fee);
+    UPDATE account SET balance = balance + fee WHERE id = 0;  -- everybody's, so last
 END $$;
 """
 
@@ -75,9 +89,10 @@ class Peers:
         with psycopg.connect(self.url("plpgsql"), autocommit=True) as connection:
             connection.execute(SCHEMA)
             connection.execute(
-                "INSERT INTO account SELECT i, %s FROM generate_series(1, %s) AS i",
+                "INSERT INTO account SELECT i, %s FROM generate_series(0, %s) AS i",
                 (START_BALANCE, accounts),
             )
+            connection.execute("INSERT INTO units SELECT id, balance FROM account")
             connection.execute("VACUUM ANALYZE account")
 
     @property
@@ -96,6 +111,15 @@ class Peers:
             "SELECT transfer(:d, :c, 1);\n"
         )
         return self._run("plpgsql", clients, seconds, script, timed=timed)
+
+    def plpgsql_trades(self, accounts: int, clients: int, seconds: float) -> Measured:
+        """Delivery, payment and a fee, in one function and one transaction."""
+        script = (
+            f"\\set s random(1, {accounts})\n"
+            f"\\set b 1 + (:s + random(0, {accounts - 2})) % {accounts}\n"
+            "SELECT settle(:s, :b, 3, 7446, 100);\n"
+        )
+        return self._run("plpgsql", clients, seconds, script, timed=False)
 
     def tpcb(self, clients: int, seconds: float) -> Measured:
         return self._run("tpcb", clients, seconds, None, timed=False)

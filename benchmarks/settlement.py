@@ -1,5 +1,5 @@
-"""Claim: durable one-leg entries through gRPC in batches of 1,000, journaled, published, checked
-and signed, against its peers on the same PostgreSQL in the same run.
+"""Claim: durable one-leg entries, and trades of delivery, payment and fee, through gRPC in batches
+of 1,000, journaled, published, checked and signed, beside peers on the same PostgreSQL in one run.
 
 Rate = entries / time until a checkpoint covers the last one; building the requests is included, in
 a process of its own. CPU is counted until the read models have caught up as well. Rounds are
@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from benchmarks.cpu import CpuMeter, us_per_entry
-from benchmarks.jobs import Job, load
+from benchmarks.exchange import ASSET, VENUE, open_exchange
+from benchmarks.jobs import Job, Trading, load
 from benchmarks.losses import kill_in_mid_load
 from benchmarks.machine import postgres_settings, require_durable, spread
 from benchmarks.peer_eventsourcing import LibraryJob, installed_version, library
-from benchmarks.peers import Peers, ratio
+from benchmarks.peers import Measured, Peers, ratio
 from benchmarks.tables import say, table
 from benchmarks.world import Bench, bench_world
 
@@ -37,6 +38,7 @@ class Options:
     peer_seconds: float = 2.0
     kill_after_s: float = 2.0
     tpcb_scale: int = 10  # so that not all wait for one branch
+    trade_callers: Sequence[int] = (8,)  # none: no trades
 
 
 class Round(NamedTuple):
@@ -63,23 +65,39 @@ def measure_in(bench: Bench, options: Options) -> dict[str, Any]:
     say(f"every connection: {settings['tanzhang']}")
     measure_ours(bench, options, options.accounts[0], 8, seconds=1.0)  # warm
     rows = [
-        _row(bench, peers, options, accounts, callers)
+        _row(
+            "entries",
+            _contenders(bench, peers, options, accounts, callers),
+            options,
+            accounts,
+            callers,
+        )
         for accounts in options.accounts
         for callers in options.callers
     ]
+    trades = _trade_rows(bench, peers, options)
     crash = kill_in_mid_load(bench, options.kill_after_s)
     say(f"accounts killed (-9) in mid load: {crash}")
     _print_rows(rows)
+    if trades:
+        _print_rows(trades)
     return {
         "settings": settings,
         "eventsourcing": installed_version(),
         "one_leg": rows,
+        "trades": trades,
         "crash": crash,
     }
 
 
 def measure_ours(
-    bench: Bench, options: Options, accounts: int, callers: int, *, seconds: float | None = None
+    bench: Bench,
+    options: Options,
+    accounts: int,
+    callers: int,
+    *,
+    seconds: float | None = None,
+    trading: Trading | None = None,
 ) -> Round:
     """One round of load on us, until nothing is left to be done about it."""
     job = Job(
@@ -88,6 +106,7 @@ def measure_ours(
         callers=callers,
         batch=options.batch,
         seconds=seconds or options.seconds,
+        trading=trading,
     )
     with load(job) as generator:
         meter = CpuMeter(bench.pids())
@@ -108,10 +127,33 @@ def measure_ours(
     )
 
 
+def _trade_rows(bench: Bench, peers: Peers, options: Options) -> list[dict[str, Any]]:
+    if not options.trade_callers:
+        return []
+    exchange = open_exchange(bench)
+    trading = Trading(VENUE, ASSET, exchange.programme)
+    accounts, seconds = len(bench.holders), options.peer_seconds
+    rows = []
+    for callers in options.trade_callers:
+
+        def ours(callers: int = callers) -> Round:
+            return measure_ours(bench, options, accounts, callers, trading=trading)
+
+        def theirs(callers: int = callers) -> Measured:
+            return peers.plpgsql_trades(accounts, callers, seconds)
+
+        contenders = {"tanzhang": ours, "plpgsql": _pgbench(bench, theirs)}
+        rows.append(_row("trades", contenders, options, accounts, callers))
+    return rows
+
+
 def _row(
-    bench: Bench, peers: Peers, options: Options, accounts: int, callers: int
+    what: str,
+    contenders: Mapping[str, Callable[[], Round]],
+    options: Options,
+    accounts: int,
+    callers: int,
 ) -> dict[str, Any]:
-    contenders = _contenders(bench, peers, options, accounts, callers)
     rounds: dict[str, list[Round]] = {name: [] for name in contenders}
     for _ in range(options.rounds):
         for name, measure in contenders.items():
@@ -139,11 +181,23 @@ def _row(
     }
     told = {name: (peer["per_s"], peer["ratio"]) for name, peer in row["peers"].items()}
     say(
-        f"{accounts} accounts, {callers} callers: {row['recorded_per_s']} recorded/s,"
+        f"{what}, {accounts} accounts, {callers} callers: {row['recorded_per_s']} recorded/s,"
         f" {proven} proven/s, calls {row['call_ms']} ms\n"
         f"    CPU us/entry {row['cpu_us']}\n    peers (per s, ours over it) {told}"
     )
     return row
+
+
+def _pgbench(bench: Bench, measure: Callable[[], Measured]) -> Callable[[], Round]:
+    postgres = {"postgres": bench.pids()["postgres"]}
+
+    def once() -> Round:
+        meter = CpuMeter(postgres)
+        done = measure()
+        cpu_s = {**meter.read(), "client": done.client_cpu_s}
+        return Round(done.per_s, done.per_s, us_per_entry(cpu_s, done.transactions), [])
+
+    return once
 
 
 def _contenders(
@@ -151,15 +205,6 @@ def _contenders(
 ) -> dict[str, Callable[[], Round]]:
     postgres = {"postgres": bench.pids()["postgres"]}
     seconds = options.peer_seconds
-
-    def pgbench(measure: Callable[[], Any]) -> Callable[[], Round]:
-        def once() -> Round:
-            meter = CpuMeter(postgres)
-            done = measure()
-            cpu_s = {**meter.read(), "client": done.client_cpu_s}
-            return Round(done.per_s, done.per_s, us_per_entry(cpu_s, done.transactions), [])
-
-        return once
 
     def saves(batch: int) -> Callable[[], Round]:
         def once() -> Round:
@@ -183,8 +228,8 @@ def _contenders(
 
     contenders = {
         "tanzhang": lambda: measure_ours(bench, options, accounts, callers),
-        "plpgsql": pgbench(lambda: peers.plpgsql(accounts, callers, seconds)),
-        "tpcb": pgbench(lambda: peers.tpcb(callers, seconds)),
+        "plpgsql": _pgbench(bench, lambda: peers.plpgsql(accounts, callers, seconds)),
+        "tpcb": _pgbench(bench, lambda: peers.tpcb(callers, seconds)),
     }
     if installed_version() is not None:
         contenders["eventsourcing"] = saves(1)

@@ -30,6 +30,9 @@ def bench() -> None:
 def settlement(
     accounts: Annotated[list[int] | None, typer.Option(min=2, help="again for more rows")] = None,
     callers: Annotated[list[int] | None, typer.Option(min=1, help="again for more rows")] = None,
+    trade_callers: Annotated[
+        list[int] | None, typer.Option(min=1, help="of an exchange's trades; again for more rows")
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, max=8000, help="entries per call")] = 1000,
     rounds: Annotated[int, typer.Option(min=1, help="of ours and each peer, in turn")] = 3,
     seconds: Seconds = 3.0,
@@ -43,6 +46,7 @@ def settlement(
     options = {
         "accounts": tuple(accounts or (1000, 10)),
         "callers": tuple(callers or (1, 8, 64)),
+        "trade_callers": tuple(trade_callers or (8,)),
         "batch": batch,
         "rounds": rounds,
         "seconds": seconds,

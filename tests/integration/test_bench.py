@@ -33,6 +33,7 @@ def test_settlement_is_measured_beside_every_peer_and_loses_nothing(bench: Bench
         peer_seconds=1,
         kill_after_s=0.5,
         tpcb_scale=1,
+        trade_callers=(1,),
     )
 
     figures = settlement.measure_in(bench, options)
@@ -42,6 +43,9 @@ def test_settlement_is_measured_beside_every_peer_and_loses_nothing(bench: Bench
     assert row["cpu_us"]["accounts"] > 0
     assert set(row["peers"]) == {"plpgsql", "tpcb", "eventsourcing", "eventsourcing_1000"}
     assert all(peer["per_s"] > 0 for peer in row["peers"].values())
+    (trades,) = figures["trades"]
+    assert trades["proven_per_s"] > 0
+    assert trades["peers"]["plpgsql"]["per_s"] > 0
     assert {one["fsync"] for one in figures["settings"].values()} == {"on"}
     assert figures["crash"]["acknowledged"] > 0
     assert (figures["crash"]["lost"], figures["crash"]["doubled"], figures["crash"]["moved"]) == (
