@@ -235,13 +235,24 @@ def raise_broken(clients: Sequence[PatientClient]) -> None:
 
 
 def takeover(controller: Controller, what: str) -> float:
-    """Nothing else is wrong: how long until another process than the writer answers."""
-    old, began_s = controller.writer(), time.monotonic()
+    """Nothing else is wrong: how long until there is another writer, and it answers.
+
+    Mostly the standby. One that was killed is started again at once, and may be the first to see
+    that its own lease has gone stale.
+    """
+    world, old, began_s = controller.world, controller.writer(), time.monotonic()
+    pid = world.supervisor.process(old).pid
+
+    def taken_over() -> bool:
+        if controller.writer() != old:
+            return True
+        return world.supervisor.process(old).pid not in (pid, None) and serving(world) == old
+
     whom = f"{WRITER}→postgres" if what == "hang" else WRITER
     lasts_s = 0.0 if what == "kill" else LONGER_THAN_A_LEASE_S
     trouble = threading.Thread(target=controller.make, args=(Trouble(what, whom, 0.0, lasts_s),))
     trouble.start()
-    until(lambda: controller.writer() != old, f"somebody else than {old} to answer")
+    until(taken_over, f"another writer than {old}, {pid}, to answer")
     took_s = time.monotonic() - began_s
     trouble.join()
     return took_s
