@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tanzhang.accounts.v1 import accounts_pb2 as pb
 from tanzhang.accounts.v1 import accounts_pb2_grpc
@@ -27,10 +27,12 @@ from kernel.frames import frame_from_message
 from kernel.rpc.client import metadata
 from kernel.rpc.health import SERVING, health
 from tests.support.appusers import AppUser
+from tests.support.bankbooks import Bank
+from tests.support.bankers import Banker, close_the_day, open_the_bank
 from tests.support.brokers import MARKET, Broker, open_the_market
 from tests.support.history import Answer, Command, Read, Seen, commands_of, reads_of, resolved
 from tests.support.historycheck import Finding, check_history
-from tests.support.lanzhou import CNY, TICKET
+from tests.support.lanzhou import CASHIER, CNY, TICKET, deposit_entry
 from tests.support.patient import PatientClient, outcomes_of
 from tests.support.proxied import STANDBY, ProxiedSupervisor
 from tests.support.tcp_proxy import Cut, TcpProxy
@@ -49,7 +51,7 @@ from tests.support.worldcheck import open_errands
 
 SERVICES = ("accounts", "ledger", "market", "gateway")
 KEEPERS = ("accounts", "ledger", "market")  # those with a book
-TRADERS, BROKERS, APP_USERS = 5, 1, 1
+TRADERS = 5
 WARM_S = 1.0  # of work before the first trouble
 CALM_S = 2.0  # of work after the last one
 BACK_S = 120.0  # until everybody serves again: some wait out a back-off
@@ -76,6 +78,8 @@ class Report:
     events: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
     snapshots: Counter[str] = field(default_factory=Counter)
+    lines: int = 0  # of the bank's statement
+    said_again: int = 0  # of these, what was lost on the way to us
     calm_s: dict[str, float] = field(default_factory=dict)
     longest_gap_s: float = 0.0
     failovers_s: list[float] = field(default_factory=list)
@@ -101,6 +105,7 @@ class Report:
             f"  events in the books  {told(self.events)}",
             f"  of kinds             {told(self.kinds)}",
             f"  snapshots equal to a replay from zero: {told(self.snapshots)}",
+            f"  bank statement       {self.lines} lines, {self.said_again} said again at the end",
             f"  lost                 {self.count('LOST')}",
             f"  doubled              {self.count('DOUBLED')}",
             f"  other contradictions {others}",
@@ -119,10 +124,17 @@ def told(counted: Mapping[str, int]) -> str:
 Meanwhile = Callable[[Controller, Report, Callable[[], None]], None]
 
 
+class Place(NamedTuple):
+    """Where a run takes place: the world, the proxy through it, the bank and its first day."""
+
+    world: World
+    proxy: TcpProxy
+    bank: Bank
+    day: str
+
+
 @contextmanager
-def troubled_world(
-    folder: Path, builds: Mapping[str, str] | None = None
-) -> Iterator[tuple[World, TcpProxy]]:
+def troubled_world(folder: Path, builds: Mapping[str, str] | None = None) -> Iterator[Place]:
     """Servers of its own, all services, a standby of accounts, and the proxy between them."""
     with TcpProxy() as proxy:
         supervisor = ProxiedSupervisor(folder, proxy, SERVICES, builds)
@@ -130,9 +142,11 @@ def troubled_world(
         world.start()
         try:
             world.settle_in()
-            endow(world)
+            bank = Bank()
+            day = open_the_bank(world)
+            endow(world, bank)
             open_the_market(world)
-            yield world, proxy
+            yield Place(world, proxy, bank, day)
         finally:
             proxy_is_open(proxy)
             world.stop()
@@ -143,11 +157,12 @@ def proxy_is_open(proxy: TcpProxy) -> None:
     proxy.do(lambda link: link.heal())
 
 
-def endow(world: World) -> None:
+def endow(world: World, bank: Bank) -> None:
     """Every holder has units and money, part of it at the venue."""
     world.issue("LZXQ-2026", dict.fromkeys(HOLDERS, START_T))
     for holder in HOLDERS:
-        world.fund(holder, START_FEN)
+        act = bank.take_in(holder, START_FEN, f"first of {holder}")
+        world.post(deposit_entry(holder, START_FEN), CASHIER, acts=[act])
         world.allocate(holder, START_T // 3, TICKET)
         world.allocate(holder, START_FEN // 3, CNY)
 
@@ -165,22 +180,26 @@ def quiet_run(folder: Path, seed: str, for_s: float, builds: Mapping[str, str]) 
 def _run(folder: Path, seed: str, meanwhile: Meanwhile, builds: Mapping[str, str]) -> Report:
     report = Report(seed, folder)
     try:
-        with troubled_world(folder, builds) as (world, proxy):
-            seen = work(world, proxy, report, meanwhile)
-            check(world, seen, report)
+        with troubled_world(folder, builds) as place:
+            seen = work(place, report, meanwhile)
+            check(place, seen, report)
     except BaseException as error:
         raise AssertionError(f"{report}\n\n{type(error).__name__}: {error}") from error
     return report
 
 
-def work(world: World, proxy: TcpProxy, report: Report, meanwhile: Meanwhile) -> list[Seen]:
+def work(place: Place, report: Report, meanwhile: Meanwhile) -> list[Seen]:
     """Everybody at work, troubles meanwhile, all healed at the end; what clients saw."""
+    world, proxy, bank = place.world, place.proxy, place.bank
     began_s = time.monotonic()
-    history = report.folder / "history"
-    traders = [Trader(f"client {n}", world, report.seed, history) for n in range(1, TRADERS + 1)]
-    brokers = [Broker(f"client b{n}", world, report.seed, history) for n in range(1, BROKERS + 1)]
-    users = [AppUser(f"client a{n}", world, report.seed, history) for n in range(1, APP_USERS + 1)]
-    clients: list[PatientClient] = [*traders, *brokers, *users]
+    given = (world, report.seed, report.folder / "history")
+    traders = [Trader(f"client {n}", *given, bank) for n in range(1, TRADERS + 1)]
+    clients: list[PatientClient] = [
+        *traders,
+        Broker("client b1", *given),
+        AppUser("client a1", *given),
+        Banker("client c1", *given, bank),
+    ]
 
     def writer() -> str:
         return Counter(one.answered_by for one in traders).most_common(1)[0][0]
@@ -296,8 +315,9 @@ def resolve(world: World, seen: Sequence[Seen]) -> list[Seen]:
 # ---- the check ----------------------------------------------------------------------------------
 
 
-def check(world: World, seen: Sequence[Seen], report: Report) -> None:
+def check(place: Place, seen: Sequence[Seen], report: Report) -> None:
     """The clients' histories against the journal, one process against the other, then the world."""
+    world = place.world
     until(lambda: not open_errands({"market": world.records("market")}), "trades to be settled")
     until(lambda: not about_to_expire(records_of(world)), "the last holds to expire")
     records = {book: records_of(world, book) for book in ("accounts", "market")}
@@ -310,6 +330,8 @@ def check(world: World, seen: Sequence[Seen], report: Report) -> None:
     assert not report.findings, f"{len(report.findings)} contradictions\n{words}"
     for one in commands_of(seen):
         world.sent[Sent(one.book, one.client, one.id)] = one.position
+    report.said_again = close_the_day(world, place.bank, place.day, lambda: records_of(world))
+    report.lines = len(place.bank.words)
     world.check()
     verify(world, report)
 

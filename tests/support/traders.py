@@ -14,6 +14,7 @@ from kernel.rpc.items import timestamp_of
 from kernel.values import Act
 from services.accounts.domain.commands import PostEntry
 from services.accounts.domain.events import Account, Leg, Purpose
+from tests.support.bankbooks import Bank
 from tests.support.books import person
 from tests.support.history import Place, Read
 from tests.support.lanzhou import (
@@ -23,7 +24,6 @@ from tests.support.lanzhou import (
     TICKET,
     VENUE,
     ZHONGCHUAN,
-    advice,
     available,
     deposit_entry,
     leg,
@@ -62,9 +62,10 @@ ACCOUNTS = Service(
 class Trader(PatientClient):
     """Acts for all three holders, as venue and as cashier too."""
 
-    def __init__(self, name: str, world: World, seed: str, folder: Path) -> None:
+    def __init__(self, name: str, world: World, seed: str, folder: Path, bank: Bank) -> None:
         caller = person(name, roles=[f"venue:{VENUE}", "cashier"], holders=HOLDERS)
         super().__init__(name, world, ACCOUNTS, caller, seed, folder)
+        self._bank = bank
         self._holds: list[LiveHold] = []
         self._numbered = 0
 
@@ -160,7 +161,7 @@ class Trader(PatientClient):
 
     def pays_in(self) -> None:
         holder, amount_fen = self.chance.choice(HOLDERS), self.chance.randint(1, 50)
-        act = advice(holder, amount_fen, self._number("line"))
+        act = self._bank.take_in(holder, amount_fen, self._number("line"))
         self.ask("PostEntries", [self._entry(deposit_entry(holder, amount_fen).legs, acts=[act])])
 
     def reads(self) -> None:
