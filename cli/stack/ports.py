@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
 from pathlib import Path
 
 from cli.stack import StackFault
 
 LAST_PORT = 65535
+FIRST_PORT = 15_000  # above what is commonly installed
+DRAWS = 200
 
 
 def standby_name(service: str) -> str:
@@ -22,7 +25,27 @@ def standby_name(service: str) -> str:
 
 
 def free_port() -> int:
-    """A loopback TCP port that nobody uses at this moment, chosen by the kernel."""
+    """A loopback TCP port that nobody uses at this moment, drawn at random.
+
+    Below those that the kernel gives to outgoing connections: one of them could otherwise sit on
+    the port of a process that has just died, and keep it from coming back.
+    """
+    end = _first_outgoing_port()
+    for _ in range(DRAWS):
+        port = FIRST_PORT + secrets.randbelow(end - FIRST_PORT) if end > FIRST_PORT else 0
+        if port and is_free(port):
+            return port
+    return _port_of_the_kernel()
+
+
+def _first_outgoing_port() -> int:
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError, IndexError):  # not Linux: where most others begin
+        return 32_768
+
+
+def _port_of_the_kernel() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -47,7 +70,7 @@ class PortBook:
     Durable: the file is replaced atomically after each new choice. Idempotent: a name asked twice
     of one book gets one port. With `base`, the first name gets exactly that port and the others the
     next free ones, in the order they are asked; without, the remembered port if it is still free,
-    else one chosen by the kernel. The file is a convenience: delete it and others are chosen.
+    else one drawn at random. The file is a convenience: delete it and others are chosen.
     """
 
     def __init__(self, path: Path, base: int | None = None) -> None:
