@@ -104,11 +104,12 @@ def run_service(*arguments: str, **environment: str) -> tuple[int, list[str]]:
 
 
 @pytest.mark.parametrize("arguments", [(), ("vault",), ("accounts", "serve"), ("--help",)])
-def test_other_words_than_a_service_and_migrate_get_one_line_of_usage(
+def test_other_words_than_a_service_and_a_verb_get_one_line_of_usage(
     arguments: tuple[str, ...],
 ) -> None:
     code, lines = run_service(*arguments)
-    usage = "usage: python -m services {accounts|registry|market|inclusive|ledger} [migrate]"
+    names, verbs = "accounts|registry|market|inclusive|ledger", "migrate|snapshot|verify"
+    usage = f"usage: python -m services {{{names}}} [{verbs}]"
     assert (code, lines) == (2, [usage])
 
 
