@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from kernel import metrics
 from kernel.bus import Bus
@@ -33,7 +33,12 @@ from kernel.writer import MIN_POSITION_WAIT_S, Writer
 
 CANCEL_AGAIN_S: Final = 2.0
 STANDBY_POLL_S: Final = 0.25
+# A page of the journal, read and verified, comes long before. Who hears nothing at all is of no use
+# as a standby: the next start has a way to the database of its own.
+SILENT_AFTER_S: Final = 20.0
 MAX_LIVE_HASHED: Final = 100_000  # some tenths of a second, in which the book takes no commands
+
+T = TypeVar("T")
 
 log = get_logger(__name__)
 
@@ -79,13 +84,11 @@ class BookHost:
 
     async def _take(self) -> int:
         """The new epoch, once nobody else writes; until then a standby, with warm state."""
-        loop, writer, told = asyncio.get_running_loop(), self.writer, False
+        writer, told = self.writer, False
         while True:
-            await loop.run_in_executor(writer.thread, writer.catch_up, show_progress(self.book))
+            await self._follow()
             sent_ms = monotonic_ms()
-            epoch = await loop.run_in_executor(
-                writer.thread, self._lease.try_take, writer.progress.epoch
-            )
+            epoch = await self._answered(self._lease.try_take, writer.progress.epoch)
             if epoch is not None:
                 self._freshness.renewed(sent_ms)
                 self._epoch = epoch
@@ -95,6 +98,39 @@ class BookHost:
                 metrics.standby.labels(self.book).set(1)
                 log.info("book.standby", book=self.book, next_position=writer.committed_next)
             await asyncio.sleep(STANDBY_POLL_S)
+
+    async def _follow(self) -> None:
+        """Replays what is new. Raises LeaseLost when the database says nothing any more."""
+        show, beats = show_progress(self.book), 0
+
+        def beat(done: int, total: int) -> None:
+            nonlocal beats
+            beats += 1
+            show(done, total)
+
+        loop, writer = asyncio.get_running_loop(), self.writer
+        replaying = loop.run_in_executor(writer.thread, writer.catch_up, beat)
+        heard = -1
+        while not replaying.done():
+            if beats == heard:
+                raise self._lost("nothing read", SILENT_AFTER_S)
+            heard = beats
+            await asyncio.wait([replaying], timeout=SILENT_AFTER_S)
+        replaying.result()
+
+    async def _answered(self, ask: Callable[[int], T], epoch: int) -> T:
+        """What the lease's connection answers; raises LeaseLost when that takes too long."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(LOST_AFTER_S):
+                return await loop.run_in_executor(self.writer.thread, ask, epoch)
+        except TimeoutError:
+            # The database, or the way to it, says nothing at all.
+            raise self._lost("no answer about the lease", LOST_AFTER_S) from None
+
+    def _lost(self, what: str, after_s: float) -> LeaseLost:
+        self._lease.cut()
+        return LeaseLost(f"{self.book}: {what} for {after_s:.0f} s")
 
     async def state_hash(self, min_position: int = 0) -> tuple[bytes, int]:
         """The hash of the book's state here, and the last position in it; waits for min_position.
@@ -166,16 +202,9 @@ class BookHost:
 
     async def _renew(self) -> None:
         """Between commits, on their connection: who cannot renew cannot commit either."""
-        loop = asyncio.get_running_loop()
         while True:
             sent_ms = monotonic_ms()
-            try:
-                async with asyncio.timeout(LOST_AFTER_S):
-                    await loop.run_in_executor(self.writer.thread, self._lease.renew, self._epoch)
-            except TimeoutError:
-                # The database, or the way to it, says nothing at all.
-                self._lease.cut()
-                raise LeaseLost(f"{self.book}: not renewed for {LOST_AFTER_S:.0f} s") from None
+            await self._answered(self._lease.renew, self._epoch)
             self._freshness.renewed(sent_ms)
             await asyncio.sleep(RENEW_EVERY_MS / 1000)
 

@@ -158,14 +158,21 @@ class BookService(Generic[S]):
     async def _show_doubts(self, server: RpcServer) -> None:
         """Says that we do not serve while our lease is in doubt: callers go elsewhere, if they can.
 
-        Whoever stood still, or has lost the database, wakes up to this before anything else.
+        Whoever stood still, or has lost the database, wakes up to this before anything else. Those
+        who wait for an answer go as well: a database that says nothing would hold them for as long
+        as it takes us to give up.
         """
         shown = True
         while True:
             await asyncio.sleep(DOUBT_EVERY_S)
-            if not self.writer.opening and shown != self.host.fresh():
-                shown = not shown
-                await server.set_serving(shown)
+            if self.writer.opening or shown == self.host.fresh():
+                continue
+            shown = not shown
+            if shown:
+                server.calls.reopen()
+            else:
+                server.calls.close(f"{self.writer.book}: the lease is not fresh")
+            await server.set_serving(shown)
 
     async def close(self) -> None:
         for channel in self._channels:

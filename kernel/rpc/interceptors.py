@@ -24,6 +24,7 @@ from kernel.auth import TokenVerifier
 from kernel.errors import Conflict, Fault, Kind, Misconfigured, Refused
 from kernel.journal.database import is_away
 from kernel.logs import get_logger
+from kernel.rpc.open_calls import OpenCalls
 from kernel.rpc.problems import to_status
 from kernel.values import Actor, Caller
 
@@ -66,9 +67,12 @@ def auth_rules(services: Iterable[str]) -> dict[str, auth_pb2.AuthRule]:
 class Guard(grpc.aio.ServerInterceptor):
     """Authentication, roles, deadline, unknown fields, metrics and the mapping of errors."""
 
-    def __init__(self, verifier: TokenVerifier, rules: dict[str, auth_pb2.AuthRule]) -> None:
+    def __init__(
+        self, verifier: TokenVerifier, rules: dict[str, auth_pb2.AuthRule], calls: OpenCalls
+    ) -> None:
         self._verifier = verifier
         self._rules = rules
+        self._calls = calls
         self._streams = 0  # of requests, open now
 
     async def intercept_service(  # type: ignore[override]  # the stub is generic per call
@@ -109,8 +113,9 @@ class Guard(grpc.aio.ServerInterceptor):
             code = "OK"
             try:
                 self._admit(rule, request, context)
-                async with asyncio.timeout(_limit_s(context)):
-                    return await inner(request, context)
+                with self._calls.one():
+                    async with asyncio.timeout(_limit_s(context)):
+                        return await inner(request, context)
             except Exception as error:
                 status = _status_of(method, error)
                 code = status.code.name
@@ -126,8 +131,9 @@ class Guard(grpc.aio.ServerInterceptor):
             code = "OK"
             try:
                 self._admit(rule, request, context)
-                async for response in inner(request, context):
-                    yield response
+                with self._calls.one():
+                    async for response in inner(request, context):
+                        yield response
             except Exception as error:
                 status = _status_of(method, error)
                 code = status.code.name
@@ -147,8 +153,9 @@ class Guard(grpc.aio.ServerInterceptor):
             try:
                 self._check_streams()
                 self._check_caller(rule, context)
-                async for response in inner(self._admitted(rule, requests, context), context):
-                    yield response
+                with self._calls.one():
+                    async for response in inner(self._admitted(rule, requests, context), context):
+                        yield response
             except Exception as error:
                 status = _status_of(method, error)
                 code = status.code.name

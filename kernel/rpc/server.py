@@ -15,6 +15,7 @@ from kernel.auth import MAX_TOKEN_CHARS, TokenVerifier
 from kernel.config import Listen
 from kernel.errors import Misconfigured
 from kernel.rpc.interceptors import Guard, auth_rules
+from kernel.rpc.open_calls import OpenCalls
 
 MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024  # 8,000 entries of four legs fit; more is asked in parts
 STOP_GRACE_S: Final = 2.0
@@ -41,8 +42,9 @@ class RpcServer:
         names = [name for name, _ in services]
         self._health = HealthServicer()
         self._names = names
+        self.calls = OpenCalls()
         self._server = grpc.aio.server(
-            interceptors=[Guard(verifier, auth_rules(names))],
+            interceptors=[Guard(verifier, auth_rules(names), self.calls)],
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),

@@ -154,9 +154,9 @@ def test_a_standby_takes_over_and_callers_go_on_by_themselves(pair: World, how: 
     hand_back(world)
 
 
-def await_end(world: World) -> int | None:
-    process = world.service(FIRST)
-    until(lambda: not process.running, "the first one to end")
+def await_end(world: World, name: str = FIRST) -> int | None:
+    process = world.service(name)
+    until(lambda: not process.running, f"{name} to end")
     return process.status
 
 
@@ -191,14 +191,33 @@ def test_a_writer_whose_database_says_nothing_any_more_lets_go(worlds: Worlds) -
         hand_back(world)
 
 
-def through(world: World, proxy: TcpProxy) -> Link:
-    """Starts the first one again, its way to the database being the proxy's."""
-    url = world.service(FIRST).environment["TANZHANG_DATABASE_URL"]
+def through(world: World, proxy: TcpProxy, name: str = FIRST) -> Link:
+    """Starts one of them again, its way to the database being the proxy's."""
+    url = world.service(name).environment["TANZHANG_DATABASE_URL"]
     address = url.rpartition("@")[2].partition("/")[0]
-    link = proxy.link("accounts→postgres", int(address.rpartition(":")[2]))
+    link = proxy.link(f"{name}→postgres", int(address.rpartition(":")[2]))
     proxied = url.replace(address, f"127.0.0.1:{link.port}")
-    world.supervisor.start_service(FIRST, {"TANZHANG_DATABASE_URL": proxied})
+    world.supervisor.start_service(name, {"TANZHANG_DATABASE_URL": proxied})
     return link
+
+
+def test_a_standby_whose_database_says_nothing_ends_and_is_of_use_again(pair: World) -> None:
+    world = pair
+    with TcpProxy() as proxy:
+        world.supervisor.stop_service(SECOND)
+        link = through(world, proxy, SECOND)
+        until(lambda: said(world, SECOND) == "NOT_SERVING", "the second to stand by")
+        proxy.do(Link.hang, link.name)
+        world.pay(1)  # the book goes on without it
+        assert await_end(world, SECOND) == 1
+        proxy.do(Link.heal, link.name)
+        world.supervisor.start_service(SECOND)
+        until(lambda: said(world, SECOND) == "NOT_SERVING", "the second to stand by again")
+        kill(world)
+        until(lambda: said(world, SECOND) == SERVING, "the standby to serve")
+        world.supervisor.start_service(FIRST)
+        until(lambda: said(world, FIRST) == "NOT_SERVING", "the first to stand by")
+        hand_back(world)
 
 
 def test_a_way_to_the_writer_that_hangs_is_left_and_taken_again(pair: World) -> None:
