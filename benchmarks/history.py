@@ -35,8 +35,8 @@ from kernel.statement.plain import Adding, Head
 from services.accounts import queries
 from services.accounts.moments import Clockwork, PeriodAsked, Span
 from services.accounts.queries import Scope
-from services.accounts.rpc import _part_message
 from services.accounts.statements import statement_parts
+from services.accounts.statements_rpc import part_message
 
 STEP: Final = 100_000
 
@@ -138,9 +138,7 @@ def _statement(engine: sa.Engine, holder: str, format: str, movements: int) -> d
     started_s, cpu_s = time.perf_counter(), time.process_time()
     file.begin(head)
     for part in statement_parts(engine, BOOK, Scope(holder), period, span):
-        message = pb.GetStatementResponse.FromString(
-            _part_message(holder, part).SerializeToString()
-        )
+        message = pb.GetStatementResponse.FromString(part_message(holder, part).SerializeToString())
         plain = part_of(message, PURPOSES)
         adding.add(plain)
         lines += len(plain.lines)

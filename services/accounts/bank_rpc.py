@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 from tanzhang.accounts.v1 import accounts_pb2 as pb
-from tanzhang.accounts.v1 import accounts_pb2_grpc
 
 from kernel.errors import Kind, Refused
 from kernel.ids import check_uuid7
@@ -16,20 +14,17 @@ from kernel.rpc.interceptors import current_caller
 from kernel.rpc.items import timestamp_of
 from kernel.rpc.pages import page_limit
 from kernel.values import Caller
-from kernel.writer import Writer
 from services.accounts import bank_queries
+from services.accounts.base_rpc import AccountsPart
 from services.accounts.domain import commands, events
-from services.accounts.domain.state import State, Withdrawal
+from services.accounts.domain.state import Withdrawal
 
 # Who may look at every bank; a bank itself sees its own, a clearing house what it has at banks.
 STAFF: Final = frozenset({"auditor", "cashier", "registrar"})
 
 
-class BankRpc(accounts_pb2_grpc.AccountsServiceServicer):
-    """AccountsRpc is one of these."""
-
-    _writer: Writer[State]
-    _check_may_view: Callable[[str, str], None]
+class BankRpc(AccountsPart):
+    """The methods about settlement banks."""
 
     async def AgreeBanks(self, request: pb.AgreeBanksRequest, context: object) -> Any:
         results = await carry_out(self._writer, "AgreeBanks", request.agreements, agree_bank)

@@ -20,7 +20,7 @@ from kernel.rpc.items import disclosed_messages
 from kernel.rpc.problems import to_item_result
 from kernel.values import Caller
 from services.accounts.domain.commands import PostEntry
-from services.accounts.rpc import post_entry
+from services.accounts.entries_rpc import post_entry
 from services.market.clients import AccountsClient as MarketsClient
 from services.market.clients import open_settlements
 from services.market.domain.commands import PickOrders

@@ -20,7 +20,7 @@ from kernel.values import Caller
 from services.accounts.domain.commands import PostEntry, PostHold, ReleaseHold
 from services.accounts.domain.events import Leg
 from services.accounts.domain.state import account_key
-from services.accounts.rpc import post_entry
+from services.accounts.entries_rpc import post_entry
 from tests.support.books import person
 from tests.support.lanzhou import (
     BUYER,

@@ -14,7 +14,7 @@ from kernel.rpc.items import act_of
 from kernel.values import Act, Actor
 from services.accounts.domain import events as accounts_events
 from services.accounts.domain.commands import PostEntry
-from services.accounts.rpc import post_entry
+from services.accounts.entries_rpc import post_entry
 from services.market.clients import (
     MAX_LEGS_PER_CALL,
     open_releases,
