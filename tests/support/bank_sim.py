@@ -6,7 +6,7 @@
     bank.pay_in(CITY_GROUP, 10_000)            # soon a deposit, unless the advice is lost
     bank.withdraw(world, BUYER, CITY_GROUP, 300)
     bank.kill(); bank.start()                  # its books are still there
-    bank.close_day(world)                      # the clock goes past midnight: statements come
+    bank.close_day(world)                      # the clock goes past its cut-off: statements come
     bank.settled(world)                        # everything reconciled, nothing waits
 
 Safe to use from several threads, as World is.
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any, cast
 from urllib.error import URLError
 from urllib.request import Request, urlopen
@@ -33,20 +34,31 @@ from tests.support.world import AUDITOR, PATIENCE_S, World, accepted, until
 
 NAME = "bank-sim"
 DEADLINE_S = 10.0
+MINUTE_MS = 60_000
 
 
 class BankSim:
-    """`chance` are the options of the command: seed, lose, delay, double, give_back."""
+    """`options` are those of the command: seed, lose, delay, double, give_back, cutoff_minute.
 
-    def __init__(self, supervisor: Supervisor, name: str = NAME, **chance: float) -> None:
+    `directory` is another view of the supervisor's folder, if it is to see one.
+    """
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        name: str = NAME,
+        directory: Path | None = None,
+        **options: float,
+    ) -> None:
         self._supervisor = supervisor
+        self._directory = directory or supervisor.directory
         self.name = name
         self.bank = derived_holder_id("bank-sim", name)
         self.clearing_house = derived_holder_id("bank-sim", name, "clearing house")
-        options = [f"--{what.replace('_', '-')}={value}" for what, value in chance.items()]
+        said = [f"--{what.replace('_', '-')}={value}" for what, value in options.items()]
         self._arguments = [
-            *("bank-sim", "--dir", str(supervisor.directory), "--name", name, "--found"),
-            *options,
+            *("bank-sim", "--dir", str(self._directory), "--name", name, "--found"),
+            *said,
         ]
         self.teller = person("teller", roles=[f"bank:{self.bank}"])
         self._closed = ""  # the last day that was closed here
@@ -77,7 +89,7 @@ class BankSim:
 
     def ask(self, path: str, body: object | None = None) -> Any:
         """One request; raises URLError while it is away."""
-        home = self._supervisor.directory / "bank-sim" / self.name
+        home = self._directory / "bank-sim" / self.name
         port = json.loads((home / "counter.json").read_text())["port"]
         data = None if body is None else json.dumps(body).encode()
         with urlopen(Request(f"http://127.0.0.1:{port}{path}", data), timeout=DEADLINE_S) as said:
@@ -132,8 +144,9 @@ class BankSim:
         accepted(result)
         return str(asked.id)
 
-    def open_withdrawals(self, world: World) -> list[pb.Withdrawal]:
-        request = pb.ListWithdrawalsRequest(bank=self.bank, page_size=1000)
+    def open_withdrawals(self, world: World, *, instructed: bool = False) -> list[pb.Withdrawal]:
+        """Those the bank was asked to pay alone, or all."""
+        request = pb.ListWithdrawalsRequest(bank=self.bank, instructed=instructed, page_size=1000)
         answer = self._call(world, "ListWithdrawals", request, AUDITOR)
         return list(answer.withdrawals)
 
@@ -150,8 +163,9 @@ class BankSim:
     def close_day(self, world: World) -> str:
         """Moves the world's clock past the end of the bank's day; answers that day."""
         now_ms = world.clock.now_ms()
-        day = shanghai_day(now_ms)
-        world.advance_clock(day_start_ms(day) + DAY_MS + 1000 - now_ms)
+        shift_ms = DAY_MS - int(self.state()["terms"]["cutoff_minute"]) * MINUTE_MS
+        day = shanghai_day(now_ms + shift_ms)
+        world.advance_clock(day_start_ms(day) + DAY_MS - shift_ms + 1000 - now_ms)
         self._closed = day
         return day
 
@@ -182,8 +196,8 @@ class BankSim:
             return f"the bank has stated {last or 'nothing'} and not {self._closed}"
         if standing.stated_day != last:
             return f"the bank has stated {last}, the books know {standing.stated_day}"
-        if self.open_withdrawals(world):
-            return f"withdrawals {self.open_withdrawals(world)}"
+        if waiting := self.open_withdrawals(world, instructed=True):
+            return f"withdrawals {waiting}"
         if state["balance_fen"] != standing.balance_fen:
             return f"the bank has {state['balance_fen']} fen, the books say {standing.balance_fen}"
         return ""

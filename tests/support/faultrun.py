@@ -27,12 +27,19 @@ from kernel.frames import frame_from_message
 from kernel.rpc.client import metadata
 from kernel.rpc.health import SERVING, health
 from tests.support.appusers import AppUser
-from tests.support.bankbooks import Bank
-from tests.support.bankers import Banker, close_the_day, open_the_bank
+from tests.support.bank_sim import NAME as BANK
+from tests.support.bankcheck import BankBooks, check_bank
+from tests.support.bankers import (
+    Banker,
+    TheBank,
+    bring_the_days_end_near,
+    close_the_day,
+    open_the_bank,
+)
 from tests.support.brokers import MARKET, Broker, open_the_market
-from tests.support.history import Answer, Command, Read, Seen, commands_of, reads_of, resolved
+from tests.support.history import Answer, Command, Seen, commands_of, reads_of, resolved
 from tests.support.historycheck import Finding, check_history
-from tests.support.lanzhou import CASHIER, CNY, TICKET, deposit_entry
+from tests.support.lanzhou import CNY, TICKET
 from tests.support.patient import PatientClient, outcomes_of
 from tests.support.proxied import STANDBY, ProxiedSupervisor
 from tests.support.tcp_proxy import Cut, TcpProxy
@@ -52,6 +59,7 @@ from tests.support.worldcheck import open_errands
 SERVICES = ("accounts", "ledger", "market", "gateway")
 KEEPERS = ("accounts", "ledger", "market")  # those with a book
 TRADERS = 5
+DAY_ENDS_S = 8.0  # after the work's beginning, at the bank
 WARM_S = 1.0  # of work before the first trouble
 CALM_S = 2.0  # of work after the last one
 BACK_S = 120.0  # until everybody serves again: some wait out a back-off
@@ -78,8 +86,7 @@ class Report:
     events: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
     snapshots: Counter[str] = field(default_factory=Counter)
-    lines: int = 0  # of the bank's statement
-    said_again: int = 0  # of these, what was lost on the way to us
+    bank: BankBooks | None = None
     calm_s: dict[str, float] = field(default_factory=dict)
     longest_gap_s: float = 0.0
     failovers_s: list[float] = field(default_factory=list)
@@ -105,7 +112,7 @@ class Report:
             f"  events in the books  {told(self.events)}",
             f"  of kinds             {told(self.kinds)}",
             f"  snapshots equal to a replay from zero: {told(self.snapshots)}",
-            f"  bank statement       {self.lines} lines, {self.said_again} said again at the end",
+            f"  bank                 {bank_told(self.bank)}",
             f"  lost                 {self.count('LOST')}",
             f"  doubled              {self.count('DOUBLED')}",
             f"  other contradictions {others}",
@@ -120,21 +127,29 @@ def told(counted: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counted.items())) or "nothing"
 
 
+def bank_told(bank: BankBooks | None) -> str:
+    if bank is None:
+        return "never settled"
+    words = f"{len(bank.lines)} lines, {len(bank.statements)} days; its words: "
+    return words + told({name: count for name, count in bank.counts.items() if count})
+
+
 # What happens while clients work; it may look whether one of them could not go on.
 Meanwhile = Callable[[Controller, Report, Callable[[], None]], None]
 
 
 class Place(NamedTuple):
-    """Where a run takes place: the world, the proxy through it, the bank and its first day."""
+    """Where a run takes place: the world, the proxy through it, and the bank."""
 
     world: World
     proxy: TcpProxy
-    bank: Bank
-    day: str
+    bank: TheBank
 
 
 @contextmanager
-def troubled_world(folder: Path, builds: Mapping[str, str] | None = None) -> Iterator[Place]:
+def troubled_world(
+    folder: Path, seed: str, builds: Mapping[str, str] | None = None
+) -> Iterator[Place]:
     """Servers of its own, all services, a standby of accounts, and the proxy between them."""
     with TcpProxy() as proxy:
         supervisor = ProxiedSupervisor(folder, proxy, SERVICES, builds)
@@ -142,11 +157,10 @@ def troubled_world(folder: Path, builds: Mapping[str, str] | None = None) -> Ite
         world.start()
         try:
             world.settle_in()
-            bank = Bank()
-            day = open_the_bank(world)
-            endow(world, bank)
+            bank = open_the_bank(world, seed)
+            endow(world)
             open_the_market(world)
-            yield Place(world, proxy, bank, day)
+            yield Place(world, proxy, bank)
         finally:
             proxy_is_open(proxy)
             world.stop()
@@ -157,12 +171,11 @@ def proxy_is_open(proxy: TcpProxy) -> None:
     proxy.do(lambda link: link.heal())
 
 
-def endow(world: World, bank: Bank) -> None:
+def endow(world: World) -> None:
     """Every holder has units and money, part of it at the venue."""
     world.issue("LZXQ-2026", dict.fromkeys(HOLDERS, START_T))
     for holder in HOLDERS:
-        act = bank.take_in(holder, START_FEN, f"first of {holder}")
-        world.post(deposit_entry(holder, START_FEN), CASHIER, acts=[act])
+        world.fund(holder, START_FEN)
         world.allocate(holder, START_T // 3, TICKET)
         world.allocate(holder, START_FEN // 3, CNY)
 
@@ -180,7 +193,7 @@ def quiet_run(folder: Path, seed: str, for_s: float, builds: Mapping[str, str]) 
 def _run(folder: Path, seed: str, meanwhile: Meanwhile, builds: Mapping[str, str]) -> Report:
     report = Report(seed, folder)
     try:
-        with troubled_world(folder, builds) as place:
+        with troubled_world(folder, seed, builds) as place:
             seen = work(place, report, meanwhile)
             check(place, seen, report)
     except BaseException as error:
@@ -190,10 +203,11 @@ def _run(folder: Path, seed: str, meanwhile: Meanwhile, builds: Mapping[str, str
 
 def work(place: Place, report: Report, meanwhile: Meanwhile) -> list[Seen]:
     """Everybody at work, troubles meanwhile, all healed at the end; what clients saw."""
-    world, proxy, bank = place.world, place.proxy, place.bank
+    world, proxy, bank = place.world, place.proxy, place.bank.sim
+    bring_the_days_end_near(world, place.bank, DAY_ENDS_S)
     began_s = time.monotonic()
     given = (world, report.seed, report.folder / "history")
-    traders = [Trader(f"client {n}", *given, bank) for n in range(1, TRADERS + 1)]
+    traders = [Trader(f"client {n}", *given) for n in range(1, TRADERS + 1)]
     clients: list[PatientClient] = [
         *traders,
         Broker("client b1", *given),
@@ -284,7 +298,7 @@ def keep_troubles(folder: Path, began_s: float, controller: Controller) -> None:
 
 def await_all(world: World) -> None:
     """Every process there, one accounts process serving, the others too."""
-    for name in (*SERVICES, STANDBY, "postgres", "nats"):
+    for name in (*SERVICES, STANDBY, BANK, "postgres", "nats"):
         until(lambda name=name: world.supervisor.process(name).running, f"{name} to run", BACK_S)  # type: ignore[misc]
     for name in ("ledger", "market"):
         until(lambda name=name: world.serves(name), f"{name} to serve", BACK_S)  # type: ignore[misc]
@@ -322,18 +336,23 @@ def check(place: Place, seen: Sequence[Seen], report: Report) -> None:
     until(lambda: not about_to_expire(records_of(world)), "the last holds to expire")
     records = {book: records_of(world, book) for book in ("accounts", "market")}
     count(seen, records, report)
-    same_states(world)
-    pictures(world)
     for book, found in records.items():
         report.findings += check_history([one for one in seen if one.book == book], found)
-    words = "\n".join(f"  {one.name} {one.what}: {one.words}" for one in report.findings[:SHOWN])
-    assert not report.findings, f"{len(report.findings)} contradictions\n{words}"
+    raise_found(report)
     for one in commands_of(seen):
         world.sent[Sent(one.book, one.client, one.id)] = one.position
-    report.said_again = close_the_day(world, place.bank, place.day, lambda: records_of(world))
-    report.lines = len(place.bank.words)
+    report.bank = close_the_day(world, place.bank.sim)
+    report.findings += check_bank(report.bank, seen, records_of(world))
+    raise_found(report)
+    same_states(world)
+    pictures(world)
     world.check()
     verify(world, report)
+
+
+def raise_found(report: Report) -> None:
+    words = "\n".join(f"  {one.name} {one.what}: {one.words}" for one in report.findings[:SHOWN])
+    assert not report.findings, f"{len(report.findings)} contradictions\n{words}"
 
 
 def verify(world: World, report: Report) -> None:
@@ -447,12 +466,10 @@ def count(
         if one.answer is Answer.UNKNOWN:
             there = "absent" if one.found is None else "found"
             report.answers["found refused" if one.found_refused else there] += 1
-    answered = sorted(
-        one.answered_s
-        for one in seen
-        if isinstance(one, Read) or (one.answered_s is not None and one.answer is Answer.OK)
-        if one.answered_s is not None
-    )
+    done_s = [
+        one.answered_s for one in commands if one.answer is Answer.OK and one.answered_s is not None
+    ]
+    answered = sorted([*done_s, *(one.answered_s for one in reads)])
     report.longest_gap_s = max((b - a for a, b in pairwise(answered)), default=0.0)
     of_accounts = [one for one in commands if one.book == "accounts"]
     report.failovers_s = takeovers(of_accounts, records["accounts"])

@@ -62,7 +62,17 @@ class Read(msgspec.Struct, frozen=True, kw_only=True):
     by: str = ""  # the process that answered
 
 
-Seen = Command | Read
+class PaidIn(msgspec.Struct, frozen=True, kw_only=True):
+    """Money brought to the counter of the bank: it has no id, so it is brought once."""
+
+    book: str = "bank"
+    client: str
+    holder: str
+    amount_fen: int
+    line: str | None = None  # the bank's number of it; None: no answer, and nobody knows
+
+
+Seen = Command | Read | PaidIn
 
 
 class Diary:
@@ -107,6 +117,10 @@ def commands_of(seen: Iterable[Seen]) -> list[Command]:
 
 def reads_of(seen: Iterable[Seen]) -> list[Read]:
     return [one for one in seen if isinstance(one, Read)]
+
+
+def paid_in_of(seen: Iterable[Seen]) -> list[PaidIn]:
+    return [one for one in seen if isinstance(one, PaidIn)]
 
 
 def resolved(one: Command, outcomes: Mapping[str, int | None]) -> Command:

@@ -6,6 +6,7 @@ Each (process, what it reaches) is a link of its own: `accounts→postgres`, `le
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,6 +42,21 @@ class ProxiedSupervisor(Supervisor):
         """From somebody outside, a client, to one process."""
         port = int(self.target(what).rpartition(":")[2])
         return self._proxy.link(f"{who}→{what}", port)
+
+    def view(self, who: str) -> Path:
+        """This data folder as a tool sees it whose ways to the services lead through the proxy."""
+        made = self.directory / "as-seen-by" / who
+        made.mkdir(parents=True)
+        for name in ("keys", "policy.txt", "processes.json", "clock.offset", who):
+            (made / name).symlink_to(self.directory / name)
+        (self.directory / who).mkdir()
+        running = {*self.services, *self.standbys.values()}
+        ports = {
+            name: self._proxy.link(f"{who}→{name}", port).port if name in running else port
+            for name, port in self._ports.items()
+        }
+        (made / "ports.json").write_text(json.dumps(ports), encoding="utf-8")
+        return made
 
     def _service(
         self,

@@ -14,7 +14,6 @@ from kernel.rpc.items import timestamp_of
 from kernel.values import Act
 from services.accounts.domain.commands import PostEntry
 from services.accounts.domain.events import Account, Leg, Purpose
-from tests.support.bankbooks import Bank
 from tests.support.books import person
 from tests.support.history import Place, Read
 from tests.support.lanzhou import (
@@ -24,6 +23,7 @@ from tests.support.lanzhou import (
     TICKET,
     VENUE,
     ZHONGCHUAN,
+    advice,
     available,
     deposit_entry,
     leg,
@@ -62,10 +62,10 @@ ACCOUNTS = Service(
 class Trader(PatientClient):
     """Acts for all three holders, as venue and as cashier too."""
 
-    def __init__(self, name: str, world: World, seed: str, folder: Path, bank: Bank) -> None:
+    def __init__(self, name: str, world: World, seed: str, folder: Path) -> None:
         caller = person(name, roles=[f"venue:{VENUE}", "cashier"], holders=HOLDERS)
         super().__init__(name, world, ACCOUNTS, caller, seed, folder)
-        self._bank = bank
+        self._advised: list[tuple[PostEntry, Act]] = []
         self._holds: list[LiveHold] = []
         self._numbered = 0
 
@@ -160,9 +160,13 @@ class Trader(PatientClient):
         self.ask("PostHolds", [Asked(post, "HoldPosted", (move,))])
 
     def pays_in(self) -> None:
-        holder, amount_fen = self.chance.choice(HOLDERS), self.chance.randint(1, 50)
-        act = self._bank.take_in(holder, amount_fen, self._number("line"))
-        self.ask("PostEntries", [self._entry(deposit_entry(holder, amount_fen).legs, acts=[act])])
+        """On a bank's advice; sometimes on one that was used already, under another id."""
+        if not self._advised or self.chance.random() < 0.8:
+            holder, amount_fen = self.chance.choice(HOLDERS), self.chance.randint(1, 50)
+            act = advice(holder, amount_fen, self._number("line"))
+            self._advised.append((deposit_entry(holder, amount_fen), act))
+        entry, act = self._advised[-1]
+        self.ask("PostEntries", [self._entry(entry.legs, acts=[act])])
 
     def reads(self) -> None:
         """The balances of a holder: strong reads, from memory, under a fresh lease."""

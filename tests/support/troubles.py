@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from cli.stack import StackFault, children_of
 from cli.stack.folder import NATS, POSTGRES
+from tests.support.bank_sim import NAME as BANK
 from tests.support.proxied import STANDBY
 from tests.support.tcp_proxy import Cut, Link, TcpProxy
 from tests.support.world import World, until
@@ -59,16 +60,19 @@ PROCESSES = (
     Kind("kill", "ledger"),
     Kind("kill", "market"),
     Kind("kill", "gateway"),
+    Kind("kill", BANK),
     Kind("kill", NATS),
     Kind("kill", POSTGRES),
     Kind("stop", WRITER, TAKEOVER_S),
     Kind("stop briefly", WRITER, BLINK_S),
     Kind("stop briefly", STANDBY_PART, BLINK_S),
     Kind("stop", "ledger", (1.0, 4.0)),
+    Kind("stop", BANK, (1.0, 4.0)),
     Kind("stop", NATS, (1.0, 4.0)),
     Kind("stop briefly", POSTGRES, BLINK_S),
     Kind("restart", WRITER),
     Kind("restart", "ledger"),
+    Kind("restart", BANK),
 )
 CONNECTIONS = (
     Kind("cut by RST", "clients→accounts"),
@@ -92,6 +96,11 @@ CONNECTIONS = (
     Kind("hang", "gateway→accounts", (1.0, 3.0)),
     Kind("hang", "market→accounts", (1.0, 3.0)),
     Kind("cut by RST", "market→postgres"),
+    Kind("cut by RST", f"{BANK}→accounts"),
+    Kind("cut by FIN", f"{BANK}→accounts"),
+    Kind("delay", f"{BANK}→accounts", (1.0, 3.0)),
+    Kind("hang", f"{BANK}→accounts", (1.0, 3.0)),
+    Kind("refuse", f"{BANK}→accounts", (0.5, 2.0)),
 )
 
 
