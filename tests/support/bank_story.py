@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import asyncio
 
-from kernel.values import DAY_MS, shanghai_day
+from kernel.acts import sign_act
+from kernel.values import DAY_MS, Act, Caller, shanghai_day
+from services.accounts.domain.changes import Document, Status, StatusChange
 from services.accounts.domain.commands import (
     ApproveBankProposal,
     CancelWithdrawal,
     ConfirmWithdrawal,
+    FreezeUnits,
     InstructWithdrawal,
+    OrderStatus,
     ProposeBreakResolution,
     ProposeReserveMove,
     ReturnWithdrawal,
+    UnfreezeUnits,
     WithdrawBankProposal,
 )
 from tests.support.books import MORNING_MS
@@ -44,7 +49,8 @@ from tests.support.lanzhou_bank import (
     statement,
     withdrawing,
 )
-from tests.support.ledgers import Desks, Story, found_the_place, keep, open_desks
+from tests.support.ledgers import Desks, Story, admit, found_the_place, keep, open_desks
+from tests.support.orders import COURT, COURT_KEY, freeze, unfreeze
 
 PAID_FEN = 2_500_000
 FEE_FEN = 30
@@ -144,6 +150,31 @@ async def _tell_statements(desks: Desks, at: dict[str, int]) -> None:
     at["reconciled"] = at["third day"] + 1
 
 
+async def _tell_of_what_lies_still(desks: Desks, at: dict[str, int]) -> None:
+    """A withdrawal waits to be instructed while its money is frozen, then its holder suspended."""
+    ask = desks.accounts.ask
+    await admit(desks, COURT_KEY, COURT)
+    await ask(FreezeUnits(), REGISTRAR, freeze("writ", holder=CITY_GROUP, until=""))
+    at["lifted"] = await ask(UnfreezeUnits(), REGISTRAR, unfreeze("writ"))
+    await ask(*ordered("suspended", "no. 1"))
+    at["free again"] = await ask(*ordered("active", "no. 2"))
+
+
+def ordered(status: str, number: str) -> tuple[OrderStatus, Caller, Act]:
+    """By the court, for the group."""
+    said = StatusChange(Document("ab" * 32, "the writ"), CITY_GROUP, "a claim", Status(status))
+    statement = {
+        "authority": COURT,
+        "document": said.document.digest,
+        "holder": said.holder,
+        "kind": "holder-status",
+        "number": number,
+        "reason": said.reason,
+        "status": status,
+    }
+    return OrderStatus(COURT, number, said), REGISTRAR, sign_act(COURT_KEY, statement)
+
+
 async def _tell() -> Story:
     async with open_desks() as desks:
         story = Story()
@@ -151,6 +182,7 @@ async def _tell() -> Story:
         await _tell_payments(desks, story.at)
         await _tell_reserve(desks, story.at)
         await _tell_statements(desks, story.at)
+        await _tell_of_what_lies_still(desks, story.at)
         keep(story, desks)
         return story
 

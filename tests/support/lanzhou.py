@@ -240,12 +240,13 @@ def advice(
 Deal = tuple[str, str, str, int, int]  # trade, seller, buyer, t, fen per t
 
 
-def settlement_entry(*deals: Deal) -> PostEntry:
+def settlement_entry(*deals: Deal, venue: str = VENUE) -> PostEntry:
     """Delivery and payment of every deal as one entry."""
     legs = []
     for _, seller, buyer, quantity_t, price_fen_per_t in deals:
-        legs.append(leg(quantity_t, TICKET, trading(seller), trading(buyer)))
-        legs.append(leg(quantity_t * price_fen_per_t, CNY, trading(buyer), trading(seller)))
+        ours, theirs = trading(seller, venue), trading(buyer, venue)
+        legs.append(leg(quantity_t, TICKET, ours, theirs))
+        legs.append(leg(quantity_t * price_fen_per_t, CNY, theirs, ours))
     return PostEntry(legs)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kernel.acts import sign_act
 from kernel.errors import Refused
 from kernel.values import DAY_MS, MAX_INTEGER
-from services.accounts.domain.commands import CloseSession, FreezeUnits, SettleTrades
+from services.accounts.domain.commands import CloseSession, FreezeUnits, PostEntry, SettleTrades
 from services.accounts.domain.decide import due
 from services.accounts.domain.events import (
     EntryPosted,
@@ -38,10 +38,14 @@ from tests.support.lanzhou import (
     ZHONGCHUAN,
     AccountsBook,
     admitted,
+    available,
     balance,
     check_books,
+    leg,
     seeded_key,
     serials,
+    settlement,
+    settlement_entry,
 )
 from tests.support.orders import COURT, COURT_KEY, freeze, freeze_serials
 from tests.support.settling import (
@@ -53,6 +57,7 @@ from tests.support.settling import (
     SETTLE,
     WUHAN,
     WUHAN_DESK,
+    WUHAN_KEY,
     Trade,
     at_wuhan,
     close,
@@ -465,3 +470,32 @@ def test_random_files_agree_with_a_naive_model(parts: list[list[Trade]]) -> None
             assert balance(book.state, at_wuhan(holder), asset) == has
     assert balance(book.state, fees_of(), CNY) == model.fees_fen
     check_books(book)
+
+
+DEAL = ("T-1", QINWANGCHUAN, CITY_GROUP, 100, 7446)
+BY_ENTRY = settlement_entry(DEAL, venue=WUHAN)
+SIGNED = settlement(DEAL, key=WUHAN_KEY, venue=WUHAN)
+
+
+def test_a_trade_that_an_entry_has_settled_is_not_settled_again_in_a_file(
+    book: AccountsBook,
+) -> None:
+    book.when(BY_ENTRY, WUHAN_DESK, acts=[SIGNED])
+    _, again, other = settle(book, trade("T-1"), trade("T-2", 5))
+    assert why(again) == "TRADE_SETTLED"
+    assert other.trades == ["T-2"]
+    assert balance(book.state, at_wuhan(CITY_GROUP)) == 105
+
+
+def test_a_venue_that_sends_files_settles_nothing_by_an_entry_beside_them(
+    book: AccountsBook,
+) -> None:
+    """Not even when the session is closed, and which trades it settled is forgotten."""
+    settle(book, trade("T-1"))
+    refused = book.refusal(BY_ENTRY, WUHAN_DESK, acts=[SIGNED])
+    assert refused.reason == "VENUE_SETTLES_BY_FILE"
+    book.clock.at_ms = CLOSES_AT_MS
+    book.when(CLOSE, SYSTEM)
+    assert book.refusal(BY_ENTRY, WUHAN_DESK, acts=[SIGNED]).reason == "VENUE_SETTLES_BY_FILE"
+    back = leg(10, TICKET, at_wuhan(CITY_GROUP), available(CITY_GROUP))
+    book.when(PostEntry([back]), WUHAN_DESK)  # a release is no trade

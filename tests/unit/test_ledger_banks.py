@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,18 @@ def told_again(place: str) -> Change:
     return lambda one: one.update(type=record["type"], body=record["body"], acts=record["acts"])
 
 
+def instructing(record: Json) -> None:
+    """The waiting withdrawal, at a moment when its money must not leave."""
+    instant_ms = int(datetime.fromisoformat(record["at"]).timestamp() * 1000)
+    record["type"] = "WithdrawalInstructed"
+    record["body"] = {
+        **body_of("open: instructed"),
+        "instructed_at_ms": instant_ms,
+        "withdrawal": id_of("waiting"),
+    }
+    del record["acts"]
+
+
 NO_ACTS = {"key_id": "0", "signature": "", "statement": "{}"}
 UNASKED = put("acts", [NO_ACTS])
 
@@ -199,6 +212,8 @@ PLANTS = [
         "False",
         "True",
     ),
+    Plant("FROZEN", "lifted", instructing, "to lie still", "1000 moved"),
+    Plant("STATUS", "free again", instructing, "rank 0", CITY_GROUP),
     # confirmed
     Plant("WITHDRAWAL_INSTRUCTED", "confirmed", another("waiting"), "True", "False"),
     Plant(

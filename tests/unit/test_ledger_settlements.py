@@ -37,6 +37,7 @@ from tests.support.lanzhou import (
     issuance,
     leg,
     seeded_key,
+    settlement,
 )
 from tests.support.ledgers import (
     Json,
@@ -208,6 +209,7 @@ PLANTS = [
 ]
 # Besides the plants, each in a test of its own below.
 RULES = {one.rule for one in PLANTS} | {"SESSION_CLOSE", "PART_OPEN", "FILE_VENUE", "TRADE_SAME"}
+RULES |= {"ONCE", "UNSETTLED_KNOWN", "ONE_WAY"}
 
 
 def test_a_truthful_day_passes_and_the_balances_agree() -> None:
@@ -309,3 +311,59 @@ def test_a_part_that_was_accepted_unreadable_leaves_its_trades_without_one() -> 
     books.accounts.apply(raw, event)
     with pytest.raises(RuleBroken, match="PART_OPEN"):
         books.check("accounts", STORY.accounts[STORY.at["settled"]])
+
+
+DEAL = ("T-1", QINWANGCHUAN, CITY_GROUP, 100, 7446)
+
+
+def settled_by_entry(record: Json) -> None:
+    """The venue signs the trade as an entry of its own, and the service books that."""
+    act = settlement(DEAL, key=WUHAN_KEY, venue=WUHAN)
+    record["acts"] = [
+        {"key_id": act.key_id, "signature": act.signature, "statement": act.statement}
+    ]
+    record["type"] = "EntryPosted"
+    legs = json.loads(STORY.accounts[STORY.at["settled"]].record)["body"]["legs"][:2]
+    record["body"] = {"legs": legs, "trades": ["T-1"]}
+
+
+def test_a_trade_that_an_entry_has_settled_is_not_settled_again_in_a_file() -> None:
+    """The first part comes after an entry with one of its trades, and settles that once more."""
+    position = STORY.at["part"]
+    books = folded_up_to(STORY, "accounts", position)
+    entry = planted(STORY.accounts[position], settled_by_entry)
+    books.fold("accounts", [entry, STORY.accounts[position]])
+    with pytest.raises(RuleBroken) as caught:
+        books.check(
+            "accounts",
+            planted(STORY.accounts[position + 1], put(f"{LEGS}.0.serials.0", later_tickets(100))),
+        )
+    assert caught.value.rule == "ONCE"
+
+
+def later_tickets(amount: int) -> Json:
+    """The second hundred, where the first has been delivered."""
+    return {"batch": "LZXQ-2021", "first": 101, "last": 100 + amount}
+
+
+def test_a_trade_that_no_entry_has_settled_may_not_be_told_to_be_settled() -> None:
+    position = STORY.at["short"]
+    books = folded_up_to(STORY, "accounts", position)
+    with pytest.raises(RuleBroken, match="UNSETTLED_KNOWN"):
+        books.check(
+            "accounts", planted(STORY.accounts[position], put("body.reason", "TRADE_SETTLED"))
+        )
+
+
+@pytest.mark.parametrize("place", ["part again", "closed by itself"])
+def test_a_venue_that_sends_files_settles_nothing_by_an_entry_beside_them(place: str) -> None:
+    """Its own signature is good, and its members have enough."""
+    position = STORY.at[place]
+    books = folded_up_to(STORY, "accounts", position)
+
+    def sold_on(record: Json) -> None:
+        settled_by_entry(record)
+        record["body"]["legs"][0]["serials"] = [{"batch": "LZXQ-2021", "first": 201, "last": 300}]
+
+    with pytest.raises(RuleBroken, match="ONE_WAY"):
+        books.check("accounts", planted(STORY.accounts[position], sold_on))

@@ -28,7 +28,7 @@ from kernel.values import (
     check_text,
     format_instant,
 )
-from services.accounts.domain import destinations, operators
+from services.accounts.domain import destinations, operators, sessions
 from services.accounts.domain.acts import (
     BankAdvice,
     IssuanceApproval,
@@ -335,6 +335,7 @@ def debit_trading(state: State, entry: PostEntry, context: Context) -> Basis:
     if all(leg.credit == Account(leg.debit.holder, Purpose.AVAILABLE, "") for leg in entry.legs):
         check_none(context)
         return ITS_HOLDER  # a release: each holder's own, out of the market
+    sessions.refuse_entries(state, venue)
     settled = signed_statement(state.keyring, context, Settlement, f"venue:{venue}")
     check_same("venue", settled.venue, venue)
     names = [trade.trade for trade in settled.trades]
@@ -342,13 +343,18 @@ def debit_trading(state: State, entry: PostEntry, context: Context) -> Basis:
         raise Refused("TRADE_DOUBLED", "a trade stands twice in the statement", Kind.INVALID)
     for name in names:
         check_text(name, "trade", 80)
-        check_once((venue, name) in state.trades, "TRADE_SETTLED", f"trade {name}")
+        check_unsettled(state, venue, name)
     # Summed per pair of accounts: many small ranges may take several legs of one delivery.
     actual: Counter[Move] = Counter()
     for leg in entry.legs:
         actual[leg.debit, leg.credit, leg.asset] += leg.amount
     check_same("legs", _legs_of(settled), actual)
     return Basis(trades=tuple(names))
+
+
+def check_unsettled(state: State, venue: str, trade: str) -> None:
+    """By an entry of its own, before the venue sent its first file. In files: see sessions.py."""
+    check_once((venue, trade) in state.trades, "TRADE_SETTLED", f"trade {trade}")
 
 
 Move = tuple[Account, Account, str]

@@ -75,6 +75,16 @@ def refuse_closed(
         raise Refused("SESSION_CLOSED", f"session {key[1]} of {key[0]} is closed", session=key[1])
 
 
+def refuse_entries(state: State, venue: str) -> None:
+    """Sessions are forgotten, and with them which trades they settled: none comes another way."""
+    if venue in state.file_venues:
+        raise Refused(
+            "VENUE_SETTLES_BY_FILE",
+            f"{venue} has sent settlement files: its trades are settled by files alone",
+            venue=venue,
+        )
+
+
 def check_same_session(what: str, expected: object, actual: object) -> None:
     if expected != actual:
         raise Refused(
@@ -149,6 +159,7 @@ def due_sessions(state: State, at_ms: int) -> list[tuple[int, str, CloseSession]
 
 def on_settlement_received(state: State, event: SettlementReceived) -> None:
     key = (event.venue, event.session)
+    state.file_venues.add(event.venue)
     if key not in state.sessions:
         state.sessions[key] = Session(event.closes_at_ms, event.fee_holder)
 

@@ -124,6 +124,7 @@ class PartDraft:
                 if before is not None and trade.trade in settled:
                     received.known.append(place)
                     continue
+                rules.check_unsettled(self._state, part.venue, trade.trade)
                 events.append(self._settle(trade))
             except Refused as refused:
                 received.unsettled.append(place)

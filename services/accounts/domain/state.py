@@ -216,6 +216,7 @@ class State:
     filed: dict[str, TransferFiled] = field(default_factory=dict)  # waiting for a second registrar
     sessions: dict[tuple[str, str], Session] = field(default_factory=dict)  # (venue, session)
     closed_sessions: set[tuple[str, str]] = field(default_factory=set)
+    file_venues: set[str] = field(default_factory=set)  # whose trades stand in files from then on
 
     bank_accounts: dict[BankKey, BankAccount] = field(default_factory=dict)
     # By (holder, clearing house, bank): the bank's word for the account.

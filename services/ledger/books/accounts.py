@@ -48,6 +48,7 @@ from services.ledger.books.banks_events import (
     ReserveMoved,
     ReserveMoveProposed,
     WithdrawalConfirmed,
+    WithdrawalInstructed,
 )
 from services.ledger.books.crossings import Crossings, Place, delivery_and_payment
 from services.ledger.books.destinations import SAFEGUARD_EVENTS, Destinations
@@ -242,6 +243,16 @@ class AccountsBook(Checker):
         if isinstance(event, ReserveMoveProposed) and not event.draw:
             self._acting.check(raw, [self._banks.reserve_leg(event)], None, None)
         BANK_CHECKS[type(event)](self._banks, raw, event)
+        if isinstance(event, WithdrawalInstructed):
+            self._check_may_leave(raw, event)
+
+    def _check_may_leave(self, raw: RawRecord, event: WithdrawalInstructed) -> None:
+        """What lies still, or may not be sent, is not asked of a bank either: it would pay."""
+        held = Account(event.holder, "held", event.withdrawal)
+        payee = Account(event.bank, "available", "")
+        paying = [Leg(event.amount_fen, event.asset, payee, held, [])]
+        self._freezes.check_legs(paying)
+        self._acting.check_statuses(raw, paying)
 
     def _check_legs(self, legs: list[Leg]) -> None:
         if not legs:
@@ -363,6 +374,7 @@ class AccountsBook(Checker):
         require("ONE_VENUE", 1, len(venues))
         if event.session is not None:
             self._settlements.check_entry(raw, event, venues[0])
+            self._require_once("trade", venues[0], event.trades[0])
             return
         if not event.trades:
             for leg in event.legs:
@@ -381,6 +393,7 @@ class AccountsBook(Checker):
             if name in names[:i]:
                 raise RuleBroken("ONCE", "every trade once in a statement", name)
             self._require_once("trade", venues[0], str(name))
+        self._settlements.require_no_files(venues[0])
 
     def _from_external(self, raw: RawRecord, event: EntryPosted) -> None:
         require("ADVICE_LEGS", 1, len(event.legs))
@@ -518,6 +531,9 @@ class AccountsBook(Checker):
 
     def _check_unsettled(self, raw: RawRecord, event: TradeUnsettled) -> None:
         self._settlements.check_unsettled(raw, event)
+        if event.reason == "TRADE_SETTLED":
+            known = ("trade", event.venue, event.trade.trade) in self._done
+            require_holds("UNSETTLED_KNOWN", known, "a trade that an entry settled", event.trade)
 
     def _check_closed(self, raw: RawRecord, event: SessionClosed) -> None:
         self._settlements.check_closed(raw, event)

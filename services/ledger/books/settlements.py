@@ -26,7 +26,7 @@ from services.ledger.books.accounts_events import (
 )
 from services.ledger.books.crossings import MONEY, Move, Place
 from services.ledger.books.keys import AdmittedKeys, acts_of, require_no_acts
-from services.ledger.books.port import RuleBroken, instant_ms, require
+from services.ledger.books.port import RuleBroken, instant_ms, require, require_holds
 from services.ledger.books.statements import integer, rows_of
 
 NUMBERS: Final = ("quantity_t", "price_fen_per_t", "buyer_fee_fen", "seller_fee_fen")
@@ -61,6 +61,7 @@ class Settlements:
         self._balances = balances
         self._open: dict[tuple[str, str], OpenSession] = {}
         self._closed: set[tuple[str, str]] = set()
+        self._filing: set[str] = set()  # venues that have sent a file
         self.pending: deque[Expected] = deque()  # of the part that is being told of
 
     # ---- checking -------------------------------------------------------------------------------
@@ -126,6 +127,10 @@ class Settlements:
         if before is not None and before != _digest(trade):
             raise RuleBroken("TRADE_SAME", "the trade as it first came", trade)
 
+    def require_no_files(self, venue: str) -> None:
+        """Closed sessions are forgotten with their trades: no other way leads past them."""
+        require_holds("ONE_WAY", venue not in self._filing, f"trades of {venue} in files", "none")
+
     def check_unsettled(self, raw: RawRecord, event: TradeUnsettled) -> None:
         require_no_acts(raw)
         if not self.pending:
@@ -169,6 +174,7 @@ class Settlements:
 
     def take_received(self, raw: RawRecord, event: SettlementReceived) -> None:
         key = (event.venue, event.session)
+        self._filing.add(event.venue)
         self._open.setdefault(key, OpenSession(event.closes_at_ms, event.fee_holder))
         self.pending.clear()
         known, unsettled = set(event.known), set(event.unsettled)
