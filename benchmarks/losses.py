@@ -11,6 +11,7 @@ import asyncio
 import signal
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import psycopg
@@ -44,17 +45,25 @@ def kill_in_mid_load(bench: Bench, after_s: float) -> dict[str, int | float]:
             generator.report(job.seconds)
         bench.supervisor.await_serving("accounts")
         serving_s = time.monotonic() - killed_s
-        acknowledged = [line.split() for line in Path(file.name).read_text().splitlines()]
-    positions = {id: int(position) for id, position in acknowledged}
-    url = plain_url(bench.supervisor.admin_url(), DATABASE)
-    recorded = _recorded(url, list(positions))
+        positions = read_acknowledged(Path(file.name))
     asyncio.run(_await_proof(bench, max(positions.values(), default=0)))
+    return {**losses(bench, positions), "serving_again_s": round(serving_s, 2)}
+
+
+def read_acknowledged(file: Path) -> dict[str, int]:
+    """Positions by command id, as a load generator wrote them down."""
+    lines = [line.split() for line in file.read_text().splitlines()]
+    return {id: int(position) for id, position in lines}
+
+
+def losses(bench: Bench, positions: Mapping[str, int]) -> dict[str, int]:
+    """What the journal has of the acknowledged."""
+    recorded = _recorded(plain_url(bench.supervisor.admin_url(), DATABASE), list(positions))
     return {
         "acknowledged": len(positions),
         "lost": sum(id not in recorded for id in positions),
         "doubled": sum(len(found) > 1 for found in recorded.values()),
         "moved": sum(recorded.get(id, [at])[0] != at for id, at in positions.items()),
-        "serving_again_s": round(serving_s, 2),
     }
 
 

@@ -16,7 +16,7 @@ from benchmarks.machine import machine
 from benchmarks.tables import say
 
 NAMES: Final = (
-    *("settlement", "unary", "proven", "replay", "memory", "trades"),
+    *("settlement", "unary", "proven", "replay", "memory", "trades", "failover", "recovery"),
     *("projection", "history"),
 )
 

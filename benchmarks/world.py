@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -75,10 +75,10 @@ class Bench(NamedTuple):
 
 
 @contextmanager
-def bench_world(holders: int) -> Iterator[Bench]:
+def bench_world(holders: int, standbys: Sequence[str] = ()) -> Iterator[Bench]:
     """A running stack with this many funded holders; gone at the end."""
     with tempfile.TemporaryDirectory(prefix="tanzhang-bench-") as folder:
-        supervisor = Supervisor(Path(folder))
+        supervisor = Supervisor(Path(folder), standbys=standbys)
         supervisor.start()
         try:
             workspace = Workspace(Path(folder))

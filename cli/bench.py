@@ -109,6 +109,29 @@ def trades(
     _run("trades", {"trades": trades, "batch": batch, "callers": callers}, json_file)
 
 
+@app.command("failover")
+def failover(
+    rounds: Annotated[int, typer.Option(min=1, help="of each fault, in turn")] = 3,
+    callers: Annotated[int, typer.Option(min=1, help="at a time")] = 8,
+    batch: Annotated[int, typer.Option(min=1, max=8000, help="entries per call")] = 20,
+    json_file: Json = None,
+) -> None:
+    """How long callers wait when the writer is killed, stands still or loses its database."""
+    _run("failover", {"rounds": rounds, "callers": callers, "batch": batch}, json_file)
+
+
+@app.command("recovery")
+def recovery(
+    accounts: Annotated[int, typer.Option(min=2, help="a million for the claim")] = 20_000,
+    entries: Annotated[
+        int, typer.Option(min=1, help="beside one event for each account")
+    ] = 100_000,
+    json_file: Json = None,
+) -> None:
+    """How long a book takes to start: from zero, from a snapshot and the tail, loading alone."""
+    _run("recovery", {"accounts": accounts, "entries": entries}, json_file)
+
+
 def _run(name: str, options: Mapping[str, Any], json_file: Path | None) -> None:
     try:
         from benchmarks.suite import run  # noqa: PLC0415 - it loads all that a stack needs

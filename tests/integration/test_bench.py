@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks import memory, proven, replay, settlement, unary
+from benchmarks import failover, memory, proven, recovery, replay, settlement, unary
 from benchmarks.world import Bench, bench_world
 from cli.app import run
 
@@ -90,8 +90,39 @@ def test_memory_is_read_as_accounts_and_entries_grow(bench: Bench) -> None:
     assert figures["fits"]
 
 
+def test_a_start_is_timed_from_zero_and_from_a_snapshot(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    figures = recovery.run(recovery.Options(accounts=2000, entries=4000))
+
+    events = figures["journal"]
+    assert events == 2000 + 4000 + 3
+    assert (figures["from zero"]["began_at"], figures["from zero"]["events"]) == (0, events)
+    tail = figures["from snapshot and tail"]
+    assert events * 9 // 10 <= tail["began_at"] < events
+    assert tail["began_at"] + tail["events"] == events
+    assert figures["loading alone"]["began_at"] == events
+    assert all(figures[name]["resident_mb"] > 0 for name in ("from zero", "loading alone"))
+    assert "from snapshot and tail" in capsys.readouterr().out
+
+
+def test_callers_are_timed_when_the_writer_loses_its_database(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = failover.Options(rounds=1, callers=2, batch=5, faults=("database hangs",))
+
+    figures = failover.run(options)
+
+    (row,) = figures.values()
+    assert 0 < row["median_s"] <= row["max_s"]
+    assert row["acknowledged"] > 0
+    assert (row["lost"], row["doubled"], row["moved"]) == (0, 0, 0)
+    assert "database hangs: callers waited" in capsys.readouterr().out
+
+
 def test_the_tool_names_every_measurement(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["bench", "--help"]) == 0
 
     told = capsys.readouterr().out
-    assert all(name in told for name in ("settlement", "unary", "proven", "replay", "memory"))
+    names = ("settlement", "unary", "proven", "replay", "memory", "failover", "recovery")
+    assert all(name in told for name in names)
