@@ -18,7 +18,7 @@ from kernel.errors import Conflict
 from kernel.frames import Frame, StoredEvent
 from kernel.journal.database import Connection, Engine, commit_lazily
 from kernel.journal.watermarks import claim_watermark, load_watermark, save_watermark
-from kernel.record import EventTypes, RawRecord, decode_record
+from kernel.record import EventTypes, Record
 from kernel.tail import Tail
 from kernel.waiting import PositionWaiters
 
@@ -29,7 +29,7 @@ IDLE_S: Final = 1.0
 class Recorded(NamedTuple):
     """An event as projections and reactions see it: envelope and typed body."""
 
-    raw: RawRecord
+    raw: Record[Any]
     event: msgspec.Struct
 
 
@@ -42,8 +42,8 @@ def recorded_by(types: EventTypes) -> Decode:
     """What a projection is given unless it reads records in its own way."""
 
     def decode(event: StoredEvent) -> Recorded:
-        raw = decode_record(event.record)
-        return Recorded(raw, types.decode(raw))
+        record = types.decode(event.record)
+        return Recorded(record, record.body)
 
     return decode
 

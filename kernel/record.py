@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
@@ -21,18 +21,20 @@ MAX_RECORD_BYTES: Final = 64 * 1024
 SALT_BYTES: Final = 16
 COMMITMENT_BYTES: Final = 32
 
+B = TypeVar("B")
+
 # Every digit becomes a 0, so that sixteen in a row are one search: a pattern costs ten times that.
 _DIGITS_AS_ZERO: Final = bytes(0x30 if 0x30 <= one <= 0x39 else one for one in range(256))
 _SIXTEEN: Final = b"0" * 16
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """The envelope, fields in canonical order; `body` is an event struct, or raw when read."""
+class Record(msgspec.Struct, Generic[B], frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The envelope, fields in canonical order; `body` is an event struct, or raw."""
 
     actor: Actor
     acts: list[Act] | msgspec.UnsetType = msgspec.UNSET
     at: str
-    body: Any
+    body: B
     book: str
     by: str
     cause: tuple[str, int] | None
@@ -43,21 +45,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     v: int
 
 
-class RawRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A record read back: everything decoded but the body, which waits for its own type."""
-
-    actor: Actor
-    acts: list[Act] | msgspec.UnsetType = msgspec.UNSET
-    at: str
-    body: msgspec.Raw
-    book: str
-    by: str
-    cause: tuple[str, int] | None
-    on: str
-    position: int
-    sealed: str | msgspec.UnsetType = msgspec.UNSET
-    type: str
-    v: int
+# A record read back: everything decoded but the body, which waits for its own type.
+RawRecord = Record[msgspec.Raw]
 
 
 class BookOpened(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -133,7 +122,7 @@ class RecordMaker:
         return _checked(data)
 
 
-def encode_record(record: Record) -> bytes:
+def encode_record(record: Record[Any]) -> bytes:
     """The canonical bytes of a whole record."""
     return _checked(_encode(record))
 
@@ -180,39 +169,55 @@ def commit(salt: bytes, record: bytes) -> bytes:
     return hashlib.sha256(salt + record).digest()
 
 
+# The last member but one of every record: a key, unlike text, has quotes without a backslash.
+_TYPE_KEY: Final = b'"type":"'
+
+
 class EventTypes:
-    """The event structs a book knows, by name: decodes bodies, refuses unknown types."""
+    """The event structs a book knows, by name: decodes records, refuses unknown types."""
 
     def __init__(self, *events: type[msgspec.Struct]) -> None:
         self.by_name = {event.__name__: event for event in (*KERNEL_EVENTS, *events)}
-        self._decoders = {name: msgspec.json.Decoder(event) for name, event in self.by_name.items()}
+        self._decoders: dict[bytes, msgspec.json.Decoder[Record[Any]]] = {
+            name.encode(): msgspec.json.Decoder(Record[event])  # type: ignore[valid-type]
+            for name, event in self.by_name.items()
+        }
 
-    def decode(self, raw: RawRecord) -> msgspec.Struct:
-        """The typed body of a record; raises InvariantBroken for a type or shape not known."""
-        decoder = self._decoders.get(raw.type)
+    def decode(self, data: bytes) -> Record[Any]:
+        """A record with its typed body; raises InvariantBroken for a type or shape not known.
+
+        In one pass: its type is looked for in the bytes first, and must then be what is decoded.
+        """
+        begin = data.rfind(_TYPE_KEY) + len(_TYPE_KEY)
+        name = data[begin : data.find(b'"', begin)]
+        decoder = self._decoders.get(name)
         if decoder is None:
+            raw = decode_record(data)
             raise InvariantBroken(
                 f"position {raw.position}: expected one of {sorted(self.by_name)}, got {raw.type}"
             )
         try:
-            body: msgspec.Struct = decoder.decode(raw.body)
+            record = decoder.decode(data)
         except _UNREADABLE as error:
+            raw = decode_record(data)
             raise InvariantBroken(f"position {raw.position}: {raw.type}: {error}") from error
-        return body
+        if record.type.encode() != name:
+            raise InvariantBroken(
+                f"position {record.position}: expected {record.type}, got the shape of {name!r}"
+            )
+        return record
 
-    def decode_canonical(self, data: bytes) -> tuple[RawRecord, msgspec.Struct]:
-        """Envelope and typed body, and proof that these are the bytes we would have made.
+    def decode_canonical(self, data: bytes) -> tuple[Record[Any], msgspec.Struct]:
+        """Record and body, and proof that these are the bytes we would have made.
 
         One round trip catches doubled, unsorted and unknown keys, spaces, floats and foreign
         escapes: no second spelling of an event is accepted. Raises InvariantBroken.
         """
-        raw = decode_record(data)
-        body = self.decode(raw)
+        record = self.decode(data)
         _refuse_long_integers(data)
-        # The envelope around the body as it stands, and the body by itself.
-        if _encode(raw) != data or _encode(body) != bytes(raw.body):
+        if _encode(record) != data:
             raise InvariantBroken(
-                f"position {raw.position}: expected the canonical bytes of {raw.type},"
+                f"position {record.position}: expected the canonical bytes of {record.type},"
                 f" got another spelling of {len(data)} bytes"
             )
-        return raw, body
+        return record, record.body

@@ -15,7 +15,7 @@ from kernel.asks import Domain, reaction_actor
 from kernel.errors import InvariantBroken
 from kernel.frames import KeyLookup, StoredEvent, verify_frame
 from kernel.journal.port import Journal
-from kernel.record import KERNEL_EVENTS, BookOpened, WriterStarted, decode_record
+from kernel.record import KERNEL_EVENTS, BookOpened, WriterStarted
 from kernel.values import Actor, Envelope, parse_instant
 
 S = TypeVar("S")
@@ -69,7 +69,7 @@ class Replica(Generic[S]):
         self.committed_next = self.progress.next_position
 
     def _replay(self, event: StoredEvent, book_id: bytes) -> None:
-        raw = decode_record(event.record)
+        raw = self.domain.events.decode(event.record)
         known = self.progress
         if raw.position != known.next_position or raw.book != self.book:
             raise InvariantBroken(
@@ -83,7 +83,7 @@ class Replica(Generic[S]):
             on_ms = parse_instant(raw.on)
             envelope = Envelope(raw.position, raw.by, raw.actor, on_ms, raw.cause)
             self.domain.told(self.state, envelope)
-        self.evolve(self.domain.events.decode(raw), raw.actor, raw.cause)
+        self.evolve(raw.body, raw.actor, raw.cause)
         known.last_at_ms = max(known.last_at_ms, parse_instant(raw.at))
 
     def evolve(self, event: msgspec.Struct, actor: Actor, cause: tuple[str, int] | None) -> None:

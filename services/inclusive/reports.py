@@ -19,7 +19,7 @@ from kernel.asks import Ask, Result
 from kernel.clock import Clock
 from kernel.ids import derived_id, uuid7_ms
 from kernel.journal.port import Outcome, Refusal
-from kernel.record import EventTypes, decode_record
+from kernel.record import EventTypes
 from kernel.values import DAY_MS, Act, Caller
 from kernel.writer import Writer
 from services.inclusive.domain.commands import (
@@ -237,8 +237,8 @@ async def read_trips(writer: Writer[State], positions: Sequence[int]) -> dict[in
     def read() -> dict[int, RecordedTrip]:
         found = {}
         for stored in writer.journal.read_events(positions):
-            raw = decode_record(stored.record)
-            event = TYPES.decode(raw)
+            raw = TYPES.decode(stored.record)
+            event = raw.body
             if isinstance(event, TripCredited | TripRefused):
                 sealed = None if raw.sealed is msgspec.UNSET else raw.sealed
                 found[stored.position] = RecordedTrip(event, sealed)

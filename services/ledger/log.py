@@ -79,6 +79,7 @@ class BookLog:
         self._fresh: list[bytes] = []  # commitments not on the tree yet
         self._unstored: list[bytes] = []  # on the tree, not handed out for storing yet
         self._tiles: list[Tile] = []
+        self._steps: dict[type[msgspec.Struct], Sequence[Step]] = {}
 
     def decode(self, event: StoredEvent) -> tuple[RawRecord, msgspec.Struct]:
         """Envelope and body; only the canonical bytes of a known event are accepted."""
@@ -101,20 +102,19 @@ class BookLog:
 
     def check(self, raw: RawRecord, body: msgspec.Struct, book_id: bytes) -> None:
         """Raises RuleBroken and changes nothing."""
-        for step in self.steps(raw, body, book_id):
-            step()
+        self.check_identity(raw, body, book_id)
+        for step in self.steps(type(body)):
+            step(raw, body)
 
-    def steps(self, raw: RawRecord, body: msgspec.Struct, book_id: bytes) -> list[Step]:
-        """The checks in groups: what two persons accept in one group waives nothing of another."""
-        groups: list[Step] = [
-            lambda: self._check_time(raw),
-            lambda: self._check_identity(raw, body, book_id),
-        ]
-        if type(body) not in KERNEL_EVENTS:
-            groups.extend(self._checker.steps(raw, body))
-        return groups
+    def steps(self, kind: type[msgspec.Struct]) -> Sequence[Step]:
+        """Further checks in groups: what two persons accept in one waives nothing of another."""
+        known = self._steps.get(kind)
+        if known is None:
+            own = () if kind in KERNEL_EVENTS else self._checker.steps(kind)
+            known = self._steps[kind] = (self._check_time, *own)
+        return known
 
-    def _check_time(self, raw: RawRecord) -> None:
+    def _check_time(self, raw: RawRecord, body: msgspec.Struct) -> None:
         if raw.at != self._last_at:
             instant_ms(raw.at)
         if raw.on != raw.at:
@@ -122,26 +122,28 @@ class BookLog:
         if raw.at < self._last_at:  # one fixed form of instant: text order is time order
             raise RuleBroken("TIME_BACKWARDS", f"at least {self._last_at}", raw.at)
 
-    def _check_identity(self, raw: RawRecord, body: msgspec.Struct, book_id: bytes) -> None:
-        require("BOOK_OPENED", raw.position == 0, isinstance(body, BookOpened))
+    def check_identity(self, raw: RawRecord, body: msgspec.Struct, claimed: bytes) -> None:
+        """`claimed` is the book id that the frame names."""
+        kind = type(body)
+        require("BOOK_OPENED", raw.position == 0, kind is BookOpened)
         if isinstance(body, BookOpened):
-            require("BOOK_ID", book_id.hex(), body.book_id)
+            require("BOOK_ID", claimed.hex(), body.book_id)
             require("ORIGIN", self._origin, body.origin)
             return
-        if self._book_id != book_id:
-            raise RuleBroken("BOOK_ID", self._book_id.hex(), book_id.hex())
+        if self._book_id != claimed:
+            raise RuleBroken("BOOK_ID", self._book_id.hex(), claimed.hex())
         if isinstance(body, WriterStarted) and body.epoch <= self._epoch:
             raise RuleBroken("EPOCH", f"more than {self._epoch}", body.epoch)
 
     def apply(self, raw: RawRecord, body: msgspec.Struct, book_id: bytes) -> None:
         """Takes a decoded event into the book."""
         self._last_at = max(self._last_at, raw.at)
-        if isinstance(body, BookOpened):
+        if type(body) not in KERNEL_EVENTS:
+            self._checker.apply(raw, body)
+        elif isinstance(body, BookOpened):
             self._book_id = book_id
         elif isinstance(body, WriterStarted):
             self._epoch = body.epoch
-        else:
-            self._checker.apply(raw, body)
 
     def append(self, commitment: bytes) -> None:
         """The event's leaf, unless the tree has it already."""

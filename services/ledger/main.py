@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from kernel.asks import Ask, Domain
 from kernel.clock import Clock
@@ -97,9 +97,8 @@ def _open_logs(
     def accepted(book: str, position: int, rule: str) -> bool:
         return (book, position, rule) in writer.state.overrides
 
-    def open_halt(book: str, position: int) -> str | None:
-        standing = (why for where, at, why in writer.state.halts if (where, at) == (book, position))
-        return next(standing, None)
+    def halts() -> Collection[tuple[str, int, str]]:
+        return writer.state.halts
 
     for book in config.books:
         signer = load_signer(load_secret(config.log_keys / f"{book}.skey").decode().strip())
@@ -111,7 +110,7 @@ def _open_logs(
         )
         file = CheckpointFile(config.checkpoints / f"{book}.checkpoint")
         sealer = Sealer(logs[book], engine, signer, file, tiles, clock)
-        reader = LogReader(logs[book], logs, accepted, open_halt)
+        reader = LogReader(logs[book], logs, accepted, halts)
         served[book] = ServedLog(logs[book], reader, sealer, tiles)
     policy.set_quorum("none")
     return served

@@ -7,7 +7,7 @@ One reader per book. It folds an event only after its cause; it waits for that, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Final
 
 import msgspec
@@ -27,7 +27,7 @@ EVENTS_PER_TURN: Final = 200  # then other parts of the process get their turn
 log = get_logger(__name__)
 
 Accepted = Callable[[str, int, str], bool]  # (book, position, rule): two persons took it as it is
-OpenHalt = Callable[[str, int], str | None]  # the rule of a recorded halt that stands there
+Halts = Callable[[], Collection[tuple[str, int, str]]]  # (book, position, rule): recorded, standing
 
 
 class LogReader:
@@ -38,12 +38,12 @@ class LogReader:
         own: BookLog,
         logs: Mapping[str, BookLog],
         accepted: Accepted,
-        open_halt: OpenHalt = lambda book, position: None,
+        halts: Halts = tuple,
     ) -> None:
         self._log = own
         self._logs = logs
         self._accepted = accepted
-        self._open_halt = open_halt
+        self._halts = halts
         self.waiting_for: str = ""
 
     async def frame(self, frame: Frame) -> None:
@@ -86,27 +86,36 @@ class LogReader:
         try:
             for event in frame.events:
                 if own.next_position <= event.position < end:
-                    await self._take(event, frame.book_id)
+                    read = self._read(event)
+                    if read is not None and read[0].cause is not None:
+                        await self._cause(read[0])
+                    self._take(event, read, frame.book_id)
                 if event.position % EVENTS_PER_TURN == 0:
                     await asyncio.sleep(0)
         finally:
             own.grow()
             metrics.folded_position.labels(own.book).set(own.next_position)
 
-    async def _take(self, event: StoredEvent, book_id: bytes) -> None:
-        own = self._log
-        self._stay_halted(event.position)
-        self._compare(event)
+    def _read(self, event: StoredEvent) -> tuple[RawRecord, msgspec.Struct] | None:
+        """What it says; None when two persons have accepted that it says nothing."""
+        if self._halts():
+            self._stay_halted(event.position)
+        if event.position < self._log.known:
+            self._compare(event)
         try:
-            raw, body = own.decode(event)
+            return self._log.decode(event)
         except RuleBroken as broken:
             self._halt_unless_accepted(event.position, broken)
-            own.append(event.commitment)  # a leaf without a meaning: nothing follows from it
-            return
-        if raw.cause is not None:
-            await self._cause(raw)
-        self._check(raw, body, book_id)
-        own.apply(raw, body, book_id)
+            return None
+
+    def _take(
+        self, event: StoredEvent, read: tuple[RawRecord, msgspec.Struct] | None, book_id: bytes
+    ) -> None:
+        own = self._log
+        if read is not None:  # else a leaf without a meaning: nothing follows from it
+            raw, body = read
+            self._check(raw, body, book_id)
+            own.apply(raw, body, book_id)
         own.append(event.commitment)
 
     def _compare(self, event: StoredEvent) -> None:
@@ -116,18 +125,22 @@ class LogReader:
             self._halt_unless_accepted(event.position, broken)
 
     def _check(self, raw: RawRecord, body: msgspec.Struct, book_id: bytes) -> None:
-        for step in self._log.steps(raw, body, book_id):
+        try:
+            self._log.check_identity(raw, body, book_id)
+        except RuleBroken as broken:
+            self._halt_unless_accepted(raw.position, broken)
+        for step in self._log.steps(type(body)):
             try:
-                step()
+                step(raw, body)
             except RuleBroken as broken:
                 self._halt_unless_accepted(raw.position, broken)
 
     def _stay_halted(self, position: int) -> None:
         """A recorded halt ends by two persons, not by a restart that finds nothing wrong."""
-        rule = self._open_halt(self._log.book, position)
-        if rule is not None:
-            expected, actual = "two persons to accept it", "a halt that still stands"
-            raise Halted(Halt(self._log.book, position, rule, expected, actual))
+        for book, at, rule in self._halts():
+            if (book, at) == (self._log.book, position):
+                expected, actual = "two persons to accept it", "a halt that still stands"
+                raise Halted(Halt(book, position, rule, expected, actual))
 
     def _halt_unless_accepted(self, position: int, broken: RuleBroken) -> None:
         if not self._accepted(self._log.book, position, broken.rule):

@@ -25,7 +25,7 @@ from kernel.clock import FixedClock
 from kernel.frames import Frame, StoredEvent
 from kernel.ids import derived_holder_id
 from kernel.keyring import AdmitKey, WithdrawKey
-from kernel.record import EventTypes
+from kernel.record import EventTypes, decode_record
 from kernel.values import DAY_MS, Act, Caller
 from services.accounts.domain.commands import DefineAsset, PostEntry, RegisterHolder
 from services.accounts.domain.events import Account, HolderKind, Purpose, SerialRange, Unit
@@ -206,7 +206,7 @@ class Teller:
     async def react(self, name: str, book: str) -> None:
         """What a reaction does with an entry."""
         at = self.whole.at[name]
-        raw = DOMAINS["accounts"].events.decode_canonical(self.whole.event(name).record)[0]
+        raw = decode_record(self.whole.event(name).record)
         command = (allocations_of if book == "market" else retirements_of)(raw)
         assert command is not None
         await self.ask(f"{name}: told", book, command, SYSTEM, cause=at)

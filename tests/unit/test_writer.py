@@ -231,9 +231,9 @@ def reason(result: Result) -> str | None:
 
 def recorded(journal: Journal) -> list[msgspec.Struct]:
     """Every event of the book, from the journal alone; checks that positions have no gap."""
-    raws = [decode_record(e.record) for frame in journal.read_frames(0) for e in frame.events]
-    assert [raw.position for raw in raws] == list(range(journal.head()))
-    return [TYPES.decode(raw) for raw in raws]
+    read = [TYPES.decode(e.record) for frame in journal.read_frames(0) for e in frame.events]
+    assert [record.position for record in read] == list(range(journal.head()))
+    return [record.body for record in read]
 
 
 def total_m(journal: Journal) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -71,6 +72,7 @@ from services.ledger.books.port import (
     instant_ms,
     require,
     require_holds,
+    require_no_cause,
     require_text,
 )
 from services.ledger.books.serials import BatchMap, Range, count, require_ranges
@@ -153,38 +155,41 @@ class AccountsBook(Checker):
 
     # ---- checking -------------------------------------------------------------------------------
 
-    def steps(self, raw: RawRecord, event: msgspec.Struct) -> list[Step]:
-        if isinstance(event, HOLDER_EVENTS):
-            return [
-                lambda: require("CAUSE_NONE", None, raw.cause),
-                lambda: self._rules.check(raw, event),
-            ]
-        check = _CHECKS.get(type(event))
-        groups: list[Step] = [] if check is None else [lambda: check(self, raw, event)]
-        if self._settlements.pending:
-            groups.insert(0, lambda: self._settlements.check_turn(raw, event))
-        if type(event) in BANK_CHECKS:
-            groups.append(lambda: self._check_bank(raw, event))
+    def steps(self, kind: type[msgspec.Struct]) -> list[Step]:
+        if kind in HOLDER_EVENTS:
+            return [require_no_cause, self._rules.check]
+        groups: list[Step] = [self._settlements.check_turn]
+        check = _CHECKS.get(kind)
+        if check is not None:
+            groups.append(partial(check, self))
+        if kind in BANK_CHECKS:
+            groups.append(self._check_bank)
         # Whatever else two persons accept, nobody pays out what is not there without being told.
-        legs = getattr(event, "legs", None)
-        if legs:
-            if isinstance(event, HoldExpired):
-                groups.append(lambda: self._check_expiry_time(raw, event))
-            else:
-                groups.append(lambda: self._check_business_time(raw, legs))
-                if not isinstance(event, DECIDED_BEFORE):
-                    groups.append(lambda: self._check_acting(raw, event, legs))
-            groups.append(lambda: self._check_sufficient(legs))
-            if self._freezes.live:
-                yielding = overridden(event) if isinstance(event, TransferPosted) else ()
-                groups.append(lambda: self._freezes.check_legs(legs, yielding))
-        if isinstance(event, EntryPosted):
-            groups.append(lambda: self._desk.check(raw, event))
-        elif raw.cause is not None and not isinstance(event, KEY_EVENTS):
-            groups.append(lambda: require("CAUSE_NONE", None, raw.cause))
+        if "legs" in kind.__struct_fields__:
+            groups.append(self._check_expiry_time if kind is HoldExpired else self._check_legs_time)
+            if kind is not HoldExpired and kind not in DECIDED_BEFORE:
+                groups.append(self._check_acting)
+            groups.append(self._check_sufficient)
+            groups.append(self._check_frozen)
+        if kind is EntryPosted:
+            groups.append(self._desk.check)
+        elif kind not in KEY_EVENTS:
+            groups.append(require_no_cause)
         return groups
 
-    def _check_acting(self, raw: RawRecord, event: msgspec.Struct, legs: list[Leg]) -> None:
+    def _check_frozen(self, raw: RawRecord, event: Any) -> None:
+        if self._freezes.live and event.legs:
+            yielding = overridden(event) if isinstance(event, TransferPosted) else ()
+            self._freezes.check_legs(event.legs, yielding)
+
+    def _check_legs_time(self, raw: RawRecord, event: Any) -> None:
+        if event.legs:
+            self._check_business_time(raw, event.legs)
+
+    def _check_acting(self, raw: RawRecord, event: Any) -> None:
+        legs: list[Leg] = event.legs
+        if not legs:
+            return
         if isinstance(event, TransferPosted):
             if not event.authority:  # an order does not ask what the parties may
                 self._acting.check_statuses(raw, legs)
@@ -206,9 +211,9 @@ class AccountsBook(Checker):
     def _check_entry(self, raw: RawRecord, event: EntryPosted) -> None:
         self._check_legs(event.legs)
         purpose = event.legs[0].debit.purpose
-        if any(leg.debit.purpose != purpose for leg in event.legs[1:]):
-            purposes = sorted({leg.debit.purpose for leg in event.legs})
-            raise RuleBroken("ONE_PURPOSE", "legs that debit one purpose", purposes)
+        for leg in event.legs:
+            if leg.debit.purpose != purpose:
+                raise RuleBroken("ONE_PURPOSE", f"one purpose, {purpose}", leg.debit.purpose)
         basis = _BASIS.get(purpose)
         if basis is None:
             raise RuleBroken("DEBITABLE", f"one of {sorted(_BASIS)}", purpose)
@@ -290,15 +295,17 @@ class AccountsBook(Checker):
 
     def _check_expiry_time(self, raw: RawRecord, event: HoldExpired) -> None:
         """An expiry is of the moment that was agreed, however late the timer came to record it."""
+        if not event.legs:
+            return
         expires_at_ms = self._live(event.hold).expires_at_ms
         if expires_at_ms is None or not expires_at_ms <= instant_ms(raw.on) <= instant_ms(raw.at):
             raise RuleBroken("EXPIRY_TIME", f"from {expires_at_ms} to {raw.at}", raw.on)
 
-    def _check_sufficient(self, legs: list[Leg]) -> None:
+    def _check_sufficient(self, raw: RawRecord, event: Any) -> None:
         """Balances leg after leg; serials must lie where they are taken from, leg after leg."""
         balances: dict[Place, int] = {}
         moved: list[tuple[str, Range, Place]] = []
-        for leg in legs:
+        for leg in event.legs:
             source, target = places(leg)
             before = balances.get(source, self.balances.get(source, 0))
             if leg.debit.purpose not in ("issued", "external") and before < leg.amount:
@@ -352,21 +359,21 @@ class AccountsBook(Checker):
     # ---- what each purpose may be debited for ---------------------------------------------------
 
     def _from_available(self, raw: RawRecord, event: EntryPosted) -> None:
-        if any(leg.credit.purpose == "pledged" for leg in event.legs):
-            self._liens.check_pledged(raw, event, self._assets[event.legs[0].asset])
-            return
+        for leg in event.legs:
+            if leg.credit.purpose == "pledged":
+                self._liens.check_pledged(raw, event, self._assets[event.legs[0].asset])
+                return
         require_no_acts(raw)
         for leg in event.legs:
-            own = leg.credit.holder == leg.debit.holder
             kind = leg.credit.purpose
+            if kind == "available" and not leg.credit.ref:
+                continue
+            own = leg.credit.holder == leg.debit.holder
             if kind == "retired" and own:
                 if event.claim is None:
                     raise RuleBroken("CLAIM", "a claim with the retirement", "none")
                 require_text("CLAIM", [event.claim.beneficiary, event.claim.purpose])
-            elif not (
-                (kind == "available" and not leg.credit.ref)
-                or (kind == "trading" and own and leg.credit.ref)
-            ):
+            elif not (kind == "trading" and own and leg.credit.ref):
                 raise RuleBroken("CREDIT", "available, own trading or own retired", leg.credit)
 
     def _from_trading(self, raw: RawRecord, event: EntryPosted) -> None:
@@ -539,7 +546,7 @@ class AccountsBook(Checker):
         self._settlements.check_closed(raw, event)
 
     def _check_key(self, raw: RawRecord, event: KeyAdmitted | KeyWithdrawn) -> None:
-        self._keys.check(event)
+        self._keys.check(raw, event)
 
     def _check_freeze(
         self, raw: RawRecord, event: UnitsFrozen | UnitsUnfrozen | FreezeExpired

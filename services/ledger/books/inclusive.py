@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -34,10 +35,17 @@ from services.ledger.books.keys import (
     AdmittedKeys,
     KeyAdmitted,
     KeyWithdrawn,
-    require_no_acts,
+    check_no_acts,
 )
 from services.ledger.books.ledger import LedgerBook
-from services.ledger.books.port import Checker, RuleBroken, Step, require, require_holds
+from services.ledger.books.port import (
+    Checker,
+    RuleBroken,
+    Step,
+    require,
+    require_holds,
+    require_no_cause,
+)
 
 FILED: Final = "filed"
 CONFIRMED_AFTER: Final = 2  # days after a trip was recorded
@@ -89,16 +97,12 @@ class InclusiveBook(Checker):
         self._earned: set[bytes] = set()  # nullifiers
         self._confirmed = ""  # the last day
 
-    def steps(self, raw: RawRecord, event: msgspec.Struct) -> list[Step]:
-        if isinstance(event, KEY_EVENTS):
-            return [lambda: self._keys.check(event)]
-        check = _CHECKS[type(event)]
-        groups: list[Step] = [
-            lambda: check(self, raw, event),
-            lambda: require("CAUSE_NONE", None, raw.cause),
-        ]
-        if not isinstance(event, TripBatchReceived):
-            groups.append(lambda: require_no_acts(raw))
+    def steps(self, kind: type[msgspec.Struct]) -> list[Step]:
+        if kind in KEY_EVENTS:
+            return [self._keys.check]
+        groups: list[Step] = [partial(_CHECKS[kind], self), require_no_cause]
+        if kind is not TripBatchReceived:
+            groups.append(check_no_acts)
         return groups
 
     # ---- methodologies, points, operators -------------------------------------------------------

@@ -43,7 +43,7 @@ class AdmittedKeys:
         self._directory = Directory()
         self._admitted: set[str] = set()
 
-    def check(self, event: KeyAdmitted | KeyWithdrawn) -> None:
+    def check(self, raw: RawRecord, event: KeyAdmitted | KeyWithdrawn) -> None:
         if isinstance(event, KeyAdmitted):
             self._check_admitted(event)
         elif event.key_id in self._ledger.directory.keys:
@@ -85,6 +85,11 @@ class AdmittedKeys:
 
 def acts_of(raw: RawRecord) -> list[Act]:
     return raw.acts if isinstance(raw.acts, list) else []
+
+
+def check_no_acts(raw: RawRecord, event: msgspec.Struct) -> None:
+    """The step of events that nobody's signature stands under."""
+    require_no_acts(raw)
 
 
 def require_no_acts(raw: RawRecord) -> None:

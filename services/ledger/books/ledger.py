@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -43,9 +44,9 @@ class LedgerBook(Checker):
         self.revoked_at_ms: dict[str, int] = {}
         self._pinned = False
 
-    def steps(self, raw: RawRecord, event: msgspec.Struct) -> list[Step]:
-        check = _CHECKS.get(type(event))
-        return [] if check is None else [lambda: check(self, raw, event)]
+    def steps(self, kind: type[msgspec.Struct]) -> list[Step]:
+        check = _CHECKS.get(kind)
+        return [] if check is None else [partial(check, self)]
 
     def _check_proposed(self, raw: RawRecord, event: Proposed) -> None:
         require("PROPOSER", raw.actor, event.proposed_by)

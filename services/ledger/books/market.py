@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -25,7 +26,7 @@ from services.ledger.books.crossings import (
     told_of,
 )
 from services.ledger.books.days import day_of, parse_day
-from services.ledger.books.keys import require_no_acts
+from services.ledger.books.keys import check_no_acts
 from services.ledger.books.market_events import (
     AllocationsReceived,
     InstrumentDefined,
@@ -43,7 +44,15 @@ from services.ledger.books.market_events import (
     TradesMade,
 )
 from services.ledger.books.means import Means
-from services.ledger.books.port import Checker, RuleBroken, Step, instant_ms, require, require_holds
+from services.ledger.books.port import (
+    Checker,
+    RuleBroken,
+    Step,
+    instant_ms,
+    require,
+    require_holds,
+    require_no_cause,
+)
 from services.ledger.books.terms import Timeline
 
 BUY, SELL = "buy", "sell"
@@ -105,11 +114,10 @@ class MarketBook(Checker):
         self._settlements: dict[str, Settlement] = {}  # those without an end
         self._releases: dict[str, Release] = {}
 
-    def steps(self, raw: RawRecord, event: msgspec.Struct) -> list[Step]:
-        check = _CHECKS[type(event)]
-        groups: list[Step] = [lambda: check(self, raw, event), lambda: require_no_acts(raw)]
-        if not isinstance(event, TOLD):
-            groups.append(lambda: require("CAUSE_NONE", None, raw.cause))
+    def steps(self, kind: type[msgspec.Struct]) -> list[Step]:
+        groups: list[Step] = [partial(_CHECKS[kind], self), check_no_acts]
+        if kind not in TOLD:
+            groups.append(require_no_cause)
         return groups
 
     # ---- instruments, and what holders bring ----------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -22,7 +23,7 @@ class RuleBroken(TanzhangError):
         self.actual = str(actual)
 
 
-Step = Callable[[], None]  # raises RuleBroken, changes nothing
+Step = Callable[[RawRecord, Any], None]  # raises RuleBroken, changes nothing
 
 
 class Checker(ABC):
@@ -31,8 +32,11 @@ class Checker(ABC):
     types: EventTypes
 
     @abstractmethod
-    def steps(self, raw: RawRecord, event: msgspec.Struct) -> list[Step]:
-        """Checks in groups that do not rest on one another; when all pass the event is in order."""
+    def steps(self, kind: type[msgspec.Struct]) -> Sequence[Step]:
+        """How an event of a type is checked, in groups that do not rest on one another.
+
+        When all of them pass it is in order. Asked once per type: nothing here depends on state.
+        """
 
     @abstractmethod
     def apply(self, raw: RawRecord, event: msgspec.Struct) -> None:
@@ -40,8 +44,13 @@ class Checker(ABC):
 
     def check(self, raw: RawRecord, event: msgspec.Struct) -> None:
         """All groups; raises RuleBroken for the first that fails, and changes nothing."""
-        for step in self.steps(raw, event):
-            step()
+        for step in self.steps(type(event)):
+            step(raw, event)
+
+
+def require_no_cause(raw: RawRecord, event: msgspec.Struct) -> None:
+    """The step of events that nothing in another book leads to."""
+    require("CAUSE_NONE", None, raw.cause)
 
 
 def instant_ms(text: str) -> int:

@@ -16,7 +16,7 @@ from kernel.record import EventTypes, RawRecord
 from services.ledger.books import registry_events as events
 from services.ledger.books.crossings import ACCOUNTS, Crossings, told_of
 from services.ledger.books.issuing import Issuing
-from services.ledger.books.keys import KEY_EVENTS, AdmittedKeys, require_no_acts
+from services.ledger.books.keys import KEY_EVENTS, AdmittedKeys, check_no_acts
 from services.ledger.books.ledger import LedgerBook
 from services.ledger.books.pledging import Pledging
 from services.ledger.books.port import Checker, RuleBroken, Step, require
@@ -74,16 +74,18 @@ class RegistryBook(Checker):
         self._issuing = Issuing(self._keys, crossings)
         self._pledging = Pledging(self._keys, crossings, self._issuing)
 
-    def steps(self, raw: RawRecord, event: msgspec.Struct) -> list[Step]:
-        groups: list[Step] = []
-        if isinstance(event, KEY_EVENTS):
-            return [lambda: self._keys.check(event)]
-        groups.append(lambda: self._handlers(event)[0](raw, event))
-        if not isinstance(event, SIGNED):
-            groups.append(lambda: require_no_acts(raw))
-        if not isinstance(event, TOLD):
-            groups.append(lambda: _check_command(raw))
+    def steps(self, kind: type[msgspec.Struct]) -> list[Step]:
+        if kind in KEY_EVENTS:
+            return [self._keys.check]
+        groups: list[Step] = [self._check_by_type]
+        if kind not in SIGNED:
+            groups.append(check_no_acts)
+        if kind not in TOLD:
+            groups.append(_check_command)
         return groups
+
+    def _check_by_type(self, raw: RawRecord, event: msgspec.Struct) -> None:
+        self._handlers(event)[0](raw, event)
 
     def apply(self, raw: RawRecord, event: msgspec.Struct) -> None:
         if isinstance(event, KEY_EVENTS):
@@ -154,7 +156,7 @@ def _claim_of(event: UnitsRetired) -> tuple[str, str, str]:
     return event.beneficiary, event.details, event.purpose
 
 
-def _check_command(raw: RawRecord) -> None:
+def _check_command(raw: RawRecord, event: msgspec.Struct) -> None:
     """Nobody's command answers another book, and none speaks of what has not happened yet."""
     require("CAUSE_NONE", None, raw.cause)
     if raw.on > raw.at:  # one fixed form of instant: text order is time order

@@ -103,6 +103,8 @@ class Settlements:
 
     def check_turn(self, raw: RawRecord, event: msgspec.Struct) -> None:
         """While a part is being told of, nothing else comes between."""
+        if not self.pending:
+            return
         expected = self.pending[0]
         require("PART_COMMAND", expected.by, raw.by)
         kind = EntryPosted if expected.settles else TradeUnsettled
