@@ -113,7 +113,7 @@ def _name(hint: Any) -> str:
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if hint in PLAIN:
         return PLAIN[hint]
-    if hint is Any:
+    if isinstance(hint, typing.TypeVar):
         return "an event below"
     if origin is list:
         return f"list of {_name(inner[0])}"
