@@ -62,9 +62,8 @@ def shape_of(item: Message) -> Shape:
     return known
 
 
-def ask_of(item: Any, caller: Caller, to_command: ToCommand) -> Ask:
+def ask_of(item: Any, shape: Shape, caller: Caller, to_command: ToCommand) -> Ask:
     """The command of one item, with what its message says of time, signatures and cause."""
-    shape = shape_of(item)
     acts = item.acts if shape.acts else ()
     return Ask(
         check_uuid7(item.id),
@@ -86,12 +85,8 @@ async def carry_out(
     while_halted: bool = False,
 ) -> list[items_pb2.ItemResult]:
     """The results of a batch, counted by method."""
-    check_count(len(items), limit)
-    caller = current_caller()
-    writer.check_admission(caller, len(items), while_halted=while_halted)
-    results, places, asks = read_items(items, caller, to_command)
-    submitted = await writer.submit(asks, while_halted=while_halted)
-    for i, result in zip(places, submitted, strict=True):
+    results, submitted = await _submit(writer, items, to_command, limit, while_halted)
+    for i, result in submitted:
         results[i] = to_item_result(result)
     return counted(method, results)
 
@@ -100,13 +95,10 @@ async def carry_out_briefly(
     writer: Writer[Any], method: str, items: Sequence[Any], to_command: ToCommand
 ) -> tuple[list[int], list[items_pb2.ItemResult]]:
     """Positions of all, -1 for a refused item, and the results of refused and repeated ones."""
-    check_count(len(items))
-    caller = current_caller()
-    writer.check_admission(caller, len(items))
-    malformed, places, asks = read_items(items, caller, to_command)
+    malformed, submitted = await _submit(writer, items, to_command)
     positions = [-1] * len(items)
     told = {i: result for i, result in enumerate(malformed) if result is not None}
-    for i, result in zip(places, await writer.submit(asks), strict=True):
+    for i, result in submitted:
         if result.outcome.refusal is None:
             positions[i] = result.outcome.first
         if result.repeated or result.outcome.refusal is not None:
@@ -115,14 +107,42 @@ async def carry_out_briefly(
     return positions, [told[i] for i in sorted(told)]
 
 
+async def _submit(
+    writer: Writer[Any],
+    items: Sequence[Any],
+    to_command: ToCommand,
+    limit: int = MAX_ITEMS,
+    while_halted: bool = False,
+) -> tuple[list[items_pb2.ItemResult | None], Iterator[tuple[int, Result]]]:
+    """Results of what is malformed, and what the writer answered on the rest, by place."""
+    check_count(len(items), limit)
+    caller = current_caller()
+    writer.check_admission(caller, len(items), while_halted=while_halted)
+    results, places, asks = read_items(items, caller, to_command)
+    submitted = await writer.submit(asks, while_halted=while_halted)
+    return results, zip(places, submitted, strict=True)
+
+
 def read_items(
     items: Sequence[Any], caller: Caller, to_command: ToCommand
 ) -> tuple[list[items_pb2.ItemResult | None], Sequence[int], Sequence[Ask]]:
     """Results so far, places of the rest, and its asks, linked ones with their group."""
-    results, places, asks = split(items, lambda item: ask_of(item, caller, to_command))
-    if any(shape_of(item).linked and item.linked for item in items):
-        return results, *link(items, results, places, asks)
-    return results, places, asks
+    results: list[items_pb2.ItemResult | None] = [None] * len(items)
+    places: list[int] = []
+    asks: list[Ask] = []
+    kind: type[Message] | None = None
+    linked = False
+    for i, item in enumerate(items):
+        if type(item) is not kind:
+            kind, shape = type(item), shape_of(item)
+        try:
+            asks.append(ask_of(item, shape, caller, to_command))
+            places.append(i)
+        except Refused as refused:
+            results[i] = refused_item(item.id, Refusal.of(refused))
+        if shape.linked and item.linked:
+            linked = True
+    return (results, *link(items, results, places, asks)) if linked else (results, places, asks)
 
 
 def link(

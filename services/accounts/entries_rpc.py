@@ -89,7 +89,8 @@ def post_entry(item: pb.Entry) -> commands.PostEntry:
     claim = None
     if item.HasField("claim"):
         claim = events.Claim(item.claim.beneficiary, item.claim.details, item.claim.purpose)
-    return commands.PostEntry([leg_of(leg) for leg in item.legs], claim, item.mandate or UNSET)
+    legs = [leg_of(leg) for leg in item.legs[:]]  # a copy costs less than iterating the message's
+    return commands.PostEntry(legs, claim, item.mandate or UNSET)
 
 
 def place_hold(item: pb.Hold) -> commands.PlaceHold:

@@ -15,7 +15,7 @@ from kernel.asks import Result
 from kernel.errands import Errands
 from kernel.keyring import AdmitKey, WithdrawKey
 from kernel.record import decode_record
-from kernel.rpc.batch import ask_of
+from kernel.rpc.batch import read_items
 from kernel.rpc.items import disclosed_messages
 from kernel.rpc.problems import to_item_result
 from kernel.values import Caller
@@ -82,7 +82,7 @@ class Accounts:
     stream_stream = unary_stream
 
     async def PostEntries(self, request: pb.PostEntriesRequest) -> pb.PostEntriesResponse:
-        asks = [ask_of(item, self._caller, post_entry) for item in request.entries]
+        _, _, asks = read_items(request.entries, self._caller, post_entry)
         results = await self._desk.writer.submit(asks)
         refusals = [one.outcome.refusal for one in results]
         self.refused += [refusal.reason for refusal in refusals if refusal is not None]

@@ -15,7 +15,7 @@ from tanzhang.kernel.v1 import items_pb2
 from kernel.asks import Ask, Result
 from kernel.ids import derived_id
 from kernel.linked import MAX_LINKED, group_of
-from kernel.rpc.batch import ask_of, link, split
+from kernel.rpc.batch import read_items
 from kernel.values import Caller
 from services.accounts.domain.commands import PostEntry, PostHold, ReleaseHold
 from services.accounts.domain.events import Leg
@@ -262,9 +262,8 @@ def entries(*marks: bool, ids: Sequence[str] | None = None) -> list[pb.Entry]:
     return [pb.Entry(id=id, linked=mark) for id, mark in zip(names, marks, strict=True)]
 
 
-def grouped(items: list[pb.Entry]) -> tuple[list[items_pb2.ItemResult | None], list[Ask]]:
-    results, places, asks = split(items, lambda item: ask_of(item, BUYER, post_entry))
-    _, left = link(items, results, places, asks)
+def grouped(items: list[pb.Entry]) -> tuple[list[items_pb2.ItemResult | None], Sequence[Ask]]:
+    results, _, left = read_items(items, BUYER, post_entry)
     return results, left
 
 
