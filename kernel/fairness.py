@@ -1,7 +1,8 @@
 """What waits for the writer: bounded, and taken in turns, so that no bulk load starves anybody.
 
 Each principal has a line of its own; a batch takes one submission of each in turn. A full queue
-says so at once and when to come back; its last part is kept for callers with little to ask.
+says so at once and when to come back; its last part is kept for callers with little to ask. Counted
+are commands, and one that may make many events, as a settlement file does, counts as so many.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ T = TypeVar("T")
 
 
 class FairQueue(Generic[T]):
-    """Things that hold a number of asks each, by principal. Not for use from several threads."""
+    """Things of a weight in asks, by principal. Not for use from several threads."""
 
     def __init__(self, book: str, now_ms: Callable[[], int] = monotonic_ms) -> None:
         self._book = book
@@ -41,24 +42,25 @@ class FairQueue(Generic[T]):
     def __bool__(self) -> bool:
         return bool(self._lines)
 
-    def check_room(self, principal: str, count: int) -> None:
+    def check_room(self, principal: str, weight: int) -> None:
         """Raises Conflict(QUEUE_FULL) with the time after which there should be room."""
         own = self._own.get(principal, 0)
-        limit = MAX_QUEUED_ASKS if own + count <= FEW_ASKS else MAX_QUEUED_ASKS - RESERVED_ASKS
-        if self.asks + count <= limit and own + count <= MAX_OWN_ASKS:
+        limit = MAX_QUEUED_ASKS if own + weight <= FEW_ASKS else MAX_QUEUED_ASKS - RESERVED_ASKS
+        if self.asks + weight <= limit and own + weight <= MAX_OWN_ASKS:
             return
         wait_ms = round(1000 * self.asks / self._rate)
         raise Conflict(
             "QUEUE_FULL",
             f"{self._book}: expected at most {limit} commands waiting, {MAX_OWN_ASKS} of one"
-            f" caller; there are {self.asks}, {own} of yours, and {count} more came",
+            f" caller, by the events they may make; there are {self.asks}, {own} of yours, and"
+            f" {weight} more came",
             retry_after_ms=min(max(wait_ms, MIN_RETRY_MS), MAX_RETRY_MS),
         )
 
-    def put(self, principal: str, count: int, thing: T) -> None:
-        self._lines.setdefault(principal, deque()).append((count, thing))
-        self._own[principal] = self._own.get(principal, 0) + count
-        self.asks += count
+    def put(self, principal: str, weight: int, thing: T) -> None:
+        self._lines.setdefault(principal, deque()).append((weight, thing))
+        self._own[principal] = self._own.get(principal, 0) + weight
+        self.asks += weight
 
     def take(self, target: int, limit: int) -> list[T]:
         """One of each line in turn, until there are `target` asks; more than `limit` never.
@@ -69,14 +71,14 @@ class FairQueue(Generic[T]):
         asks = 0
         while self._lines and (not taken or asks < target):
             principal, line = next(iter(self._lines.items()))
-            count, thing = line[0]
-            if taken and asks + count > limit:
+            weight, thing = line[0]
+            if taken and asks + weight > limit:
                 break
             line.popleft()
             taken.append(thing)
-            asks += count
+            asks += weight
             del self._lines[principal]  # its next turn comes after everybody else's
-            self._own[principal] -= count
+            self._own[principal] -= weight
             if line:
                 self._lines[principal] = line
             else:

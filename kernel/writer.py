@@ -141,8 +141,8 @@ class Writer(Replica[S]):
 
     # ---- the daily path -------------------------------------------------------------------------
 
-    def check_admission(self, caller: Caller, count: int, *, while_halted: bool = False) -> None:
-        """Would `count` asks of this caller be taken now? Asked before anything is made of them.
+    def check_admission(self, caller: Caller, weight: int, *, while_halted: bool = False) -> None:
+        """Would that many of this caller be taken now? Asked before anything is made of them.
 
         Raises Refused(BOOK_HALTED) while the log has halted, Conflict when the queue is full or we
         are only just starting.
@@ -152,25 +152,29 @@ class Writer(Replica[S]):
             raise Conflict("STARTING", f"{self.book} is only just starting: ask again by id")
         if self.halted is not None and not while_halted:
             raise Refused("BOOK_HALTED", f"{self.book} is halted: {self.halted}", book=self.book)
-        self._queue.check_room(caller.principal, count)
+        self._queue.check_room(caller.principal, weight)
 
-    async def submit(self, asks: Sequence[Ask], *, while_halted: bool = False) -> list[Result]:
+    async def submit(
+        self, asks: Sequence[Ask], *, weight: int | None = None, while_halted: bool = False
+    ) -> list[Result]:
         """Results in the order of the asks, once all of them are recorded.
 
-        The first one's caller is whose turn it is. Raises as `check_admission`. Reactions go on
-        while it is halted: they add no value, and one of them is how it resumes.
+        The first one's caller is whose turn it is. `weight` is how many events they may make, where
+        that is not one each. Raises as `check_admission`. Reactions go on while it is halted: they
+        add no value, and one of them is how it resumes.
         """
         if not asks:
             return []
         caller = asks[0].caller
-        self.check_admission(caller, len(asks), while_halted=while_halted)
-        return await self._enqueue(caller.principal, asks)
+        weight = len(asks) if weight is None else weight
+        self.check_admission(caller, weight, while_halted=while_halted)
+        return await self._enqueue(caller.principal, asks, weight)
 
-    async def _enqueue(self, principal: str, asks: Sequence[Ask]) -> list[Result]:
+    async def _enqueue(self, principal: str, asks: Sequence[Ask], weight: int) -> list[Result]:
         if self._stopped:
             raise self._stopped_error()
         submission = _Submission(asks, asyncio.get_running_loop().create_future())
-        self._queue.put(principal, len(asks), submission)
+        self._queue.put(principal, weight, submission)
         self._arrived.set()
         return await submission.answer
 
@@ -414,7 +418,7 @@ class Writer(Replica[S]):
         """Committed outcomes of a caller's ids; ids never carried out are left out."""
         self._refuse_damaged()
         # Through the queue: what is being recorded right now, refusals included, is waited for.
-        await self._enqueue(principal, ())
+        await self._enqueue(principal, (), 0)
         found = await asyncio.get_running_loop().run_in_executor(
             self._reading, self.journal.find_outcomes, list(ids)
         )

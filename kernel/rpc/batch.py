@@ -34,6 +34,7 @@ MAX_DISCLOSED: Final = 1000
 
 T = TypeVar("T")
 ToCommand = Callable[[Any], msgspec.Struct]
+Weigh = Callable[[Any], int]  # how many events an item may make, where that is not one
 
 
 def check_count(count: int, limit: int = MAX_ITEMS) -> None:
@@ -82,10 +83,11 @@ async def carry_out(
     to_command: ToCommand,
     *,
     limit: int = MAX_ITEMS,
+    weigh: Weigh | None = None,
     while_halted: bool = False,
 ) -> list[items_pb2.ItemResult]:
     """The results of a batch, counted by method."""
-    results, submitted = await _submit(writer, items, to_command, limit, while_halted)
+    results, submitted = await _submit(writer, items, to_command, limit, weigh, while_halted)
     for i, result in submitted:
         results[i] = to_item_result(result)
     return counted(method, results)
@@ -112,14 +114,16 @@ async def _submit(
     items: Sequence[Any],
     to_command: ToCommand,
     limit: int = MAX_ITEMS,
+    weigh: Weigh | None = None,
     while_halted: bool = False,
 ) -> tuple[list[items_pb2.ItemResult | None], Iterator[tuple[int, Result]]]:
     """Results of what is malformed, and what the writer answered on the rest, by place."""
     check_count(len(items), limit)
     caller = current_caller()
-    writer.check_admission(caller, len(items), while_halted=while_halted)
+    weight = len(items) if weigh is None else sum(map(weigh, items))
+    writer.check_admission(caller, weight, while_halted=while_halted)
     results, places, asks = read_items(items, caller, to_command)
-    submitted = await writer.submit(asks, while_halted=while_halted)
+    submitted = await writer.submit(asks, weight=weight, while_halted=while_halted)
     return results, zip(places, submitted, strict=True)
 
 

@@ -91,7 +91,7 @@ class _Part:
 
 
 class SessionReport:
-    """One reading of a session; `parts` blocks, the sums are complete when it has ended."""
+    """One reading of a session; `parts` blocks, the sums are of what was kept of them."""
 
     def __init__(self, engine: Engine, journal: Journal, venue: str, session: str) -> None:
         self._engine = engine
@@ -100,17 +100,20 @@ class SessionReport:
         self.totals: dict[str, Totals] = {}
         self.unsettled = 0
 
-    def parts(self, shown: Callable[[FileTrade], bool]) -> Iterator[ToldPart]:
+    def parts(self) -> Iterator[ToldPart]:
         """Part after part, each trade where it was settled, else where it was last refused."""
         positions = queries.settlement_parts(self._engine, *self._key)
         last = self._last_refusals(positions)
         for at in range(0, len(positions), PARTS_AT_A_TIME):
             for part in read_parts(self._journal, positions[at : at + PARTS_AT_A_TIME]):
-                rows = [one for one in part.trades if shown(one.trade) and _ends(one, last)]
-                for one in rows:
-                    self._count(one)
-                if rows:
-                    yield part._replace(trades=rows)
+                yield part._replace(trades=[one for one in part.trades if _ends(one, last)])
+
+    def keep(self, part: ToldPart, shown: Callable[[FileTrade], bool]) -> list[ToldTrade]:
+        """Those of its trades that are shown; the sums are of them."""
+        rows = [one for one in part.trades if shown(one.trade)]
+        for one in rows:
+            self._count(one)
+        return rows
 
     def _last_refusals(self, positions: list[int]) -> dict[str, int]:
         """Of trades that were refused and not settled: where that was for the last time."""

@@ -3,40 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import functools
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
 
 from tanzhang.accounts.v1 import accounts_pb2 as pb
 
-from kernel.errors import Conflict, Kind, Refused
+from kernel.errors import Kind, Refused
 from kernel.rpc.batch import carry_out
 from kernel.rpc.interceptors import current_caller
 from kernel.values import Caller
 from services.accounts import settlements
 from services.accounts.base_rpc import AccountsPart
 from services.accounts.domain import commands
+from services.accounts.domain.operators import may_view
+from services.accounts.domain.settling import MAX_PART_TRADES
 from services.accounts.legs_rpc import check_words
 
 MAX_PARTS: Final = 32  # of a call: 8,000 trades, in one commit
-MAX_SETTLING_CALLS: Final = 4  # each may be 8,000 events of one commit
+_TRADE: Final = '"trade":'  # once in each trade of a canonical statement
+
+Sees = Callable[[str, str], bool]  # what is a holder's, in an asset
 
 
 class SettlingRpc(AccountsPart):
     """The methods about settlement files and sessions."""
 
-    _settling = 0  # calls of SettleTrades whose parts are with the writer
-
     async def SettleTrades(self, request: pb.SettleTradesRequest, context: object) -> Any:
-        if self._settling >= MAX_SETTLING_CALLS:
-            raise Conflict("QUEUE_FULL", f"expected at most {MAX_SETTLING_CALLS} calls at a time")
-        self._settling += 1
-        try:
-            command = commands.SettleTrades(request.venue)
-            results = await carry_out(
-                self._writer, "SettleTrades", request.parts, lambda part: command, limit=MAX_PARTS
-            )
-        finally:
-            self._settling -= 1
+        command = commands.SettleTrades(request.venue)
+        results = await carry_out(
+            self._writer,
+            "SettleTrades",
+            request.parts,
+            lambda part: command,
+            limit=MAX_PARTS,
+            weigh=part_weight,
+        )
         return pb.SettleTradesResponse(parts=await self._part_results(results))
 
     async def _part_results(self, results: Sequence[Any]) -> list[pb.PartResult]:
@@ -78,13 +80,34 @@ class SettlingRpc(AccountsPart):
         report = settlements.SessionReport(
             self._engine, self._writer.journal, request.venue, request.session
         )
-        parts = report.parts(
-            lambda trade: all_of_it or bool({trade.buyer, trade.seller} & caller.holders)
-        )
+        sees = self._sight(caller, all_of_it)
+        parts = report.parts()
         while (part := await asyncio.to_thread(next, parts, None)) is not None:
-            rows = [settlement_row(part, told, caller, all_of_it) for told in part.trades]
-            yield pb.ReportSettlementsResponse(rows=rows)
+            shown = report.keep(
+                part, lambda one: sees(one.buyer, one.asset) or sees(one.seller, one.asset)
+            )
+            if shown:
+                rows = [settlement_row(part, told, sees) for told in shown]
+                yield pb.ReportSettlementsResponse(rows=rows)
         yield pb.ReportSettlementsResponse(totals=settlement_totals(report, position))
+
+    def _sight(self, caller: Caller, all_of_it: bool) -> Sees:
+        """Does the caller see what is a holder's in an asset? Asked of the register once for each.
+
+        On the loop alone, where the state stands still meanwhile.
+        """
+        now_ms = self._clock.now_ms()
+        return functools.cache(
+            lambda holder, asset: (
+                all_of_it or may_view(self._writer.state, caller, holder, asset, now_ms)
+            )
+        )
+
+
+def part_weight(part: pb.SettlementPart) -> int:
+    """How many events a part may make: what tells of it, and one for each trade."""
+    trades = sum(act.statement.count(_TRADE) for act in part.acts)
+    return 1 + min(trades, MAX_PART_TRADES)
 
 
 def trade_result(told: settlements.ToldTrade) -> pb.TradeResult:
@@ -105,11 +128,11 @@ def trade_result(told: settlements.ToldTrade) -> pb.TradeResult:
 
 
 def settlement_row(
-    part: settlements.ToldPart, told: settlements.ToldTrade, caller: Caller, all_of_it: bool
+    part: settlements.ToldPart, told: settlements.ToldTrade, sees: Sees
 ) -> pb.SettlementRow:
     trade, result = told.trade, trade_result(told)
     why = told.unsettled
-    if why is not None and why.holder and not (all_of_it or why.holder in caller.holders):
+    if why is not None and why.holder and not sees(why.holder, why.asset or trade.asset):
         for field in ("holder", "asset", "needed", "available"):
             result.unsettled.ClearField(field)
     return pb.SettlementRow(

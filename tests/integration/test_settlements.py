@@ -11,11 +11,13 @@ import pytest
 from tanzhang.accounts.v1 import accounts_pb2 as pb
 
 from cli import settlements
+from kernel.config import DEFAULT_LOG_PREFIX
 from kernel.errors import Refused
 from kernel.rpc.client import metadata
 from kernel.rpc.items import act_message
 from kernel.values import Act, Caller
 from services.accounts.domain.commands import PostEntry
+from tests.support.companies import BOSS, LI, WANG
 from tests.support.lanzhou import (
     BUYER,
     CITY_GROUP,
@@ -40,6 +42,7 @@ from tests.support.settling import (
 )
 from tests.support.world import AUDITOR, Command, World, Worlds, accepted, until
 
+ISSUER = f"{DEFAULT_LOG_PREFIX}/issuer"
 CLOSES_IN_MS = 5 * 86_400_000
 
 
@@ -211,3 +214,18 @@ async def test_the_tools_print_a_report_as_it_comes(
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [one.get("trade") for one in lines] == ["T-1", "T-2", None]
     assert lines[-1]["unsettled"] == 1
+
+
+def test_a_report_is_for_who_may_view_for_a_member_by_register(wuhan: World) -> None:
+    fees: dict[str, Any] = {"closes_at_ms": closes_at_ms(wuhan), "fee_holder": PROGRAMME}
+    send(wuhan, part(trade("T-1", 1), session="viewed", **fees))
+    assert len(report(wuhan, BUYER, "viewed")[0]) == 1
+    rights = [pb.RIGHT_ADMINISTER, pb.RIGHT_VIEW]
+    boss = pb.Operator(holder=CITY_GROUP, iss=ISSUER, sub=BOSS.actor.sub, rights=rights)
+    proposal = pb.ChangeProposal(id=wuhan.new_id(), change=pb.Change(operator=boss))
+    accepted(*wuhan.send("ProposeChanges", [proposal], WANG))
+    approval = pb.ProposalApproval(id=wuhan.new_id(), proposal=proposal.id)
+    accepted(*wuhan.send("ApproveProposals", [approval], LI))
+    for caller, count in ((BUYER, 0), (BOSS, 1), (FARMER, 1)):
+        rows, sums = report(wuhan, caller, "viewed")
+        assert (len(rows), sum(one.trades for one in sums.assets)) == (count, count)

@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tanzhang.accounts.v1 import accounts_pb2 as pb
+from tanzhang.kernel.v1 import items_pb2
 
 from kernel.acts import sign_act
 from kernel.errors import Refused
+from kernel.rpc.items import act_message
 from kernel.values import DAY_MS, MAX_INTEGER
 from services.accounts.domain.commands import CloseSession, FreezeUnits, PostEntry, SettleTrades
 from services.accounts.domain.decide import due
@@ -23,6 +26,7 @@ from services.accounts.domain.events import (
 )
 from services.accounts.domain.sessions import MAX_OPEN_SESSIONS, MAX_SESSION_DAYS
 from services.accounts.domain.settling import MAX_PART_TRADES
+from services.accounts.settling_rpc import part_weight
 from tests.support.books import MORNING_MS, person
 from tests.support.lanzhou import (
     BUYER,
@@ -84,6 +88,17 @@ def settle(book: AccountsBook, *trades: Trade, **changed: object) -> list[Any]:
 def why(event: object) -> str:
     assert isinstance(event, TradeUnsettled)
     return event.reason
+
+
+def test_a_part_weighs_as_many_events_as_it_may_make(book: AccountsBook) -> None:
+    for number, count in ((1, 1), (2, 40)):
+        trades = [trade(f'"trade":{number}-{n}', 1) for n in range(count)]
+        act = part(*trades, part=number)
+        events = book.when(SETTLE, WUHAN_DESK, acts=[act])
+        item = pb.SettlementPart(acts=[act_message(act)])
+        assert part_weight(item) == len(events) == 1 + count
+    flood = pb.SettlementPart(acts=[items_pb2.Act(statement='"trade":' * 9000)])
+    assert part_weight(flood) == 1 + MAX_PART_TRADES
 
 
 def test_a_trade_is_delivered_paid_and_charged_in_one_entry(book: AccountsBook) -> None:

@@ -750,6 +750,26 @@ async def test_one_command_does_not_wait_for_all_of_anothers_bulk(
     assert result.outcome.first < sorted(last)[2]
 
 
+async def test_commands_that_may_make_many_events_are_a_bulk_however_few_they_are(
+    journal: SlowJournal, clock: FixedClock
+) -> None:
+    writer = new_writer(journal, clock)
+    files = [
+        asyncio.create_task(writer.submit([ride()], weight=TARGET_BATCH_ASKS)) for _ in range(4)
+    ]
+    await asyncio.sleep(0)
+    single = asyncio.create_task(writer.submit([ride(caller=NEIGHBOUR)]))
+    await asyncio.sleep(0)
+    with pytest.raises(Conflict, match="by the events they may make"):
+        await writer.submit([ride()], weight=MAX_OWN_ASKS - 4 * TARGET_BATCH_ASKS + 1)
+    async with running(writer):
+        (result,) = await single
+        places = [results[0].outcome.first for results in await asyncio.gather(*files)]
+    assert result.outcome.first < sorted(places)[2]
+    frames = list(journal.read_frames(min(places)))
+    assert len(frames) == len(files)  # a commit for each, and the single one's in one of them
+
+
 async def test_a_failed_commit_ends_the_writer_and_every_caller_is_told_to_ask_again(
     clock: FixedClock,
 ) -> None:
