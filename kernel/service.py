@@ -135,7 +135,12 @@ class BookService(Generic[S]):
         try:
             own = self.host.jobs(self.bus, projectors)
             open_doors = functools.partial(self._open_doors, server)
-            keeper = SnapshotKeeper(self.writer, self.host.snapshots, self.settings.snapshot_events)
+            keeper = SnapshotKeeper(
+                self.writer.book,
+                self.host.snapshots,
+                self.writer.reached,
+                self.settings.snapshot_events,
+            )
             doubts = functools.partial(self._show_doubts, server)
             await run_jobs([*own, open_doors, doubts, keeper.run, *jobs] if own else [], stop)
         finally:

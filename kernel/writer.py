@@ -459,6 +459,11 @@ class Writer(Replica[S]):
             raise self._stopped_error()
         await self._waiters.wait(next_position)
 
+    async def reached(self, next_position: int) -> int:
+        """The same; answers how far the journal goes by then."""
+        await self.committed(next_position)
+        return self.committed_next
+
     async def next_commit(self) -> None:
         """Returns once something more is in the journal."""
         await self.committed(self.committed_next + 1)

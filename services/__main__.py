@@ -17,11 +17,11 @@ import signal
 import sys
 from typing import Any, Final
 
-from kernel.config import Environment, Settings, load_settings
+from kernel.config import Environment, load_settings
 from kernel.errors import Misconfigured
 from kernel.logs import configure_logs, get_logger
 from kernel.migrate import upgrade
-from kernel.snapshot.offline import make_snapshot, opened, verify_book
+from kernel.snapshot.offline import Reading, make_snapshot, opened, verify_book
 
 NAMES: Final = ("accounts", "registry", "market", "inclusive", "ledger")
 VERBS: Final = ("migrate", "snapshot", "verify")
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
             return 0
         service: Any = importlib.import_module(f"services.{name}.main")
         if verb:
-            return _read(service, load_settings(name, env), verb)
+            return _read(service, env, verb)
         return asyncio.run(_serve(service, env))
     except Misconfigured as error:
         print(f"{name}: {error}", file=sys.stderr)
@@ -64,15 +64,23 @@ def _one(verb: str) -> list[str]:
     return [verb]
 
 
-def _read(service: Any, settings: Settings, verb: str) -> int:
+def _read(service: Any, env: Environment, verb: str) -> int:
     """Beside the writer, and never in its way."""
     os.nice(LOWEST_PRIORITY)
+    settings = load_settings(service.SERVICE, env)
     with opened(service.SERVICE, service.BOOK, settings, service.DOMAIN) as book:
-        if verb == "verify":
-            return 0 if verify_book(book, print) else 1
-        made = make_snapshot(book)
-        print(f"{service.BOOK}: " + ("nothing new" if made is None else f"at {made.position}"))
-        return 0
+        right = verify_book(book, print) if verb == "verify" else _make(book)
+        # A service that keeps more than its own book (services/ledger/beside.py) goes on with that.
+        further = getattr(service, "beside", None)
+        if further is not None:
+            right &= further(env, book, verb, print)
+        return 0 if right else 1
+
+
+def _make(book: Reading) -> bool:
+    made = make_snapshot(book)
+    print(f"{book.writer.book}: " + ("nothing new" if made is None else f"at {made.position}"))
+    return True
 
 
 async def _serve(service: Any, env: Environment) -> int:

@@ -12,13 +12,12 @@ import dataclasses
 import hashlib
 import typing
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from itertools import islice
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
 
-from kernel.asks import Domain
 from kernel.replica import Progress
 from kernel.snapshot.shape import Codec, Form
 
@@ -28,15 +27,25 @@ _FORMAT: Final = 1  # of the chunks themselves
 _DOMAIN: Final = b"tanzhang-state/v1\n"
 
 S = TypeVar("S")
+S_co = TypeVar("S_co", covariant=True)
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 
 
+class Shaped(Protocol[S_co]):
+    """What has states: a domain, or whoever keeps another kind of them."""
+
+    @property
+    def new_state(self) -> Callable[[], S_co]: ...
+    @property
+    def version(self) -> int: ...
+
+
 class Image(Generic[S]):
     """Writes and reads the states of one domain. For one state at a time: make a new one each."""
 
-    def __init__(self, book: str, domain: Domain[S]) -> None:
+    def __init__(self, book: str, domain: Shaped[S]) -> None:
         self._book = book
         self._codec = Codec(type(domain.new_state()))
         said = f"{_FORMAT} {domain.version}\n{self._codec.shape}"
@@ -84,7 +93,7 @@ def state_hash(digests: Iterable[bytes]) -> bytes:
     return hashlib.sha256(_DOMAIN + b"".join(digests)).digest()
 
 
-def hash_of(book: str, domain: Domain[S], state: S, progress: Progress) -> bytes:
+def hash_of(book: str, domain: Shaped[S], state: S, progress: Progress) -> bytes:
     """The hash of a state as it stands. A million accounts take some seconds."""
     chunks = Image(book, domain).chunks(state, progress)
     return state_hash(hashlib.sha256(chunk).digest() for chunk in chunks)

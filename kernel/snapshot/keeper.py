@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 import sys
 from asyncio.subprocess import Process
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 from kernel.journal.snapshots import Snapshots
 from kernel.logs import get_logger
-from kernel.writer import Writer
 
 SNAPSHOT: Final = "snapshot"  # the verb of `python -m services <name>`
 STOP_S: Final = 2.0
@@ -30,17 +29,19 @@ def snapshot_command() -> list[str]:
 
 
 class SnapshotKeeper:
-    """`run` for as long as the book is ours."""
+    """`run` for as long as the book is ours; `reached` waits for a position, answers the last."""
 
     def __init__(
         self,
-        writer: Writer[Any],
+        book: str,
         store: Snapshots,
+        reached: Callable[[int], Awaitable[int]],
         every_events: int,
         command: Sequence[str] | None = None,
     ) -> None:
-        self._writer = writer
+        self._book = book
         self._store = store
+        self._reached = reached
         self._every = every_events
         self._command = command or snapshot_command()
 
@@ -50,8 +51,7 @@ class SnapshotKeeper:
         heads = await asyncio.to_thread(self._store.heads)
         due = (heads[0].position if heads else 0) + self._every
         while True:
-            await self._writer.committed(due)
-            due = self._writer.committed_next + self._every
+            due = await self._reached(due) + self._every
             await self._make()
 
     async def _make(self) -> None:
@@ -61,7 +61,7 @@ class SnapshotKeeper:
         finally:
             await _end(process)
         if status:
-            log.warning("snapshot.failed", book=self._writer.book, status=status)
+            log.warning("snapshot.failed", book=self._book, status=status)
 
 
 async def _end(process: Process) -> None:

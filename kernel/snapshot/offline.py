@@ -18,7 +18,7 @@ from kernel.config import Settings
 from kernel.errors import InvariantBroken
 from kernel.frames import FrameError, FrameSigner, KeyLookup
 from kernel.identities import load_identities
-from kernel.journal.database import open_engine
+from kernel.journal.database import Engine, open_engine
 from kernel.journal.postgres import PostgresJournal
 from kernel.journal.snapshots import Head, PostgresSnapshots, Snapshots
 from kernel.keys import load_private_key
@@ -47,6 +47,7 @@ class Reading(NamedTuple):
     store: Snapshots
     signer: FrameSigner
     keys: KeyLookup
+    engine: Engine
 
 
 @contextmanager
@@ -66,7 +67,7 @@ def opened(name: str, book: str, settings: Settings, domain: Domain[Any]) -> Ite
             origin=f"{settings.log_prefix}/{book}",
             verify=verify_act,
         )
-        yield Reading(writer, PostgresSnapshots(engine, book), signer, identities.frame_key)
+        yield Reading(writer, PostgresSnapshots(engine, book), signer, identities.frame_key, engine)
         writer.close()
     finally:
         engine.dispose()

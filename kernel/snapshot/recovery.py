@@ -12,7 +12,7 @@ from __future__ import annotations
 import gc
 import hashlib
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -25,6 +25,7 @@ from kernel.journal.port import Journal
 from kernel.journal.snapshots import Head, Snapshots
 from kernel.logs import get_logger
 from kernel.record import decode_record
+from kernel.replica import Progress
 from kernel.snapshot.image import DIGEST_BYTES, Image, hash_of, state_hash
 from kernel.values import parse_instant
 from kernel.writer import Writer
@@ -33,6 +34,8 @@ PROGRESS_EVERY_MS: Final = 2000
 _DOMAIN: Final = "tanzhang-snapshot/v1"
 # What reading bytes of another shape can end in, should a version ever have lied.
 _UNREADABLE: Final = (msgspec.MsgspecError, TypeError, ValueError, LookupError, StopIteration)
+
+S = TypeVar("S")
 
 log = get_logger(__name__)
 
@@ -91,9 +94,20 @@ def show_progress(book: str) -> Callable[[int, int], None]:
 
 def make(writer: Writer[Any], store: Snapshots, signer: FrameSigner) -> Head:
     """A snapshot of where a writer stands; it must have read something, and must stand still."""
-    state, progress = writer.state, writer.progress
+    _, before = _event_at(writer.journal, writer.progress.next_position - 1)
     image = Image(writer.book, writer.domain)
-    _, before = _event_at(writer.journal, progress.next_position - 1)
+    return write(image, writer.state, writer.progress, store, signer, before.commitment)
+
+
+def write(
+    image: Image[S],
+    state: S,
+    progress: Progress,
+    store: Snapshots,
+    signer: FrameSigner,
+    commitment: bytes,
+) -> Head:
+    """Chunk by chunk, then signed; `commitment` says which history it is of."""
     digests: list[bytes] = []
 
     def chunks() -> Iterator[bytes]:
@@ -103,11 +117,11 @@ def make(writer: Writer[Any], store: Snapshots, signer: FrameSigner) -> Head:
 
     def sign() -> Head:
         unsigned = Head(
-            writer.book,
+            store.book,
             progress.book_id,
             progress.next_position,
             image.version,
-            before.commitment,
+            commitment,
             b"".join(digests),
             signer.key_id,
             b"",
@@ -135,16 +149,7 @@ def check(head: Head, journal: Journal, keys: KeyLookup, version: bytes) -> Fram
 
     Raises NotBelieved.
     """
-    if head.version != version:
-        raise OtherVersion("made by another version of the state")
-    public_key = keys(head.book, head.key_id)
-    if public_key is None:
-        raise NotBelieved(f"{head.key_id} is no key of the book's service")
-    try:
-        verified = Ed25519PublicKey.from_public_bytes(public_key)
-        verified.verify(head.signature, _statement(head))
-    except InvalidSignature:
-        raise NotBelieved(f"the signature is not by {head.key_id}") from None
+    check_signed(head, keys(head.book, head.key_id), version)
     if not 0 < head.position <= journal.head():
         raise NotBelieved(f"expected a position up to {journal.head()}, the end of the journal")
     frame, event = _event_at(journal, head.position - 1)
@@ -157,9 +162,21 @@ def check(head: Head, journal: Journal, keys: KeyLookup, version: bytes) -> Fram
     return frame
 
 
-def _adopt(writer: Writer[Any], store: Snapshots, keys: KeyLookup, head: Head) -> None:
-    image = Image(writer.book, writer.domain)
-    frame = check(head, writer.journal, keys, image.version)
+def check_signed(head: Head, public_key: bytes | None, version: bytes) -> None:
+    """Is it of this shape, and signed by this key? Raises NotBelieved."""
+    if head.version != version:
+        raise OtherVersion("made by another version of the state")
+    if public_key is None:
+        raise NotBelieved(f"{head.key_id} is no key of the book's service")
+    try:
+        verified = Ed25519PublicKey.from_public_bytes(public_key)
+        verified.verify(head.signature, _statement(head))
+    except InvalidSignature:
+        raise NotBelieved(f"the signature is not by {head.key_id}") from None
+
+
+def read(image: Image[S], store: Snapshots, head: Head) -> tuple[S, Progress]:
+    """Of a snapshot whose signature was checked: what it says, without `last_at_ms`."""
     chunks = (_chunk(store, head, i, digest) for i, digest in enumerate(split(head.digests)))
     try:
         state, progress = image.read(chunks)
@@ -167,6 +184,13 @@ def _adopt(writer: Writer[Any], store: Snapshots, keys: KeyLookup, head: Head) -
         raise NotBelieved(f"it cannot be read: {error}") from error
     if (progress.book_id, progress.next_position) != (head.book_id, head.position):
         raise NotBelieved(f"expected a state at {head.position}, got {progress.next_position}")
+    return state, progress
+
+
+def _adopt(writer: Writer[Any], store: Snapshots, keys: KeyLookup, head: Head) -> None:
+    image = Image(writer.book, writer.domain)
+    frame = check(head, writer.journal, keys, image.version)
+    state, progress = read(image, store, head)
     # Times of a book never go back, so the last record's is the latest.
     last = decode_record(frame.events[head.position - 1 - frame.first].record)
     progress.last_at_ms = parse_instant(last.at)

@@ -15,8 +15,9 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable, Mapping
+from datetime import date
 from enum import Enum
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
@@ -64,6 +65,8 @@ class Codec:
             return Form(_name(hint), None, None)
         if hint is str:
             return Form("str", None, self._shared("str"))
+        if hint is date:
+            return Form("date", date.isoformat, date.fromisoformat)
         origin, arguments = typing.get_origin(hint), typing.get_args(hint)
         if origin in (typing.Union, types.UnionType):
             return self._union(arguments)
@@ -169,6 +172,13 @@ class Codec:
     def _list(self, arguments: tuple[Any, ...]) -> Form:
         form = self.form(arguments[0])
         return Form(f"list[{form.name}]", _each(form.write), _each(form.read))
+
+    def _deque(self, arguments: tuple[Any, ...]) -> Form:
+        form = self.form(arguments[0])
+        read = _each(form.read) or _same
+        return Form(
+            f"deque[{form.name}]", _each(form.write) or list, lambda plain: deque(read(plain))
+        )
 
     def _tuple(self, arguments: tuple[Any, ...]) -> Form:
         if len(arguments) == 2 and arguments[1] is Ellipsis:
@@ -312,7 +322,7 @@ def _substituted(hint: Any, bound: Mapping[Any, Any]) -> Any:
 def _hashes(hint: Any) -> bool:
     """Are all values of this type hashable, so that equal ones may be one object?"""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (list, dict, set, OrderedDict):
+    if origin in (list, dict, set, OrderedDict, deque):
         return False
     if arguments:
         return all(_hashes(one) for one in arguments if one is not Ellipsis)
@@ -349,6 +359,7 @@ _CONTAINERS: Final[Mapping[Any, Callable[[Codec, tuple[Any, ...]], Form]]] = {
     tuple: Codec._tuple,
     dict: Codec._dict,
     OrderedDict: Codec._ordered,
+    deque: Codec._deque,
     set: Codec._set,
     frozenset: Codec._frozenset,
 }

@@ -1,6 +1,7 @@
 """The signed ledger: a second pair of eyes on every book, and the only holder of the log keys.
 
-Owns      one transparency log per book; the key directory; the `ledger` book
+Owns      one transparency log per book; the key directory; the `ledger` book; signed snapshots of
+          what its checkers know
 Commands  ProposeKey ProposeKeyRevocation ProposeOverride ProposeIdentities Approve Withdraw
           (by two persons); by itself: HaltBook PinFirstIdentities
 Events    KeyProposed KeyRevocationProposed OverrideProposed IdentitiesProposed ProposalWithdrawn

@@ -38,6 +38,15 @@ class Halted(Exception):
         self.halt = halt
 
 
+class Standing(NamedTuple):
+    """How far a book has been folded, and what of its envelopes the next one is checked by."""
+
+    next_position: int
+    book_id: bytes
+    epoch: int
+    last_at: str
+
+
 class Pending(NamedTuple):
     """What one transaction stores: everything up to `size`."""
 
@@ -80,6 +89,22 @@ class BookLog:
         self._unstored: list[bytes] = []  # on the tree, not handed out for storing yet
         self._tiles: list[Tile] = []
         self._steps: dict[type[msgspec.Struct], Sequence[Step]] = {}
+
+    def standing(self) -> Standing:
+        return Standing(self.next_position, self._book_id, self._epoch, self._last_at)
+
+    def begin_at(self, standing: Standing) -> None:
+        """Of a book whose checker was given what it had known there (books/memory.py)."""
+        if standing.next_position > self.known:
+            raise InvariantBroken(
+                f"{self.book}: expected at most {self.known}, got {standing.next_position}"
+            )
+        self.next_position, self._book_id, self._epoch, self._last_at = standing
+
+    def root(self) -> bytes:
+        """Of everything that is on the tree."""
+        self.grow()
+        return self._tree.root()
 
     def decode(self, event: StoredEvent) -> tuple[RawRecord, msgspec.Struct]:
         """Envelope and body; only the canonical bytes of a known event are accepted."""

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
 
 from kernel.asks import Ask, Domain
 from kernel.clock import Clock
 from kernel.config import Environment
 from kernel.follower import Follower
-from kernel.frames import FrameError
+from kernel.frames import FrameError, KeyLookup
 from kernel.host import Job, run_jobs
 from kernel.identities import identities_digest, open_identities
 from kernel.ids import derived_id
 from kernel.journal.database import Engine
+from kernel.journal.snapshots import PostgresSnapshots
 from kernel.keys import load_secret
 from kernel.record import EventTypes
 from kernel.rpc.client import OwnerSource
 from kernel.rpc.journal import JournalSource
 from kernel.service import open_service
+from kernel.snapshot.keeper import SnapshotKeeper
 from kernel.tlog.note import load_signer
 from kernel.tlog.policy import Policy
 from kernel.values import Actor, Caller
 from kernel.writer import Writer
+from services.ledger.beside import beside
 from services.ledger.books.followed import make_checkers, owner_of
+from services.ledger.books.memory import Memory
 from services.ledger.config import BOOK, SERVICE, Config, load_config
 from services.ledger.domain.commands import HaltBook, PinFirstIdentities
 from services.ledger.domain.decide import decide, due
@@ -33,12 +38,16 @@ from services.ledger.domain.evolve import evolve
 from services.ledger.domain.state import State, told
 from services.ledger.log import BookLog, Halt, Halted
 from services.ledger.queries import CommitmentReader, TileStore
-from services.ledger.reactions import LogReader, halt_and_wait
+from services.ledger.reactions import halt_and_wait, reader_of
 from services.ledger.rpc import SERVICE as LEDGER_SERVICE
 from services.ledger.rpc import LedgerRpc, ServedLog, register
 from services.ledger.sealing import CheckpointFile, Sealer
+from services.ledger.snapshots import CHECKERS, CheckerSnapshots, ProvenTree, proven_tree
+
+__all__ = ["BOOK", "DOMAIN", "SERVICE", "beside", "serve"]
 
 DOMAIN = Domain(EventTypes(*EVENTS), State, decide, evolve, due, told)
+LOOK_EVERY_S: Final = 1.0
 SYSTEM = Caller(Actor(f"book:{BOOK}", "checker"), frozenset({"system"}), frozenset())
 
 
@@ -54,7 +63,13 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
         writer = service.writer
         policy = Policy()
         logs = await asyncio.to_thread(
-            _open_logs, config, service.engine, writer, service.clock, policy
+            _open_logs,
+            config,
+            service.engine,
+            writer,
+            service.clock,
+            policy,
+            identities.frame_key,
         )
         channels = {owner: service.channel(target) for owner, target in config.peers.items()}
         token = service.tokens(*(f"follow:{book}" for book in config.books))
@@ -82,23 +97,32 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
 
         rpc = LedgerRpc(writer, logs, service.engine, policy.encode().decode(), digest)
         pin = functools.partial(_pin_first_identities, writer, digest)
-        jobs: list[Job] = [pin, *(follow(book) for book in config.books)]
+        keeper = SnapshotKeeper(
+            CHECKERS,
+            PostgresSnapshots(service.engine, CHECKERS),
+            functools.partial(_proven_beyond, logs),
+            settings.snapshot_events,
+        )
+        jobs: list[Job] = [pin, *(follow(book) for book in config.books), keeper.run]
         await service.serve([(LEDGER_SERVICE, register(rpc))], [], jobs, stop)
 
 
 def _open_logs(
-    config: Config, engine: Engine, writer: Writer[State], clock: Clock, policy: Policy
+    config: Config,
+    engine: Engine,
+    writer: Writer[State],
+    clock: Clock,
+    policy: Policy,
+    keys: KeyLookup,
 ) -> dict[str, ServedLog]:
-    """Every followed book's checker, tree and sealer; and their keys into the policy."""
+    """Every followed book's checker, tree and sealer; and their keys into the policy.
+
+    The checkers begin at their newest snapshot, if it is believed, else at zero.
+    """
     checkers = make_checkers(config.books)
+    trees: dict[str, ProvenTree] = {}
     logs: dict[str, BookLog] = {}
     served: dict[str, ServedLog] = {}
-
-    def accepted(book: str, position: int, rule: str) -> bool:
-        return (book, position, rule) in writer.state.overrides
-
-    def halts() -> Collection[tuple[str, int, str]]:
-        return writer.state.halts
 
     for book in config.books:
         signer = load_signer(load_secret(config.log_keys / f"{book}.skey").decode().strip())
@@ -109,11 +133,26 @@ def _open_logs(
             book, signer.verifier.name, checkers[book], tree, CommitmentReader(engine, book)
         )
         file = CheckpointFile(config.checkpoints / f"{book}.checkpoint")
+        trees[book] = proven_tree(file, signer.verifier, tiles, tree.size)
         sealer = Sealer(logs[book], engine, signer, file, tiles, clock)
-        reader = LogReader(logs[book], logs, accepted, halts)
+        reader = reader_of(book, logs, writer.state)
         served[book] = ServedLog(logs[book], reader, sealer, tiles)
     policy.set_quorum("none")
+    snapshots = CheckerSnapshots(
+        PostgresSnapshots(engine, CHECKERS), keys, trees, Memory(checkers), writer.state
+    )
+    for book, standing in snapshots.restore().items():
+        logs[book].begin_at(standing)
     return served
+
+
+async def _proven_beyond(logs: Mapping[str, ServedLog], events: int) -> int:
+    """How many events of all books are proven, once they are at least so many."""
+    while True:
+        proven = sum(one.sealer.published.size for one in logs.values())
+        if proven >= events:
+            return proven
+        await asyncio.sleep(LOOK_EVERY_S)
 
 
 async def _keep_log(

@@ -67,7 +67,10 @@ class TileStore:
                 commitments.c.book == self._book
             )
             last = connection.execute(query).scalar()
-        size = 0 if last is None else last + 1
+        return self.tree_at(0 if last is None else last + 1)
+
+    def tree_at(self, size: int) -> TileTree:
+        """The tree as it was at a size that was stored."""
         edge = [
             (level, n, self.read_tile(level, n, width)[: width * HASH_BYTES])
             for level, n, width in edge_of(size)

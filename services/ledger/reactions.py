@@ -18,6 +18,7 @@ from kernel.frames import Frame, FrameError, StoredEvent
 from kernel.logs import get_logger
 from kernel.record import COMMITMENT_BYTES, RawRecord, commit
 from services.ledger.books.port import RuleBroken
+from services.ledger.domain.state import State
 from services.ledger.log import BookLog, Halt, Halted
 
 CAUSE_POLL_S: Final = 0.01
@@ -28,6 +29,15 @@ log = get_logger(__name__)
 
 Accepted = Callable[[str, int, str], bool]  # (book, position, rule): two persons took it as it is
 Halts = Callable[[], Collection[tuple[str, int, str]]]  # (book, position, rule): recorded, standing
+
+
+def reader_of(book: str, logs: Mapping[str, BookLog], state: State) -> LogReader:
+    """One log's, which goes by what two persons have said in the ledger's own book."""
+
+    def accepted(book: str, position: int, rule: str) -> bool:
+        return (book, position, rule) in state.overrides
+
+    return LogReader(logs[book], logs, accepted, lambda: state.halts)
 
 
 class LogReader:
@@ -44,12 +54,16 @@ class LogReader:
         self._logs = logs
         self._accepted = accepted
         self._halts = halts
-        self.waiting_for: str = ""
+        self.waits: tuple[str, int] | None = None  # for an event of another book
+
+    @property
+    def waiting_for(self) -> str:
+        return "" if self.waits is None else "{} at {}".format(*self.waits)
 
     async def frame(self, frame: Frame) -> None:
         if frame.first < self._log.next_position:
             await self.repeated_frame(frame)  # what went before in it must be what we took
-        await self._take_all(frame, frame.last + 1)
+        await self.take(frame, frame.last + 1)
 
     async def bad_frame(self, frame: Frame, error: FrameError) -> None:
         """Takes what comes before the bad event; then halts, unless two persons accepted it.
@@ -65,7 +79,7 @@ class LogReader:
             actual = commit(event.salt, event.record)
             if event.position < own.next_position or actual == event.commitment:
                 continue
-            await self._take_all(frame, event.position)
+            await self.take(frame, event.position)
             broken = RuleBroken(error.rule, event.commitment.hex(), actual.hex())
             self._halt_unless_accepted(event.position, broken)
             self._compare(event)
@@ -81,7 +95,8 @@ class LogReader:
                 broken = RuleBroken("JOURNAL_DIFFERS", signed.hex(), event.commitment.hex())
                 self._halt_unless_accepted(event.position, broken)
 
-    async def _take_all(self, frame: Frame, end: int) -> None:
+    async def take(self, frame: Frame, end: int) -> None:
+        """What is new of a verified frame, up to a position."""
         own = self._log
         try:
             for event in frame.events:
@@ -163,12 +178,12 @@ class LogReader:
             return
         since_ms, alerted = monotonic_ms(), False
         while source.next_position <= position:
-            self.waiting_for = f"{book} at {position}"
+            self.waits = (book, position)
             if not alerted and monotonic_ms() - since_ms > CAUSE_ALERT_MS:
                 alerted = True
                 log.error("ledger.cause_missing", book=raw.book, position=raw.position, cause=book)
             await asyncio.sleep(CAUSE_POLL_S)
-        self.waiting_for = ""
+        self.waits = None
 
 
 async def halt_and_wait(

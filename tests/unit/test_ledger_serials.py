@@ -53,7 +53,7 @@ def check_same(batch: BatchMap[str], naive: Naive) -> None:
 def test_a_batch_after_any_moves_is_what_a_list_of_single_serials_says(
     made: list[tuple[list[int], str]],
 ) -> None:
-    batch, naive = BatchMap(FIRST, LAST, QINWANGCHUAN), Naive(FIRST, LAST, QINWANGCHUAN)
+    batch, naive = BatchMap.of(FIRST, LAST, QINWANGCHUAN), Naive(FIRST, LAST, QINWANGCHUAN)
     for (first, last), holder in made:
         batch.move(first, last, holder)
         naive.move(first, last, holder)
@@ -65,7 +65,7 @@ def test_a_batch_grows_owner_after_owner_while_it_is_issued(
     owners: list[tuple[int, str]],
 ) -> None:
     (amount, holder), *others = owners
-    batch, naive = BatchMap(1, amount, holder), Naive(1, amount, holder)
+    batch, naive = BatchMap.of(1, amount, holder), Naive(1, amount, holder)
     first = amount + 1
     for amount, holder in others:
         last = first + amount - 1
@@ -80,7 +80,7 @@ def test_a_batch_grows_owner_after_owner_while_it_is_issued(
 def test_giving_everything_back_makes_one_range_again(
     made: list[tuple[list[int], str]], more: list[tuple[list[int], str]]
 ) -> None:
-    batch = BatchMap(FIRST, LAST, QINWANGCHUAN)
+    batch = BatchMap.of(FIRST, LAST, QINWANGCHUAN)
     for (first, last), holder in (*made, *more):
         batch.move(first, last, holder)
     batch.move(FIRST, LAST, CITY_GROUP)
@@ -89,7 +89,7 @@ def test_giving_everything_back_makes_one_range_again(
 
 @pytest.mark.parametrize("last", [FIRST, LAST - 1, LAST])
 def test_growing_to_where_it_reaches_already_changes_nothing(last: int) -> None:
-    batch = BatchMap(FIRST, LAST, QINWANGCHUAN)
+    batch = BatchMap.of(FIRST, LAST, QINWANGCHUAN)
     batch.extend_to(last)
     check_same(batch, Naive(FIRST, LAST, QINWANGCHUAN))
 
@@ -99,11 +99,11 @@ def test_growing_to_where_it_reaches_already_changes_nothing(last: int) -> None:
     [(FIRST - 1, FIRST), (LAST, LAST + 1), (FIRST - 5, FIRST - 1), (LAST + 1, LAST + 5)],
 )
 def test_serials_outside_the_batch_are_nobodys(first: int, last: int) -> None:
-    assert BatchMap(FIRST, LAST, QINWANGCHUAN).holder_of(first, last) is None
+    assert BatchMap.of(FIRST, LAST, QINWANGCHUAN).holder_of(first, last) is None
 
 
 def test_a_large_batch_costs_as_many_ranges_as_it_has_pieces() -> None:
-    batch = BatchMap(1, 2**53 - 1, QINWANGCHUAN)
+    batch = BatchMap.of(1, 2**53 - 1, QINWANGCHUAN)
     batch.move(2**40, 2**50, CITY_GROUP)
     assert batch.firsts == [1, 2**40, 2**50 + 1]
     assert batch.holder_of(2**40, 2**50) == CITY_GROUP

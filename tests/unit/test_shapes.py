@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field, make_dataclass
+from datetime import date
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
@@ -55,6 +56,8 @@ class Network:
     heap: list[tuple[int, str]] = field(default_factory=list)
     seen: set[bytes] = field(default_factory=set)
     note: str | None = None
+    holidays: list[date] = field(default_factory=list)
+    called: deque[Closed] = field(default_factory=deque)
 
 
 def again(state: S) -> S:
@@ -83,6 +86,14 @@ def shenzhen() -> Network:
 def test_a_state_is_read_as_it_was_written() -> None:
     assert again(shenzhen()) == shenzhen()
     assert again(Network()) == Network()
+
+
+def test_days_and_queues_are_read_back_in_their_order() -> None:
+    days = [date(2026, 10, 1), date(2026, 2, 17)]
+    state = Network(holidays=days, called=deque([Closed(Line.BUS), Closed(Line.METRO)]))
+    found = again(state)
+    assert found == state
+    assert isinstance(found.called, deque)
 
 
 def test_an_object_that_stands_in_two_places_is_one_object_again() -> None:

@@ -652,7 +652,7 @@ class AccountsBook(Checker):
                 key = (leg.asset, block.batch)
                 batch = self._batches.get(key)
                 if batch is None:
-                    self._batches[key] = BatchMap(block.first, block.last, target)
+                    self._batches[key] = BatchMap.of(block.first, block.last, target)
                 else:
                     batch.extend_to(block.last)
                     batch.move(block.first, block.last, target)

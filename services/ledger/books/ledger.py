@@ -39,7 +39,7 @@ class LedgerBook(Checker):
         self.directory = Directory()
         # Every key ever registered, as the accounts book may still have to name it.
         self.registered: dict[str, KeyRegistered] = {}
-        self._proposals: dict[str, tuple[Actor, msgspec.Struct]] = {}
+        self._proposals: dict[str, tuple[Actor, Proposed]] = {}
         # When each key was ended, in ms: what it signs for later is not believed, whoever says so.
         self.revoked_at_ms: dict[str, int] = {}
         self._pinned = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import msgspec
@@ -48,15 +49,18 @@ def require_ranges(ranges: Iterable[Range]) -> None:
             raise RuleBroken("SERIALS_RANGE", f"1..{MAX_INTEGER}", f"{block.first}..{block.last}")
 
 
+@dataclass(slots=True)
 class BatchMap(Generic[A]):
     """One batch: sorted, disjoint ranges that together are the whole batch."""
 
-    __slots__ = ("firsts", "holders", "last")
+    firsts: list[int]  # where each range begins; it ends before the next one
+    holders: list[A]
+    last: int
 
-    def __init__(self, first: int, last: int, holder: A) -> None:
-        self.firsts = [first]  # where each range begins; it ends before the next one
-        self.holders = [holder]
-        self.last = last
+    @classmethod
+    def of(cls, first: int, last: int, holder: A) -> BatchMap[A]:
+        """A batch that one holder has."""
+        return cls([first], [holder], last)
 
     def extend_to(self, last: int) -> None:
         """The batch grows at its end while its issuance names owner after owner."""

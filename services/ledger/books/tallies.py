@@ -7,6 +7,7 @@ the balance of `external`, less what was booked for later days: no sum is carrie
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kernel.values import SHANGHAI_MS, format_instant
@@ -35,18 +36,20 @@ class Verdict(NamedTuple):
     new_theirs: list[StatedLine]
 
 
+@dataclass(slots=True)
 class Tallies:
-    def __init__(self, cutoff_minute: int, first_day: str, opening_fen: int) -> None:
-        self._shift_ms = SHANGHAI_MS + (DAY_MINUTES - cutoff_minute) * MINUTE_MS
-        self.first_day = first_day
-        self.closed_fen = opening_fen
-        self.closed_day = ""
-        self.booked: dict[str, OfDay] = {}
-        self.stated: dict[str, OfDay] = {}
-        self.struck: list[OfDay] = []  # out of both, and booked for a day that is not stated yet
-        self.breaks: dict[str, set[tuple[str, str]]] = {}  # day to (side, line), open ones
-        self._asked: set[str] = set()  # booked, and named in a break before
-        self.parts: list[BankStatementReceived] = []
+    cutoff_minute: int
+    first_day: str
+    closed_fen: int
+    closed_day: str = ""
+    booked: dict[str, OfDay] = field(default_factory=dict)
+    stated: dict[str, OfDay] = field(default_factory=dict)
+    # Out of both, and booked for a day that is not stated yet.
+    struck: list[OfDay] = field(default_factory=list)
+    # By day: (side, line) of open ones.
+    breaks: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
+    asked: set[str] = field(default_factory=set)  # booked, and named in a break before
+    parts: list[BankStatementReceived] = field(default_factory=list)
 
     @property
     def is_whole(self) -> bool:
@@ -55,7 +58,8 @@ class Tallies:
 
     def day_at(self, at_ms: int) -> str:
         """The bank's day of an instant."""
-        return format_instant((at_ms + self._shift_ms) // DAY_MS * DAY_MS)[:10]
+        shift_ms = SHANGHAI_MS + (DAY_MINUTES - self.cutoff_minute) * MINUTE_MS
+        return format_instant((at_ms + shift_ms) // DAY_MS * DAY_MS)[:10]
 
     def book(self, line: str, amount_fen: int, day: str) -> None:
         self.booked[line] = OfDay(amount_fen, day)
@@ -87,7 +91,7 @@ class Tallies:
             + sum(one.amount_fen for one in alien),
             [
                 StatedLine(missing[line].amount_fen, line)
-                for line in sorted(missing.keys() - self._asked)
+                for line in sorted(missing.keys() - self.asked)
             ],
             alien,
         )
@@ -107,9 +111,9 @@ class Tallies:
             else:
                 alien.add(("theirs", one.line))
         missing = {
-            line for line, one in self.booked.items() if one.day <= day and line not in self._asked
+            line for line, one in self.booked.items() if one.day <= day and line not in self.asked
         }
-        self._asked |= missing
+        self.asked |= missing
         opened = alien | {("ours", line) for line in missing}
         if opened:
             self.breaks[day] = opened
@@ -119,6 +123,6 @@ class Tallies:
         del self.stated[line]
         if booked.day > self.closed_day:
             self.struck.append(booked)
-        self._asked.discard(line)
+        self.asked.discard(line)
         for lines in self.breaks.values():
             lines -= {("theirs", line), ("ours", line)}

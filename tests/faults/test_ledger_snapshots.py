@@ -1,0 +1,125 @@
+"""The ledger's checkers begin at a snapshot: the same logs, whatever became of the snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from kernel.crash import EXIT_CODE
+from tests.support.lanzhou import CITY_GROUP
+from tests.support.world import World, Worlds, until
+
+BEGAN = ('"snapshot.restored"', '"snapshot.refused"')
+
+
+@pytest.fixture
+def funded(worlds: Worlds) -> Iterator[World]:
+    with worlds.open() as world:
+        world.fund(CITY_GROUP, 100_000_000)
+        world.prove("accounts", world.pay(1))
+        yield world
+
+
+def make(world: World) -> str:
+    made = world.service("ledger").beside("snapshot")
+    assert made.returncode == 0, made.stderr
+    return made.stdout
+
+
+def positions(world: World) -> list[int]:
+    rows = world.sql("SELECT position FROM ledger.snapshots WHERE book = 'checkers' ORDER BY 1")
+    return [position for (position,) in rows]
+
+
+def began(world: World) -> str:
+    """What the last start said about the checkers' snapshot."""
+    lines = world.service("ledger").log.read_text(encoding="utf-8").splitlines()
+    return [one for one in lines if '"checkers"' in one and any(said in one for said in BEGAN)][-1]
+
+
+def restart(world: World) -> None:
+    world.supervisor.stop_service("ledger")
+    world.bring_back("ledger")
+
+
+def test_the_checkers_begin_at_their_snapshot_and_prove_on(funded: World) -> None:
+    world = funded
+    assert "checkers: at " in make(world)
+    (position,) = positions(world)
+    world.prove("accounts", world.pay(2))
+
+    restart(world)
+    assert '"snapshot.restored"' in began(world)
+    assert f'"position": {position}' in began(world)
+    world.prove("accounts", world.pay(4))
+    assert "checkers: at " in make(world)
+    verified = world.service("ledger").beside("verify")
+    assert verified.returncode == 0, verified.stderr
+    for one in positions(world):
+        assert f"checkers: the snapshot at {one} equals a fold from zero" in verified.stdout
+    restart(world)
+    world.prove("accounts", world.pay(8))
+
+
+def test_where_nothing_was_proven_since_there_is_no_second_one(funded: World) -> None:
+    world = funded
+    make(world)
+    world.supervisor.stop_service("ledger")
+    said = make(world)
+    world.bring_back("ledger")
+    assert "checkers: nothing new" in said or len(positions(world)) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (
+            "UPDATE ledger.snapshot_chunks SET data = set_byte(data, 9, get_byte(data, 9) # 1)"
+            " WHERE book = 'checkers' AND number = 7",
+            "chunk 7 is not what was signed",
+        ),
+        (
+            "UPDATE ledger.snapshots SET digests = set_byte(digests, 3, get_byte(digests, 3) # 1)"
+            " WHERE book = 'checkers'",
+            "the signature is not by",
+        ),
+        (
+            "UPDATE ledger.snapshots SET commitment = sha256('other logs') WHERE book = 'checkers'",
+            "the signature is not by",
+        ),
+        ("DELETE FROM ledger.snapshot_chunks WHERE number = 2", "chunk 2 is not what was signed"),
+    ],
+)
+def test_a_snapshot_that_somebody_changed_is_refused_and_all_is_folded_from_zero(
+    funded: World, change: str, why: str
+) -> None:
+    world = funded
+    make(world)
+    world.sql(change)
+    restart(world)
+    assert '"snapshot.refused"' in began(world)
+    assert why in began(world)
+    world.prove("accounts", world.pay(1))
+    verified = world.service("ledger").beside("verify")
+    assert verified.returncode == 1
+    assert f"is not to be believed: {why}" in verified.stdout
+
+
+def test_a_process_that_dies_in_the_middle_of_one_leaves_none(funded: World) -> None:
+    world = funded
+    died = world.service("ledger").beside("snapshot", {"TANZHANG_CRASH": "snapshot.writing"})
+    assert died.returncode == EXIT_CODE
+    assert positions(world) == []
+    restart(world)
+    world.prove("accounts", world.pay(1))
+
+
+def test_one_is_made_by_itself_every_so_many_proven_events(funded: World) -> None:
+    world = funded
+    world.supervisor.stop_service("ledger")
+    world.supervisor.start_service("ledger", {"TANZHANG_SNAPSHOT_EVENTS": "20"})
+    world.supervisor.await_serving("ledger")
+    world.prove("accounts", world.pay(1))
+    until(lambda: bool(positions(world)), "a snapshot to be made")
+    assert world.service("ledger").beside("verify").returncode == 0
