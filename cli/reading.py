@@ -41,6 +41,10 @@ _MEANINGS: Final[dict[tuple[str, str], str]] = {
     ("accounts", "AccountTermsSet"): "two persons agreed: a programme's rules on accounts, from an"
     " instant on",
     ("accounts", "AccountOpened"): "two persons agreed: a holder has an account in a programme",
+    ("accounts", "AccountClosed"): "two persons agreed: one account of a holder in a programme is"
+    " closed; nothing was left in it",
+    ("accounts", "BankAccountChanged"): "two persons agreed: from the instant named here on a"
+    " holder's money goes to another bank account, which the bank vouches for on the proposal",
     ("accounts", "OperatorSet"): "what one person may do for a holder from here on; without rights,"
     " nothing any more",
     ("accounts", "FundEntrusted"): "two persons agreed: operators of this manager alone move the"

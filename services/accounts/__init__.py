@@ -14,8 +14,9 @@ Commands  RegisterHolder DefineAsset PostEntry PlaceHold PostHold ReleaseHold
           ProposeReserveMove ApproveBankProposal WithdrawBankProposal
           (by itself: ExpireHold ExpireFreeze CloseSession; by reaction: AdmitKey WithdrawKey)
 Events    HolderRegistered AssetDefined EntryPosted HoldPlaced HoldPosted HoldReleased HoldExpired
-          ChangeProposed ProposalRefused ProposalWithdrawn AccountTermsSet AccountOpened OperatorSet
-          FundEntrusted MandateGranted MandateRevoked HolderStatusSet
+          ChangeProposed ProposalRefused ProposalWithdrawn AccountTermsSet AccountOpened
+          AccountClosed BankAccountChanged OperatorSet FundEntrusted MandateGranted MandateRevoked
+          HolderStatusSet
           UnitsFrozen UnitsUnfrozen FreezeExpired TransferFiled TransferPosted TransferWithdrawn
           SafeguardsProposed SafeguardsConfirmed SafeguardsWithdrawn
           DestinationAdded DestinationConfirmed DestinationRemoved

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
 from google.protobuf.message import Message
 from tanzhang.accounts.v1 import accounts_pb2 as pb
 
@@ -48,6 +49,15 @@ def change_of(change: pb.Change) -> changes.Change:
             return changes.Change(mandate=_mandate(change.mandate))
         case "status":
             return changes.Change(status=status_of(change.status))
+        case "closing":
+            return changes.Change(closing=_closing(change.closing))
+        case "rebinding":
+            one = change.rebinding
+            return changes.Change(
+                rebinding=changes.Rebinding(
+                    one.account, one.bank, one.clearing_house, one.holder, one.reason
+                )
+            )
         case _:
             raise Refused("CHANGE_NOT_ONE", "expected exactly one change, got 0", Kind.INVALID)
 
@@ -71,7 +81,23 @@ def _terms_change(message: pb.AccountTermsChange) -> changes.TermsChange:
                 changes.Role(one.holder, enum_of(_PARTS, one.part, "parts")) for one in terms.parts
             ],
             persons=terms.persons,
+            safeguards=changes.RequiredSafeguards(
+                terms.safeguards.delay_ms, terms.safeguards.max_units
+            )
+            if terms.HasField("safeguards")
+            else None,
         ),
+    )
+
+
+def _closing(closing: pb.Closing) -> changes.Closing:
+    return changes.Closing(
+        account=enum_of(_ACCOUNTS, closing.account, "account"),
+        document=_document(closing.document),
+        holder=closing.holder,
+        programme=closing.programme,
+        reason=closing.reason,
+        venue=closing.venue,
     )
 
 
@@ -147,6 +173,10 @@ def change_message(change: changes.Change) -> pb.Change:
             reason=status.reason,
             document=_document_message(status.document),
         )
+    if change.closing is not None:
+        parts["closing"] = _closing_message(change.closing)
+    if change.rebinding is not None:
+        parts["rebinding"] = pb.Rebinding(**msgspec.structs.asdict(change.rebinding))
     return pb.Change(**parts)  # type: ignore[arg-type]  # one message of the oneof, by its name
 
 
@@ -171,7 +201,21 @@ def _terms_message(change: changes.TermsChange) -> pb.AccountTermsChange:
             parts=[pb.Role(holder=one.holder, part=_PART_NUMBERS[one.part]) for one in terms.parts],
             barred_kinds=[KIND_NUMBERS[kind] for kind in terms.barred_kinds],
             barred_parts=[_PART_NUMBERS[part] for part in terms.barred_parts],
+            safeguards=None
+            if terms.safeguards is None
+            else pb.RequiredSafeguards(**msgspec.structs.asdict(terms.safeguards)),
         ),
+    )
+
+
+def _closing_message(closing: changes.Closing) -> pb.Closing:
+    return pb.Closing(
+        holder=closing.holder,
+        programme=closing.programme,
+        account=ACCOUNT_NUMBERS[closing.account],
+        venue=closing.venue,
+        reason=closing.reason,
+        document=_document_message(closing.document),
     )
 
 

@@ -92,6 +92,10 @@ def proposals(
 def holders_in(change: Change) -> list[str]:
     """Whom a change is about."""
     found: list[str] = []
+    if change.closing is not None:
+        found.append(change.closing.holder)
+    if change.rebinding is not None:
+        found.append(change.rebinding.holder)
     if change.opening is not None:
         found.append(change.opening.holder)
     if change.operator is not None:

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 # Who is named in what is proposed about holders and in what came of it.
 _PARTIES_OF_CHANGES: Final = (
-    *(("opening", "holder"), ("operator", "holder"), ("status", "holder")),
+    *(("opening", "holder"), ("operator", "holder"), ("status", "holder"), ("closing", "holder")),
+    *(("rebinding", "holder"), ("rebinding", "clearing_house"), ("rebinding", "bank")),
     *(("mandate", "principal"), ("mandate", "agent"), ("fund", "fund"), ("fund", "manager")),
 )
 

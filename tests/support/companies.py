@@ -17,6 +17,7 @@ from services.accounts.domain.changes import (
     AccountKind,
     AccountTerms,
     Change,
+    Closing,
     Document,
     Fund,
     HolderKind,
@@ -192,3 +193,16 @@ def give(holder: str, to: str, amount: int = 10, under: Any = None) -> PostEntry
 def allocate(holder: str, amount: int = 10, under: Any = None) -> PostEntry:
     legs = [leg(amount, TICKET, available(holder), trading(holder))]
     return PostEntry(legs, mandate=under) if under else PostEntry(legs)
+
+
+def closing(holder: str, venue: str = "", /, **changed: Any) -> Closing:
+    fields: dict[str, Any] = {
+        "account": AccountKind.TRADING if venue else AccountKind.REGISTRATION,
+        "document": PAPER,
+        "holder": holder,
+        "programme": PROGRAMME,
+        "reason": "it has asked for it",
+        "venue": venue,
+        **changed,
+    }
+    return Closing(**fields)

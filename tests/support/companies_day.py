@@ -91,8 +91,11 @@ class Day:
         self, name: str, maker: Caller = WANG, checker: Caller = LI, **change: Any
     ) -> str:
         proposal = await self.ask(f"{name} proposed", proposal_of(**change), maker)
-        await self.ask(name, ApproveProposal(proposal), checker)
+        await self.approve(name, proposal, checker)
         return proposal
+
+    async def approve(self, name: str, proposal: str, checker: Caller = LI) -> str:
+        return await self.ask(name, ApproveProposal(proposal), checker)
 
 
 async def _tell() -> Story:

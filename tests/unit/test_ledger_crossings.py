@@ -75,6 +75,7 @@ from tests.support.plants import (
 )
 from tests.unit import test_ledger_banks as banks
 from tests.unit import test_ledger_books as core
+from tests.unit import test_ledger_changes as changes
 from tests.unit import test_ledger_destinations as destinations
 from tests.unit import test_ledger_freezes as freezes
 from tests.unit import test_ledger_holders as holders
@@ -1015,6 +1016,7 @@ def test_every_rule_has_a_planted_violation() -> None:
     books = [f"books/{path.name}" for path in (ROOT / "services/ledger/books").glob("*.py")]
     planted_somewhere = {plant.rule for plant in PLANTS} | {plant.rule for _, plant in core.PLANTS}
     planted_somewhere |= {lie.rule for lie in holders.LIES}
+    planted_somewhere |= {lie.rule for lie in changes.LIES}
     more = (freezes.PLANTS, transfers.PLANTS, destinations.PLANTS)
     planted_somewhere |= {plant.rule for plants in more for plant in plants}
     planted_somewhere |= settlements.RULES

@@ -127,7 +127,18 @@ def bind_bank_account(
     binding = command.binding
     rules.check_holder(state, binding.holder)
     rules.check_holder(state, binding.clearing_house)
-    if not _ACCOUNT.fullmatch(binding.account):
+    check_word(binding.account)
+    check_once(
+        (binding.holder, binding.clearing_house, binding.bank) in state.bound_accounts,
+        "ACCOUNT_BOUND",
+        f"an account of {binding.holder} at {binding.bank[:40]}",
+    )
+    check_vouched(state, binding, context)
+    return [binding]
+
+
+def check_word(account: str) -> None:
+    if not _ACCOUNT.fullmatch(account):
         # What came instead may be somebody's account number: it is not repeated anywhere.
         raise Refused(
             "BANK_ACCOUNT_MALFORMED",
@@ -135,11 +146,10 @@ def bind_bank_account(
             " an account number must not be sent",
             Kind.INVALID,
         )
-    check_once(
-        (binding.holder, binding.clearing_house, binding.bank) in state.bound_accounts,
-        "ACCOUNT_BOUND",
-        f"an account of {binding.holder} at {binding.bank[:40]}",
-    )
+
+
+def check_vouched(state: State, binding: BankAccountBound, context: Context) -> None:
+    """By the bank's signature, and in the holder's own name."""
     said = signed_statement(state.keyring, context, AccountBinding, f"bank:{binding.bank}")
     for what in binding.__struct_fields__:
         check_same(what, getattr(said, what), getattr(binding, what))
@@ -149,7 +159,6 @@ def bind_bank_account(
             f"the bank knows the account under another credit code than that of {binding.holder}",
             holder=binding.holder,
         )
-    return [binding]
 
 
 def receive_bank_statement(

@@ -77,7 +77,14 @@ class Role(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     part: Part
 
 
-class AccountTerms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class RequiredSafeguards(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a holder must have asked for its own protection before it sends units to others."""
+
+    delay_ms: int  # at least, before a new destination is trusted
+    max_units: int  # at most, by one operator in a day: more takes a second one
+
+
+class AccountTerms(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A programme's rules on accounts, as data."""
 
     barred_kinds: list[HolderKind]  # from trading
@@ -87,6 +94,7 @@ class AccountTerms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     opening_required: bool
     parts: list[Role]  # who plays which part
     persons: bool  # may natural persons open?
+    safeguards: RequiredSafeguards | None = None  # that holders must have
 
 
 class TermsChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -151,15 +159,41 @@ class StatusChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     status: Status
 
 
+class Closing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Of one account: a registration account, or the trading account at a venue."""
+
+    account: AccountKind
+    document: Document
+    holder: str
+    programme: str
+    reason: str
+    venue: str
+
+
+class Rebinding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Another account at the same bank for a holder's withdrawals; the bank vouches for its name.
+
+    `account` is the bank's random word for it, as when the first one was bound.
+    """
+
+    account: str
+    bank: str
+    clearing_house: str
+    holder: str
+    reason: str
+
+
 class Change(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
 ):
     """Exactly one of these."""
 
+    closing: Closing | None = None
     fund: Fund | None = None
     mandate: Mandate | None = None
     opening: Opening | None = None
     operator: Operator | None = None
+    rebinding: Rebinding | None = None
     status: StatusChange | None = None
     terms: TermsChange | None = None
 
@@ -185,7 +219,7 @@ class ProposalRefused(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ProposalWithdrawn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """By who proposed it."""
+    """By who proposed it; or by its holder, of a change that was agreed and does not count yet."""
 
     proposal: str
 
@@ -200,6 +234,23 @@ class AccountOpened(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     opening: Opening
     proposal: str
     proposed_by: Actor
+
+
+class AccountClosed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """It was empty; opened again it takes two persons and papers, as the first time."""
+
+    closing: Closing
+    proposal: str
+    proposed_by: Actor
+
+
+class BankAccountChanged(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Withdrawals asked for from the instant on go there; the bank's act is on the proposal."""
+
+    effective_ms: int
+    proposal: str
+    proposed_by: Actor
+    rebinding: Rebinding
 
 
 class OperatorSet(
@@ -258,6 +309,8 @@ CHANGE_EVENTS = (
     ProposalWithdrawn,
     AccountTermsSet,
     AccountOpened,
+    AccountClosed,
+    BankAccountChanged,
     OperatorSet,
     FundEntrusted,
     MandateGranted,

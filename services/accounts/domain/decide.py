@@ -20,6 +20,7 @@ from services.accounts.domain import (
     freezes,
     freezing,
     operators,
+    required,
     rules,
     safeguards,
     second_operator,
@@ -287,6 +288,7 @@ def place_hold(state: State, command: PlaceHold, context: Context) -> list[HoldP
     rules.check_business_time(state.assets[command.asset], context)
     promised = Leg(command.amount, command.asset, command.to, leg.credit, [])
     standing.check_moves(state, [promised], context, agent)
+    required.check_promised(state, msgspec.structs.replace(leg, credit=command.to), context)
     if command.to.purpose != Purpose.AVAILABLE or command.to.ref:
         raise Refused("CREDIT_NOT_ALLOWED", "a hold is paid out to somebody's available account")
     destinations.check_hold(state, command.holder, command.to, command.asset, context.at_ms)

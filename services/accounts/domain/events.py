@@ -431,7 +431,7 @@ class SettlementBankAgreed(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
 
 
 class BankAccountBound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a holder's withdrawals go, once for good: an account in the holder's own name.
+    """Where a holder's withdrawals go, until two persons change it: in the holder's own name.
 
     `account` is the bank's random word for it; the number of the account is nowhere here.
     """

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from kernel.errors import Kind, Refused
-from kernel.values import MAX_INSTANT_MS, Context, check_text, shanghai_day
+from kernel.values import DAY_MS, MAX_INSTANT_MS, MAX_INTEGER, Context, check_text, shanghai_day
 from services.accounts.domain.changes import (
     AccountKind,
     Document,
@@ -27,6 +27,7 @@ from services.accounts.domain.state import DatedTerms, State
 MAX_PARTS: Final = 200  # an event is at most 64 KiB
 MAX_DOCUMENTS: Final = 50
 MAX_REPRESENTATIVES: Final = 20
+MAX_DELAY_MS: Final = 60 * DAY_MS  # of safeguards, their holder's own or what terms ask for
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PERSON = re.compile(r"p-[a-z2-7]{16}")
@@ -74,6 +75,9 @@ def check_terms(state: State, asked: TermsChange, context: Context) -> None:
         check_different(what, words)
     for one in terms.parts:
         check_known(state, one.holder)
+    if terms.safeguards is not None:
+        check_count("safeguards.delay_ms", terms.safeguards.delay_ms, MAX_DELAY_MS)
+        check_count("safeguards.max_units", terms.safeguards.max_units, MAX_INTEGER)
 
 
 def check_programme(state: State, programme: str) -> None:
@@ -105,7 +109,7 @@ def check_opening(state: State, asked: Opening, context: Context) -> None:
             raise _exists(asked)
         return
     if venue is None:
-        raise _not_open(asked.holder, asked.programme, "registration")
+        raise account_not_open(asked.holder, asked.programme, "registration")
     if venue:
         raise _exists(asked)
     if not state.keyring.has_subject(f"venue:{asked.venue}"):
@@ -182,12 +186,12 @@ def check_open(state: State, holder: str, programme: str, venue: str | None) -> 
     """A registration account of the programme, or a trading account at this venue."""
     found = state.openings.get((holder, programme))
     if found is None:
-        raise _not_open(holder, programme, "registration")
+        raise account_not_open(holder, programme, "registration")
     if venue is not None and found != venue:
-        raise _not_open(holder, programme, f"trading at {venue[:40]}")
+        raise account_not_open(holder, programme, f"trading at {venue[:40]}")
 
 
-def _not_open(holder: str, programme: str, account: str) -> Refused:
+def account_not_open(holder: str, programme: str, account: str) -> Refused:
     return Refused(
         "ACCOUNT_NOT_OPEN",
         f"{holder} has no account of {programme} for {account}",

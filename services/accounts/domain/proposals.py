@@ -16,12 +16,14 @@ import msgspec
 from kernel.errors import Kind, Refused
 from kernel.keyring import check_none
 from kernel.values import Actor, Context, check_on, check_role, check_text
-from services.accounts.domain import mandates, openings, operators, statuses
+from services.accounts.domain import closings, mandates, openings, operators, rebindings, statuses
 from services.accounts.domain.changes import (
+    AccountClosed,
     AccountOpened,
     AccountTermsSet,
     Change,
     ChangeProposed,
+    Closing,
     Fund,
     FundEntrusted,
     HolderKind,
@@ -34,6 +36,7 @@ from services.accounts.domain.changes import (
     OperatorSet,
     ProposalRefused,
     ProposalWithdrawn,
+    Rebinding,
     Right,
     StatusChange,
     TermsChange,
@@ -53,8 +56,12 @@ MAX_OPEN_OF_ONE: Final = 200  # of one person: nobody fills the desk of all othe
 
 
 def propose_change(state: State, command: ProposeChange, context: Context) -> list[ChangeProposed]:
-    _check_plain(context)
     asked = the_one(command.change)
+    check_on(context)
+    if isinstance(asked, Rebinding):
+        rebindings.check_vouched(state, asked, context)
+    else:
+        check_none(context)
     maker = context.caller.actor
     _check_may_propose(state, command, asked, context)
     if context.id in state.proposals or context.id in state.mandates:  # named for everyone
@@ -102,6 +109,8 @@ def approve_proposal(
     found = _decided_by_another(state, command.proposal, context)
     asked = the_one(found.change)
     _CHECKS[type(asked)](state, asked, context)
+    if isinstance(asked, Rebinding):
+        return [rebindings.changed(state, found, asked, context)]
     return [_EFFECTS[type(asked)](found, asked)]
 
 
@@ -118,6 +127,10 @@ def withdraw_proposal(
     state: State, command: WithdrawProposal, context: Context
 ) -> list[ProposalWithdrawn]:
     _check_plain(context)
+    if command.proposal not in state.proposals:
+        stopped = rebindings.stop(state, command.proposal, context)
+        if stopped is not None:
+            return stopped
     found = _open_proposal(state, command.proposal)
     if found.proposed_by != context.caller.actor:
         raise Refused("NOT_YOUR_PROPOSAL", "a proposal is withdrawn by who made it", Kind.FORBIDDEN)
@@ -193,15 +206,18 @@ def _check_fund(state: State, asked: Fund, context: Context) -> None:
 
 # Each is asked when proposed and again when approved.
 _CHECKS: Final[dict[type[msgspec.Struct], Callable[[State, Any, Context], None]]] = {
+    Closing: closings.check_closing,
     Fund: _check_fund,
     Mandate: mandates.check_mandate,
     Opening: openings.check_opening,
     Operator: lambda state, asked, context: operators.check_operator(state, asked),
+    Rebinding: rebindings.check_rebinding,
     StatusChange: lambda state, asked, context: statuses.check_status(state, asked),
     TermsChange: openings.check_terms,
 }
 
 _EFFECTS: Final[dict[type[msgspec.Struct], Callable[[ChangeProposed, Any], msgspec.Struct]]] = {
+    Closing: lambda made, asked: AccountClosed(asked, made.proposal, made.proposed_by),
     Fund: lambda made, asked: FundEntrusted(asked, made.proposal, made.proposed_by),
     Mandate: lambda made, asked: MandateGranted(
         for_holder=made.for_holder,

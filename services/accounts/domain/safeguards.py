@@ -34,11 +34,11 @@ from services.accounts.domain.events import (
     SafeguardsProposed,
     SafeguardsWithdrawn,
 )
+from services.accounts.domain.openings import MAX_DELAY_MS
 from services.accounts.domain.state import Safeguards, State
 
 DELAY_MS: Final = 4 * DAY_MS  # where the holder names none, as the EU registry has it
 APPROVE_MS: Final = DAY_MS
-MAX_DELAY_MS: Final = 60 * DAY_MS
 MAX_APPROVAL_MS: Final = 30 * DAY_MS
 MAX_LIMITS: Final = 50
 MAX_DESTINATIONS: Final = 1000

@@ -15,7 +15,7 @@ import msgspec
 
 from kernel.errors import Kind, Refused
 from kernel.values import Context, check_text
-from services.accounts.domain import destinations, operators, rules, standing
+from services.accounts.domain import destinations, operators, required, rules, standing
 from services.accounts.domain.changes import Right
 from services.accounts.domain.commands import ApproveTransfer, ProposeTransfer, RefuseTransfer
 from services.accounts.domain.events import (
@@ -48,7 +48,9 @@ def propose_transfer(
     rules.check_holder(state, command.to)
     rules.check_business_time(state.assets[command.asset], context)
     operators.check_movers(state, [leg], None, context)
+    to = Account(command.to, Purpose.AVAILABLE, "")
     standing.check_moves(state, [leg], context)
+    required.check_promised(state, msgspec.structs.replace(leg, credit=to), context)
     if command.to == command.holder:
         raise Refused("SAME_ACCOUNT", "expected two different holders", Kind.INVALID)
     if not rule.unlisted:
@@ -59,7 +61,7 @@ def propose_transfer(
             context.id,
             move_all(state, [leg], ()),
             context.caller.actor,
-            Account(command.to, Purpose.AVAILABLE, ""),
+            to,
         )
     ]
 

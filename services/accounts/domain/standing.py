@@ -24,7 +24,7 @@ import msgspec
 
 from kernel.errors import Refused
 from kernel.values import Context
-from services.accounts.domain import openings
+from services.accounts.domain import openings, required
 from services.accounts.domain.changes import Status
 from services.accounts.domain.events import (
     EntryPosted,
@@ -91,7 +91,7 @@ def check_moves(
     """Both sides of every leg may do this, and so may who acts for them."""
     for leg in legs:
         if agent is not None or _is_judged(state, leg):
-            _check_leg(state, leg, context.on_ms, agent)
+            _check_leg(state, leg, context, agent)
 
 
 def _is_judged(state: State, leg: Leg) -> bool:
@@ -114,9 +114,9 @@ def flows_of(leg: Leg) -> Flows:
     return _FLOWS.get((leg.debit.purpose, leg.credit.purpose), _OTHER)
 
 
-def _check_leg(state: State, leg: Leg, on_ms: int, agent: str | None) -> None:
+def _check_leg(state: State, leg: Leg, context: Context, agent: str | None) -> None:
     programme = state.assets[leg.asset].programme
-    dated = openings.terms_at(state, programme, on_ms)
+    dated = openings.terms_at(state, programme, context.on_ms)
     out, into = flows_of(leg)
     if out is not None:
         for party in _parties(state, leg.debit.holder, agent):
@@ -124,8 +124,12 @@ def _check_leg(state: State, leg: Leg, on_ms: int, agent: str | None) -> None:
     if into is not None:
         for party in _parties(state, leg.credit.holder, None):
             _check_party(state, party, into, dated, programme)
-    if dated is not None and dated.terms.opening_required:
+    if dated is None:
+        return
+    if dated.terms.opening_required:
         _check_opened(state, leg, dated, programme)
+    if dated.terms.safeguards is not None and required.leaves(leg):
+        required.check_guarded(state, leg, dated.terms.safeguards, context.at_ms)
 
 
 def _parties(state: State, holder: str, agent: str | None) -> Iterable[str]:

@@ -169,6 +169,18 @@ class Session:
     totals: dict[str, Totals] = field(default_factory=dict)  # by asset
 
 
+BoundKey = tuple[str, str, str]  # holder, clearing house, bank
+
+
+@dataclass(slots=True)
+class Rebound:
+    """The bank account of withdrawals that are asked for from an instant on."""
+
+    account: str
+    effective_ms: int
+    proposal: str
+
+
 @dataclass(slots=True)
 class Withdrawal:
     """One that is open; its money is the live hold of the same id."""
@@ -219,8 +231,9 @@ class State:
     file_venues: set[str] = field(default_factory=set)  # whose trades stand in files from then on
 
     bank_accounts: dict[BankKey, BankAccount] = field(default_factory=dict)
-    # By (holder, clearing house, bank): the bank's word for the account.
-    bound_accounts: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    # The bank's word for the account; and for those that were changed, the last change.
+    bound_accounts: dict[BoundKey, str] = field(default_factory=dict)
+    rebound: dict[BoundKey, Rebound] = field(default_factory=dict)
     withdrawals: dict[str, Withdrawal] = field(default_factory=dict)  # open ones
     break_resolutions: dict[str, BankBreakResolutionProposed] = field(default_factory=dict)
     reserve_moves: dict[str, ReserveMoveProposed] = field(default_factory=dict)

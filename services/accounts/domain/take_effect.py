@@ -9,9 +9,11 @@ from typing import Any, Final
 import msgspec
 
 from services.accounts.domain.changes import (
+    AccountClosed,
     AccountKind,
     AccountOpened,
     AccountTermsSet,
+    BankAccountChanged,
     ChangeProposed,
     FundEntrusted,
     HolderStatusSet,
@@ -22,6 +24,7 @@ from services.accounts.domain.changes import (
     ProposalWithdrawn,
     Status,
 )
+from services.accounts.domain.rebindings import on_bank_account_changed, on_stopped
 from services.accounts.domain.state import Control, DatedTerms, Standing, State
 
 
@@ -34,7 +37,8 @@ def on_proposal_refused(state: State, event: ProposalRefused) -> None:
 
 
 def on_proposal_withdrawn(state: State, event: ProposalWithdrawn) -> None:
-    state.proposals.pop(event.proposal, None)
+    if state.proposals.pop(event.proposal, None) is None:
+        on_stopped(state, event.proposal)
 
 
 def on_account_terms_set(state: State, event: AccountTermsSet) -> None:
@@ -55,6 +59,16 @@ def on_account_opened(state: State, event: AccountOpened) -> None:
     opening = event.opening
     venue = opening.venue if opening.account == AccountKind.TRADING else ""
     state.openings[opening.holder, opening.programme] = venue
+
+
+def on_account_closed(state: State, event: AccountClosed) -> None:
+    state.proposals.pop(event.proposal, None)
+    closing = event.closing
+    key = (closing.holder, closing.programme)
+    if closing.account == AccountKind.TRADING:
+        state.openings[key] = ""
+    else:
+        del state.openings[key]
 
 
 def on_operator_set(state: State, event: OperatorSet) -> None:
@@ -114,6 +128,8 @@ EVOLVE_CHANGES: Final[dict[type[msgspec.Struct], Callable[[State, Any], None]]] 
     ProposalWithdrawn: on_proposal_withdrawn,
     AccountTermsSet: on_account_terms_set,
     AccountOpened: on_account_opened,
+    AccountClosed: on_account_closed,
+    BankAccountChanged: on_bank_account_changed,
     OperatorSet: on_operator_set,
     FundEntrusted: on_fund_entrusted,
     MandateGranted: on_mandate_granted,

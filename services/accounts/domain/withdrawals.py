@@ -36,7 +36,7 @@ from services.accounts.domain.events import (
     WithdrawalReturned,
 )
 from services.accounts.domain.operators import Wanted
-from services.accounts.domain.state import State, Withdrawal
+from services.accounts.domain.state import BoundKey, State, Withdrawal
 
 # The legs as they would be moved; raises Refused for what is not there.
 Move: TypeAlias = Callable[[Sequence[Leg]], list[Leg]]
@@ -48,7 +48,8 @@ def request_withdrawal(
     check_none(context)
     bank_key = (command.clearing_house, command.asset, command.bank)
     check_no_break(find_bank_account(state, *bank_key), *bank_key)
-    account = state.bound_accounts.get((command.holder, command.clearing_house, command.bank))
+    bound_key = (command.holder, command.clearing_house, command.bank)
+    account = bound_account(state, bound_key, context.at_ms)
     if account is None:
         raise Refused(
             "NO_BOUND_ACCOUNT",
@@ -68,6 +69,14 @@ def request_withdrawal(
     return [
         WithdrawalRequested(account, command.bank, command.clearing_house, move([leg]), context.id)
     ]
+
+
+def bound_account(state: State, key: BoundKey, at_ms: int) -> str | None:
+    """Where a withdrawal that is asked for at this instant goes."""
+    changed = state.rebound.get(key)
+    if changed is not None and changed.effective_ms <= at_ms:
+        return changed.account
+    return state.bound_accounts.get(key)
 
 
 def cancel_withdrawal(

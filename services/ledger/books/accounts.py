@@ -55,7 +55,12 @@ from services.ledger.books.crossings import Crossings, Place, delivery_and_payme
 from services.ledger.books.destinations import SAFEGUARD_EVENTS, Destinations
 from services.ledger.books.freezes import FREEZE_EVENTS, Accounts, Freezes
 from services.ledger.books.holders import Holders
-from services.ledger.books.holders_events import HOLDER_EVENTS
+from services.ledger.books.holders_events import (
+    HOLDER_EVENTS,
+    BankAccountChanged,
+    ChangeProposed,
+    ProposalWithdrawn,
+)
 from services.ledger.books.keys import (
     KEY_EVENTS,
     AdmittedKeys,
@@ -150,14 +155,16 @@ class AccountsBook(Checker):
         self.crossings = crossings or Crossings()
         self._desk = Desk(self.crossings)
         self._done: set[tuple[str, str, str]] = set()  # (what, institution, its number)
-        self._rules = Holders(self._keys, self._holders, self.balances, self._holds, self._liens)
-        self._acting = Acting(self._rules, self._assets)
+        self._rules = Holders(
+            self._keys, self._holders, self.balances, self._holds, self._liens, self._assets
+        )
+        self._acting = Acting(self._rules, self._assets, self._destinations)
 
     # ---- checking -------------------------------------------------------------------------------
 
     def steps(self, kind: type[msgspec.Struct]) -> list[Step]:
         if kind in HOLDER_EVENTS:
-            return [require_no_cause, self._rules.check]
+            return [require_no_cause, self._check_change]
         groups: list[Step] = [self._settlements.check_turn]
         check = _CHECKS.get(kind)
         if check is not None:
@@ -176,6 +183,22 @@ class AccountsBook(Checker):
         elif kind not in KEY_EVENTS:
             groups.append(require_no_cause)
         return groups
+
+    def _check_change(self, raw: RawRecord, event: msgspec.Struct) -> None:
+        """What is proposed about holders, and what came of it; bank accounts are the banks' too."""
+        if isinstance(event, ProposalWithdrawn):
+            whose = self._banks.bindings.whose_waits(event.proposal, instant_ms(raw.at))
+            if whose is not None:  # agreed, and stopped by its holder before it counts
+                require_no_acts(raw)
+                self._acting.check_right(raw, whose, {"administer"})
+                return
+        self._rules.check(raw, event)
+        if isinstance(event, ChangeProposed) and event.change.rebinding is not None:
+            self._banks.bindings.check_proposed(raw, event.change.rebinding)
+        elif isinstance(event, BankAccountChanged):
+            whose = event.rebinding.holder
+            delay_ms = self._destinations.delay_ms(whose, instant_ms(raw.at))
+            self._banks.bindings.check_changed(raw, event, delay_ms)
 
     def _check_frozen(self, raw: RawRecord, event: Any) -> None:
         if self._freezes.live and event.legs:
@@ -468,6 +491,7 @@ class AccountsBook(Checker):
         require("HOLD_PAYEE", ("available", ""), (event.to.purpose, event.to.ref))
         if isinstance(event, TransferProposed):
             self._destinations.check_proposed(raw, event)
+            self._acting.check_promised(raw, leg, event.to)
         else:
             self._destinations.check_hold(raw, event)
 
@@ -625,6 +649,8 @@ class AccountsBook(Checker):
                 self._destinations.apply(event)
             case _ if isinstance(event, HOLDER_EVENTS):
                 self._rules.apply(raw, event)
+                if isinstance(event, BankAccountChanged | ProposalWithdrawn):
+                    self._banks.bindings.take(event)
             case SettlementReceived():
                 self._settlements.take_received(raw, event)
             case TradeUnsettled():

@@ -15,8 +15,9 @@ import msgspec
 from kernel.record import RawRecord
 from services.ledger.books.accounts_events import Account, AssetDefined, Leg
 from services.ledger.books.days import day_of, parse_day
+from services.ledger.books.destinations import Destinations
 from services.ledger.books.holders import Holders
-from services.ledger.books.holders_events import Mandate
+from services.ledger.books.holders_events import Mandate, RequiredSafeguards
 from services.ledger.books.port import RuleBroken, instant_ms, require, require_holds
 
 STRICTEST: Final = {"receive": 2, "retire": 1, "send": 0, "trade": 0}
@@ -24,9 +25,12 @@ RIGHT_TO: Final = {"retired": "retire", "surrendered": "retire", "trading": "tra
 
 
 class Acting:
-    def __init__(self, holders: Holders, assets: Mapping[str, AssetDefined]) -> None:
+    def __init__(
+        self, holders: Holders, assets: Mapping[str, AssetDefined], destinations: Destinations
+    ) -> None:
         self._holders = holders
         self._assets = assets
+        self._destinations = destinations
 
     def check(
         self, raw: RawRecord, legs: list[Leg], mandate: str | None, payee: Account | None
@@ -41,6 +45,7 @@ class Acting:
             self._check_leg(raw, leg, agent)
         if payee is not None and legs[0].credit.purpose == "held":  # what is promised on placing
             self._check_leg(raw, _promised(legs[0], payee), agent)
+            self.check_promised(raw, legs[0], payee)
 
     def check_right(self, raw: RawRecord, holder: str, rights: set[str]) -> None:
         """Who asked may do this for the holder, where it has a register."""
@@ -168,7 +173,10 @@ class Acting:
                 raise RuleBroken("STATUS", f"rank {limit} or less to {what}", holder)
             if what == "trade" and terms is not None and self._holders.is_barred(terms, holder):
                 raise RuleBroken("BARRED", f"who may trade {leg.asset}", holder)
-        if terms is None or not terms.opening_required:
+        if terms is None:
+            return
+        self._check_guarded(raw, leg, terms.safeguards)
+        if not terms.opening_required:
             return
         if asset.unit == "fen" and not terms.money_too:
             return
@@ -192,6 +200,25 @@ class Acting:
         manager = self._holders.managers.get(holder)
         if manager is not None:
             yield manager
+
+    def check_promised(self, raw: RawRecord, leg: Leg, payee: Account) -> None:
+        """What is set aside for a transfer: the programme asks of it what it asks of transfers."""
+        terms = self._holders.terms_at(self._asset(leg.asset).programme, instant_ms(raw.on))
+        if terms is not None:
+            going = msgspec.structs.replace(leg, credit=payee)
+            self._check_guarded(raw, going, terms.safeguards)
+
+    def _check_guarded(self, raw: RawRecord, leg: Leg, asked: RequiredSafeguards | None) -> None:
+        """Units go to others only under safeguards as strict as the programme's terms."""
+        ways = (leg.debit.purpose, leg.credit.purpose)
+        if asked is None or ways != ("available", "available"):
+            return
+        holder = leg.debit.holder
+        if holder == leg.credit.holder:
+            return
+        delay_ms, most = self._destinations.strictness(holder, leg.asset, instant_ms(raw.at))
+        strict = delay_ms >= asked.delay_ms and most is not None and most <= asked.max_units
+        require_holds("SAFEGUARDS_STRICT", strict, asked, (holder, delay_ms, most))
 
     def _check_reached(self, leg: Leg, programme: str, own: bool) -> None:
         to = leg.credit

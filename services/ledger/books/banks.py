@@ -38,6 +38,7 @@ from services.ledger.books.banks_events import (
     WithdrawalRequested,
     WithdrawalReturned,
 )
+from services.ledger.books.bindings import Bindings
 from services.ledger.books.crossings import Place, canonical
 from services.ledger.books.keys import AdmittedKeys, acts_of, require_no_acts
 from services.ledger.books.port import RuleBroken, instant_ms, require, require_holds, require_text
@@ -80,9 +81,8 @@ class Banks:
         self._balances = balances
         self._assets = assets
         self._kinds = holders
-        self._usccs: dict[str, str] = {}  # whose a credit code is
         self.tallies: dict[Bank, Tallies] = {}
-        self._bound: dict[tuple[str, str, str], str] = {}
+        self.bindings = Bindings(keys)
         self.open: dict[str, Out] = {}
         self._proposals: dict[str, Proposal] = {}
         self._lines: set[tuple[str, str]] = set()  # (bank, line), in or out
@@ -104,15 +104,6 @@ class Banks:
         fresh = Tallies(event.cutoff_minute, event.first_day, event.opening_fen)
         require("BANK_FIRST_DAY", fresh.day_at(instant_ms(raw.at)), event.first_day)
 
-    def check_bound(self, raw: RawRecord, event: BankAccountBound) -> None:
-        place = (event.holder, event.clearing_house, event.bank)
-        require("ACCOUNT_BOUND_ONCE", False, place in self._bound)
-        said = self._keys.statement(raw, [f"bank:{event.bank}"], "account-binding")
-        uscc = str(said.get("uscc"))
-        expected = {**msgspec.structs.asdict(event), "kind": "account-binding", "uscc": uscc}
-        require("BANK_SAID", canonical(expected), canonical(said))
-        require("ACCOUNT_NAME", event.holder, self._usccs.get(uscc))
-
     # ---- withdrawals ----------------------------------------------------------------------------
 
     def check_requested(self, raw: RawRecord, event: WithdrawalRequested) -> None:
@@ -124,7 +115,8 @@ class Banks:
         require("WITHDRAWAL_NEW", (False, 0), (event.withdrawal in self.open, held))
         require("WITHDRAWAL_FROM", ("available", ""), (leg.debit.purpose, leg.debit.ref))
         require("WITHDRAWAL_HELD", Account(holder, "held", event.withdrawal), leg.credit)
-        bound = self._bound.get((holder, event.clearing_house, event.bank))
+        place = (holder, event.clearing_house, event.bank)
+        bound = self.bindings.at(place, instant_ms(raw.at))
         require("WITHDRAWAL_ACCOUNT", bound, event.account)
         self._require_no_break((event.clearing_house, leg.asset, event.bank))
 
@@ -379,7 +371,7 @@ class Banks:
 
     def registered(self, event: HolderRegistered) -> None:
         if event.uscc:
-            self._usccs[event.uscc] = event.holder
+            self.bindings.registered(event.uscc, event.holder)
 
     def booked(self, leg: Leg, external: Account, line: str, day: str | None) -> None:
         """A line of the bank's, in or out."""
@@ -396,8 +388,7 @@ class Banks:
                     event.cutoff_minute, event.first_day, event.opening_fen
                 )
             case BankAccountBound():
-                place = (event.holder, event.clearing_house, event.bank)
-                self._bound[place] = event.account
+                self.bindings.bind(event)
             case WithdrawalRequested():
                 if event.legs:  # none only where two persons have accepted that
                     self.open[event.withdrawal] = Out(event, False)
@@ -446,7 +437,7 @@ Check = Callable[[Banks, RawRecord, Any], None]
 
 CHECKS: Final[dict[type[msgspec.Struct], Check]] = {
     SettlementBankAgreed: Banks.check_agreed,
-    BankAccountBound: Banks.check_bound,
+    BankAccountBound: lambda banks, raw, event: banks.bindings.check_first(raw, event),
     WithdrawalRequested: Banks.check_requested,
     WithdrawalInstructed: Banks.check_instructed,
     WithdrawalConfirmed: Banks.check_confirmed,

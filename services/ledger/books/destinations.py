@@ -131,6 +131,16 @@ class Destinations:
         if kept is not None and rules is not None and not rules.unlisted:
             self._require_trusted(kept, holder, to.holder, raw)
 
+    def strictness(self, holder: str, asset: str, at_ms: int) -> tuple[int, int | None]:
+        """The delay of its safeguards, and how much one may send alone; of nothing: below any."""
+        kept = self._kept.get(holder)
+        rules = None if kept is None else kept.rules(at_ms)
+        return (-1, None) if rules is None else (rules.delay_ms, _limit(rules, asset))
+
+    def delay_ms(self, holder: str, at_ms: int) -> int:
+        """How long its own safeguards hold up what is agreed about where its units go."""
+        return _delay_ms(self._kept.get(holder, Kept()), at_ms)
+
     def _rules(self, holder: str, raw: RawRecord) -> tuple[Kept, SafeguardRules]:
         kept = self._kept.get(holder)
         rules = None if kept is None else kept.rules(instant_ms(raw.at))

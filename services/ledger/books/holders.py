@@ -8,19 +8,22 @@ that a proposer was a registrar cannot be seen here; that two persons did it can
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
 from kernel.record import RawRecord
 from kernel.values import Actor
-from services.ledger.books.accounts_events import Account
+from services.ledger.books.accounts_events import AssetDefined
+from services.ledger.books.closing import Closings, Promise
 from services.ledger.books.crossings import Place, canonical
 from services.ledger.books.days import day_of, parse_day
 from services.ledger.books.holders_events import (
+    AccountClosed,
     AccountOpened,
     AccountTerms,
     AccountTermsSet,
+    BankAccountChanged,
     Change,
     ChangeProposed,
     FundEntrusted,
@@ -45,15 +48,8 @@ REGISTRARS: Final = ""  # nobody's subject
 RIGHTS: Final = frozenset({"administer", "approve", "hold", "retire", "trade", "transfer", "view"})
 
 
-class Promise(Protocol):
-    """A live hold, as far as it is looked at here."""
-
-    @property
-    def to(self) -> Account: ...
-
-
 class Holders:
-    """`kinds`, `balances`, `holds` and `liens` are the accounts book's own: only looked at."""
+    """The other maps are the accounts book's own: only looked at."""
 
     def __init__(
         self,
@@ -62,6 +58,7 @@ class Holders:
         balances: Mapping[Place, int],
         holds: Mapping[str, Promise],
         liens: Liens,
+        assets: Mapping[str, AssetDefined],
     ) -> None:
         self._keys = keys
         self.kinds = kinds
@@ -72,6 +69,7 @@ class Holders:
         self.terms: dict[str, Timeline[AccountTerms | None]] = {}
         # By holder and programme: nothing for registration, and the venue of the trading account.
         self.opened: dict[tuple[str, str], set[str]] = {}
+        self._closings = Closings(balances, holds, assets, self.opened)
         self.registers: dict[str, dict[Actor, Operator]] = {}
         self.managers: dict[str, str] = {}
         self.mandates: dict[str, Mandate] = {}
@@ -109,7 +107,7 @@ class Holders:
     def check(self, raw: RawRecord, event: msgspec.Struct) -> None:
         if instant_ms(raw.on) > instant_ms(raw.at):
             raise RuleBroken("ON_AFTER_AT", f"at most {raw.at}", raw.on)
-        if not (isinstance(event, HolderStatusSet) and event.authority is not None):
+        if not _is_signed(event):
             require_no_acts(raw)
         _CHECKS[type(event)](self, raw, event)
 
@@ -156,6 +154,10 @@ class Holders:
     def _check_terms(self, raw: RawRecord, event: AccountTermsSet) -> None:
         self._as_proposed(raw, event, Change(terms=event.terms))
         require("PROGRAMME", "programme", self.kinds.get(event.terms.programme))
+        asked = event.terms.terms.safeguards
+        if asked is not None:
+            least = min(asked.delay_ms, asked.max_units)
+            require_holds("TERMS_SAFEGUARDS", least >= 0, "0 or more", least)
         if event.terms.effective_from_ms < instant_ms(raw.on):
             raise RuleBroken("TERMS_FROM", f"{raw.on} or later", event.terms.effective_from_ms)
 
@@ -189,6 +191,14 @@ class Holders:
         require("OPENING_KIND", True, allowed.get(str(kind), True))
         if opening.venue and self.is_barred(terms, opening.holder):
             raise RuleBroken("BARRED", f"who may trade {opening.programme}", opening.holder)
+
+    def _check_closed(self, raw: RawRecord, event: AccountClosed) -> None:
+        self._as_proposed(raw, event, Change(closing=event.closing))
+        self._closings.check(event.closing)
+
+    def _check_rebound(self, raw: RawRecord, event: BankAccountChanged) -> None:
+        self._as_proposed(raw, event, Change(rebinding=event.rebinding))
+        require_text("REASON", [event.rebinding.reason])
 
     def _check_operator_set(self, raw: RawRecord, event: OperatorSet) -> None:
         operator = event.operator
@@ -323,6 +333,12 @@ class Holders:
             case AccountOpened():
                 row = event.opening
                 self.opened.setdefault((row.holder, row.programme), set()).add(row.venue)
+            case AccountClosed():
+                gone = event.closing
+                own = self.opened.get((gone.holder, gone.programme), set())
+                own.discard(gone.venue)
+                if not own:
+                    self.opened.pop((gone.holder, gone.programme), None)
             case OperatorSet():
                 register = self.registers.setdefault(event.operator.holder, {})
                 register[event.operator.person] = event.operator
@@ -349,9 +365,15 @@ class Holders:
             self._orders.add((event.authority, str(event.number)))
 
 
+def _is_signed(event: msgspec.Struct) -> bool:
+    """An order by who ordered; another bank account by the bank, when it is proposed."""
+    if isinstance(event, HolderStatusSet):
+        return event.authority is not None
+    return isinstance(event, ChangeProposed) and event.change.rebinding is not None
+
+
 def _parts(change: Change) -> list[object]:
-    parts = (change.fund, change.mandate, change.opening, change.operator)
-    return [one for one in (*parts, change.status, change.terms) if one is not None]
+    return [one for one in msgspec.structs.astuple(change) if one is not None]
 
 
 _CHECKS: Final[dict[type[msgspec.Struct], Callable[[Holders, RawRecord, Any], None]]] = {
@@ -360,6 +382,8 @@ _CHECKS: Final[dict[type[msgspec.Struct], Callable[[Holders, RawRecord, Any], No
     ProposalWithdrawn: Holders._check_withdrawn,
     AccountTermsSet: Holders._check_terms,
     AccountOpened: Holders._check_opened,
+    AccountClosed: Holders._check_closed,
+    BankAccountChanged: Holders._check_rebound,
     OperatorSet: Holders._check_operator_set,
     FundEntrusted: Holders._check_fund,
     MandateGranted: Holders._check_granted,

@@ -23,6 +23,11 @@ class Role(Said, frozen=True, kw_only=True):
     part: str
 
 
+class RequiredSafeguards(Said, frozen=True, kw_only=True):
+    delay_ms: int
+    max_units: int
+
+
 class AccountTerms(Said, frozen=True, kw_only=True):
     barred_kinds: list[str]
     barred_parts: list[str]
@@ -31,6 +36,7 @@ class AccountTerms(Said, frozen=True, kw_only=True):
     opening_required: bool
     parts: list[Role]
     persons: bool
+    safeguards: RequiredSafeguards | None = None
 
 
 class TermsChange(Said, frozen=True, kw_only=True):
@@ -80,11 +86,30 @@ class StatusChange(Said, frozen=True, kw_only=True):
     status: str
 
 
+class Closing(Said, frozen=True, kw_only=True):
+    account: str
+    document: Document
+    holder: str
+    programme: str
+    reason: str
+    venue: str
+
+
+class Rebinding(Said, frozen=True, kw_only=True):
+    account: str
+    bank: str
+    clearing_house: str
+    holder: str
+    reason: str
+
+
 class Change(Said, frozen=True, kw_only=True):
+    closing: Closing | None = None
     fund: Fund | None = None
     mandate: Mandate | None = None
     opening: Opening | None = None
     operator: Operator | None = None
+    rebinding: Rebinding | None = None
     status: StatusChange | None = None
     terms: TermsChange | None = None
 
@@ -116,6 +141,19 @@ class AccountOpened(Said, frozen=True, kw_only=True):
     opening: Opening
     proposal: str
     proposed_by: Actor
+
+
+class AccountClosed(Said, frozen=True, kw_only=True):
+    closing: Closing
+    proposal: str
+    proposed_by: Actor
+
+
+class BankAccountChanged(Said, frozen=True, kw_only=True):
+    effective_ms: int
+    proposal: str
+    proposed_by: Actor
+    rebinding: Rebinding
 
 
 class OperatorSet(Said, frozen=True, kw_only=True):
@@ -156,6 +194,8 @@ HOLDER_EVENTS: Final = (
     ProposalWithdrawn,
     AccountTermsSet,
     AccountOpened,
+    AccountClosed,
+    BankAccountChanged,
     OperatorSet,
     FundEntrusted,
     MandateGranted,

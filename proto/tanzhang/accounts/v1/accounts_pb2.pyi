@@ -1727,6 +1727,7 @@ class AccountTerms(_message.Message):
     PARTS_FIELD_NUMBER: _builtins.int
     BARRED_KINDS_FIELD_NUMBER: _builtins.int
     BARRED_PARTS_FIELD_NUMBER: _builtins.int
+    SAFEGUARDS_FIELD_NUMBER: _builtins.int
     opening_required: _builtins.bool
     money_too: _builtins.bool
     """Opening also counts for money of this programme."""
@@ -1740,6 +1741,10 @@ class AccountTerms(_message.Message):
 
     @_builtins.property
     def barred_parts(self) -> _containers.RepeatedScalarFieldContainer[Global___Part.ValueType]: ...
+    @_builtins.property
+    def safeguards(self) -> Global___RequiredSafeguards:
+        """What holders must have asked for themselves before they send units to others."""
+
     def __init__(
         self,
         *,
@@ -1750,14 +1755,111 @@ class AccountTerms(_message.Message):
         parts: _abc.Iterable[Global___Role] | None = ...,
         barred_kinds: _abc.Iterable[Global___HolderKind.ValueType] | None = ...,
         barred_parts: _abc.Iterable[Global___Part.ValueType] | None = ...,
+        safeguards: Global___RequiredSafeguards | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["safeguards", b"safeguards"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["barred_kinds", b"barred_kinds", "barred_parts", b"barred_parts", "foreign", b"foreign", "money_too", b"money_too", "opening_required", b"opening_required", "parts", b"parts", "persons", b"persons"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["barred_kinds", b"barred_kinds", "barred_parts", b"barred_parts", "foreign", b"foreign", "money_too", b"money_too", "opening_required", b"opening_required", "parts", b"parts", "persons", b"persons", "safeguards", b"safeguards"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AccountTerms: _TypeAlias = AccountTerms  # noqa: Y015
+
+@_typing.final
+class RequiredSafeguards(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELAY_MS_FIELD_NUMBER: _builtins.int
+    MAX_UNITS_FIELD_NUMBER: _builtins.int
+    delay_ms: _builtins.int
+    """At least, in ms: before a new destination is trusted."""
+    max_units: _builtins.int
+    """At most: what one operator may send in a day by itself."""
+    def __init__(
+        self,
+        *,
+        delay_ms: _builtins.int = ...,
+        max_units: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delay_ms", b"delay_ms", "max_units", b"max_units"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequiredSafeguards: _TypeAlias = RequiredSafeguards  # noqa: Y015
+
+@_typing.final
+class Closing(_message.Message):
+    """Of one account of a programme, with nothing left in it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDER_FIELD_NUMBER: _builtins.int
+    PROGRAMME_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    VENUE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    holder: _builtins.str
+    programme: _builtins.str
+    account: Global___AccountKind.ValueType
+    venue: _builtins.str
+    """Of a trading account."""
+    reason: _builtins.str
+    @_builtins.property
+    def document(self) -> Global___Document: ...
+    def __init__(
+        self,
+        *,
+        holder: _builtins.str = ...,
+        programme: _builtins.str = ...,
+        account: Global___AccountKind.ValueType = ...,
+        venue: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        document: Global___Document | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "document", b"document", "holder", b"holder", "programme", b"programme", "reason", b"reason", "venue", b"venue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Closing: _TypeAlias = Closing  # noqa: Y015
+
+@_typing.final
+class Rebinding(_message.Message):
+    """Another account at the same bank for a holder's withdrawals."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDER_FIELD_NUMBER: _builtins.int
+    CLEARING_HOUSE_FIELD_NUMBER: _builtins.int
+    BANK_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    holder: _builtins.str
+    clearing_house: _builtins.str
+    bank: _builtins.str
+    account: _builtins.str
+    """The bank's random word for the account: never its number."""
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        holder: _builtins.str = ...,
+        clearing_house: _builtins.str = ...,
+        bank: _builtins.str = ...,
+        account: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "bank", b"bank", "clearing_house", b"clearing_house", "holder", b"holder", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Rebinding: _TypeAlias = Rebinding  # noqa: Y015
 
 @_typing.final
 class AccountTermsChange(_message.Message):
@@ -1987,6 +2089,8 @@ class Change(_message.Message):
     FUND_FIELD_NUMBER: _builtins.int
     MANDATE_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    CLOSING_FIELD_NUMBER: _builtins.int
+    REBINDING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def terms(self) -> Global___AccountTermsChange: ...
     @_builtins.property
@@ -1999,6 +2103,10 @@ class Change(_message.Message):
     def mandate(self) -> Global___Mandate: ...
     @_builtins.property
     def status(self) -> Global___StatusChange: ...
+    @_builtins.property
+    def closing(self) -> Global___Closing: ...
+    @_builtins.property
+    def rebinding(self) -> Global___Rebinding: ...
     def __init__(
         self,
         *,
@@ -2008,12 +2116,14 @@ class Change(_message.Message):
         fund: Global___Fund | None = ...,
         mandate: Global___Mandate | None = ...,
         status: Global___StatusChange | None = ...,
+        closing: Global___Closing | None = ...,
+        rebinding: Global___Rebinding | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "fund", b"fund", "mandate", b"mandate", "opening", b"opening", "operator", b"operator", "status", b"status", "terms", b"terms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "closing", b"closing", "fund", b"fund", "mandate", b"mandate", "opening", b"opening", "operator", b"operator", "rebinding", b"rebinding", "status", b"status", "terms", b"terms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "fund", b"fund", "mandate", b"mandate", "opening", b"opening", "operator", b"operator", "status", b"status", "terms", b"terms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "closing", b"closing", "fund", b"fund", "mandate", b"mandate", "opening", b"opening", "operator", b"operator", "rebinding", b"rebinding", "status", b"status", "terms", b"terms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["terms", "opening", "operator", "fund", "mandate", "status"]  # noqa: Y015
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["terms", "opening", "operator", "fund", "mandate", "status", "closing", "rebinding"]  # noqa: Y015
     _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
 
@@ -2027,6 +2137,7 @@ class ChangeProposal(_message.Message):
     ON_FIELD_NUMBER: _builtins.int
     CHANGE_FIELD_NUMBER: _builtins.int
     FOR_HOLDER_FIELD_NUMBER: _builtins.int
+    ACTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Also the proposal's id, and of a mandate its own."""
     for_holder: _builtins.str
@@ -2035,6 +2146,10 @@ class ChangeProposal(_message.Message):
     def on(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def change(self) -> Global___Change: ...
+    @_builtins.property
+    def acts(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.Act]:
+        """The bank's signed account-binding, of a rebinding; nothing else has one."""
+
     def __init__(
         self,
         *,
@@ -2042,10 +2157,11 @@ class ChangeProposal(_message.Message):
         on: _timestamp_pb2.Timestamp | None = ...,
         change: Global___Change | None = ...,
         for_holder: _builtins.str = ...,
+        acts: _abc.Iterable[_items_pb2.Act] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "on", b"on"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "for_holder", b"for_holder", "id", b"id", "on", b"on"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acts", b"acts", "change", b"change", "for_holder", b"for_holder", "id", b"id", "on", b"on"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
