@@ -37,7 +37,7 @@ class Fading:
         # As long as any id of it could still be above the horizon.
         self.when_ms = at_ms + MAX_ID_AHEAD_MS + RECENT_IDS_MS
         self.ids: dict[str, list[str]] = {}
-        self.newest = ""
+        self.newest = ""  # this one and how many: once it has committed
         self.count = 0
 
 
@@ -57,17 +57,19 @@ class RecentOutcomes:
 
     def add(self, known: dict[str, Outcome], fading: Fading, outcome: Outcome) -> None:
         """Remembers an outcome of a batch that is not committed yet; `known` is `of` its owner."""
-        id = outcome.id
-        if not known:
-            self._known[outcome.principal] = known
-        known[id] = outcome
-        fading.ids.setdefault(outcome.principal, []).append(id)
-        fading.count += 1
-        fading.newest = max(fading.newest, id)
+        principal = outcome.principal
+        ids = fading.ids.get(principal)
+        if ids is None:  # its first of the batch
+            ids = fading.ids[principal] = []
+            self._known[principal] = known
+        known[outcome.id] = outcome
+        ids.append(outcome.id)
 
     def committed(self, fading: Fading) -> None:
         """The batch is in the journal: from now on it may fade."""
-        if fading.count:
+        if fading.ids:
+            fading.count = sum(map(len, fading.ids.values()))
+            fading.newest = max(map(max, fading.ids.values()))
             self._count += fading.count
             self._fading.append(fading)
 

@@ -80,6 +80,7 @@ class RecordMaker:
     """
 
     def __init__(self, book: str, at: str) -> None:
+        self.at = at
         self._at = b',"at":' + _encode(at) + b',"body":'
         self._book = b',"book":' + _encode(book) + b',"by":"'
         # Of the last command: its neighbours in a batch are mostly the same person's, of one time.

@@ -109,7 +109,7 @@ class Writer(Replica[S]):
         self._queue: FairQueue[_Submission] = FairQueue(self.book)
         self._arrived = asyncio.Event()
         self._recent = RecentOutcomes()
-        self._salts = b""
+        self._salts: list[bytes] = []
         self._waiters = PositionWaiters()
         self._stopped = False
         # One thread: commits and lease renewals of a book follow one another on one connection.
@@ -354,31 +354,30 @@ class Writer(Replica[S]):
         Answers the position of the first.
         """
         first = position = self.progress.next_position
-        caller, on = ask.caller, format_instant(on_ms)
-        acts, stored = ask.acts, []
+        actor, maker, stored = ask.caller.actor, decided.maker, []
+        on = maker.at if on_ms == decided.at_ms else format_instant(on_ms)
+        acts, salts = ask.acts, self._salts
         for event in events:
-            record = decided.maker.make(
-                event, caller.actor, acts, ask.id, ask.cause, on, position, ask.sealed
-            )
+            record = maker.make(event, actor, acts, ask.id, ask.cause, on, position, ask.sealed)
             if acts and type(ask.command) in self.domain.acts_once:
                 acts = ()
-            salt = self._salt()
+            if not salts:
+                salts.extend(self._draw_salts())
+            salt = salts.pop()
             stored.append(StoredEvent(position, record, salt, commit(salt, record)))
             position += 1
         told = self.domain.told
         for i, event in enumerate(events):
             if told is not None:
-                told(self.state, Envelope(first + i, ask.id, caller.actor, on_ms, ask.cause))
-            self.evolve(event, caller.actor, ask.cause)
+                told(self.state, Envelope(first + i, ask.id, actor, on_ms, ask.cause))
+            self.evolve(event, actor, ask.cause)
         decided.events.extend(stored)
         return first
 
-    def _salt(self) -> bytes:
-        """From one draw for many: each is used once."""
-        if not self._salts:
-            self._salts = self._entropy(SALT_BYTES * SALTS_AT_ONCE)
-        salt, self._salts = self._salts[:SALT_BYTES], self._salts[SALT_BYTES:]
-        return salt
+    def _draw_salts(self) -> list[bytes]:
+        """One draw for many: each is used once."""
+        drawn = self._entropy(SALT_BYTES * SALTS_AT_ONCE)
+        return [drawn[i : i + SALT_BYTES] for i in range(0, len(drawn), SALT_BYTES)]
 
     async def _commit(self, decided: _Decided) -> None:
         """Durable, then known to others, then answered: in this order, whatever dies between."""
