@@ -13,7 +13,7 @@ import time
 import pytest
 
 from tests.support.faultrun import fault_run, quiet_run
-from tests.support.troubles import CONNECTIONS, PROCESSES
+from tests.support.troubles import LANES
 
 LONG_S = 600.0
 QUIET_S = 20.0  # many more batches than it takes to forget one
@@ -28,7 +28,7 @@ def test_nothing_is_lost_or_done_twice_whatever_happens_to_the_processes_and_the
     report = fault_run(tmp_path_factory.mktemp("fault-run"), seed, for_s)
     with capsys.disabled():
         print(f"\n{report}")
-    assert report.faults.keys() >= {f"{one.what} {one.whom}" for one in (*PROCESSES, *CONNECTIONS)}
+    assert report.faults.keys() >= {f"{one.what} {one.whom}" for lane in LANES for one in lane}
     assert report.answers["ok"]
     assert report.failovers_s
 

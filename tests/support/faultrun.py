@@ -36,17 +36,20 @@ from tests.support.bankers import (
     close_the_day,
     open_the_bank,
 )
+from tests.support.batchers import Batcher
 from tests.support.brokers import MARKET, Broker, open_the_market
-from tests.support.history import Answer, Command, Seen, commands_of, reads_of, resolved
+from tests.support.clearers import Clearer, open_the_exchange, reports_of
+from tests.support.history import Answer, Command, Seen, commands_of, reads_of, resolved, trades_of
 from tests.support.historycheck import Finding, check_history
-from tests.support.lanzhou import CNY, TICKET
+from tests.support.lanzhou import CNY, PROGRAMME, TICKET
 from tests.support.patient import PatientClient, outcomes_of
 from tests.support.proxied import STANDBY, ProxiedSupervisor
+from tests.support.settlecheck import check_settlements
+from tests.support.settling import WUHAN
 from tests.support.tcp_proxy import Cut, TcpProxy
 from tests.support.traders import ACCOUNTS, HOLDERS, Trader
 from tests.support.troubles import (
-    CONNECTIONS,
-    PROCESSES,
+    LANES,
     WRITER,
     Controller,
     Trouble,
@@ -58,11 +61,12 @@ from tests.support.worldcheck import open_errands
 
 SERVICES = ("accounts", "ledger", "market", "gateway")
 KEEPERS = ("accounts", "ledger", "market")  # those with a book
-TRADERS = 5
+TRADERS = 4
 DAY_ENDS_S = 8.0  # after the work's beginning, at the bank
 WARM_S = 1.0  # of work before the first trouble
 CALM_S = 2.0  # of work after the last one
 BACK_S = 120.0  # until everybody serves again: some wait out a back-off
+SOON_MS = 60_000
 START_T, START_FEN = 900, 100_000  # of each holder, a third of it at the venue
 PAUSE_S, SHARE = (0.1, 0.6), 0.5  # between troubles in a short run, and how much of them
 LONG_PAUSE_S = (0.5, 5.0)  # with time to get well in
@@ -160,6 +164,7 @@ def troubled_world(
             bank = open_the_bank(world, seed)
             endow(world)
             open_the_market(world)
+            open_the_exchange(world)
             yield Place(world, proxy, bank)
         finally:
             proxy_is_open(proxy)
@@ -210,6 +215,9 @@ def work(place: Place, report: Report, meanwhile: Meanwhile) -> list[Seen]:
     traders = [Trader(f"client {n}", *given) for n in range(1, TRADERS + 1)]
     clients: list[PatientClient] = [
         *traders,
+        Batcher("client n1", *given),
+        Batcher("client n2", *given),
+        Clearer("client v1", *given),
         Broker("client b1", *given),
         AppUser("client a1", *given),
         Banker("client c1", *given, bank),
@@ -244,11 +252,11 @@ def work(place: Place, report: Report, meanwhile: Meanwhile) -> list[Seen]:
 def troubles(
     controller: Controller, report: Report, look: Callable[[], None], *, for_s: float
 ) -> None:
-    """Both lanes; then, in calm, what takes over from whom, and how fast."""
+    """All lanes; then, in calm, what takes over from whom, and how fast."""
     pause_s, share = (LONG_PAUSE_S, 1.0) if for_s else (PAUSE_S, SHARE)
     lanes = [
-        rounds(kinds, random.Random(f"{report.seed} {lane}"), pause_s, share)
-        for lane, kinds in (("processes", PROCESSES), ("connections", CONNECTIONS))
+        rounds(kinds, random.Random(f"{report.seed} lane {number}"), pause_s, share)
+        for number, kinds in enumerate(LANES, start=1)
     ]
     controller.run(*lanes, at_least=1, for_s=for_s)
     look()
@@ -333,11 +341,17 @@ def check(place: Place, seen: Sequence[Seen], report: Report) -> None:
     """The clients' histories against the journal, one process against the other, then the world."""
     world = place.world
     until(lambda: not open_errands({"market": world.records("market")}), "trades to be settled")
-    until(lambda: not about_to_expire(records_of(world)), "the last holds to expire")
+    until(lambda: not about_to_end(world), "the last holds and sessions to end")
     records = {book: records_of(world, book) for book in ("accounts", "market")}
     count(seen, records, report)
     for book, found in records.items():
         report.findings += check_history([one for one in seen if one.book == book], found)
+    sessions = {one.session for one in trades_of(seen)}
+    process = serving(world)
+    assert process is not None
+    reports = reports_of(world, process, sorted(sessions))
+    accounts = records["accounts"]
+    report.findings += check_settlements(WUHAN, PROGRAMME, seen, accounts, reports)
     raise_found(report)
     for one in commands_of(seen):
         world.sent[Sent(one.book, one.client, one.id)] = one.position
@@ -379,15 +393,28 @@ def records_of(world: World, book: str = "accounts") -> list[dict[str, Any]]:
     return [json.loads(event.record) for frame in frames for event in frame.events]
 
 
-def about_to_expire(records: Sequence[Mapping[str, Any]]) -> set[str]:
-    """Holds that a timer will still end, which would be in the middle of the check."""
+def about_to_end(world: World) -> set[str]:
+    """Holds and sessions that a timer will still end, which would be in the middle of the check."""
+    records = records_of(world)
+    soon_ms = world.clock.now_ms() + SOON_MS
     live = {
         raw["body"]["hold"]
         for raw in records
         if raw["type"] == "HoldPlaced" and raw["body"].get("expires_at_ms") is not None
     }
+    open_ones = {
+        raw["body"]["session"]
+        for raw in records
+        if raw["type"] == "SettlementReceived" and raw["body"]["closes_at_ms"] < soon_ms
+    }
     ends = ("HoldPosted", "HoldReleased", "HoldExpired")
-    return live - {raw["body"]["hold"] for raw in records if raw["type"] in ends}
+    ended = {
+        raw["body"]["hold"]
+        for raw in records
+        if raw["type"] in ends and not raw["body"].get("rest_held")
+    }
+    closed = {raw["body"]["session"] for raw in records if raw["type"] == "SessionClosed"}
+    return (live - ended) | (open_ones - closed)
 
 
 def same_states(world: World) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
@@ -40,6 +40,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     again: int | None = None  # the position a later repeat of the same id was answered with
     moves: tuple[Move, ...] = ()  # the event's legs, of those alone that the command fixes
     group: str = ""  # commands of one group are carried out together or not at all
+    call: str = ""  # what was sent in one call or one stream is carried out in its order:
+    place: int = 0  # it was so manieth in it
     reason: str = ""
     needed: int | None = None  # of a refusal for want of balance: what it said was needed
     available: int | None = None  # and what it said was there
@@ -72,7 +74,32 @@ class PaidIn(msgspec.Struct, frozen=True, kw_only=True):
     line: str | None = None  # the bank's number of it; None: no answer, and nobody knows
 
 
-Seen = Command | Read | PaidIn
+class Said(StrEnum):
+    """What a venue is told of a trade."""
+
+    SETTLED = "settled_position"
+    BEFORE = "settled_before"
+    UNSETTLED = "unsettled"
+
+
+class TradeTold(msgspec.Struct, frozen=True, kw_only=True):
+    """What a venue was told of one trade of an accepted part, once more each time it was told."""
+
+    book: str = "accounts"
+    client: str
+    part: str  # its command
+    session: str
+    trade: dict[str, Any]  # as the venue has signed it
+    said: Said
+    position: int = 0  # of the entry, or of the word that it was not settled
+    reason: str = ""
+    holder: str = ""
+    asset: str = ""
+    needed: int = 0
+    available: int = 0
+
+
+Seen = Command | Read | PaidIn | TradeTold
 
 
 class Diary:
@@ -121,6 +148,10 @@ def reads_of(seen: Iterable[Seen]) -> list[Read]:
 
 def paid_in_of(seen: Iterable[Seen]) -> list[PaidIn]:
     return [one for one in seen if isinstance(one, PaidIn)]
+
+
+def trades_of(seen: Iterable[Seen]) -> list[TradeTold]:
+    return [one for one in seen if isinstance(one, TradeTold)]
 
 
 def resolved(one: Command, outcomes: Mapping[str, int | None]) -> Command:

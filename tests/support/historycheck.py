@@ -54,7 +54,8 @@ def check_history(seen: Sequence[Seen], records: Sequence[Raw]) -> list[Finding]
         *check_presence(commands, book),
         *check_content(commands, book),
         *check_repeats(commands),
-        *check_groups(commands, book),
+        *check_groups(commands, reads, book),
+        *check_calls(commands),
         *check_institutions(records),
         *check_order(commands, reads),
         *check_values(commands, reads, book),
@@ -116,28 +117,51 @@ def check_repeats(commands: Iterable[Command]) -> Iterator[Finding]:
             yield Finding("ANSWER_CHANGED", one.id, f"first {one.position}, then {one.again}")
 
 
-def check_groups(commands: Iterable[Command], book: Book) -> Iterator[Finding]:
-    """Linked commands are recorded one right after the other, or none of them."""
+def check_groups(
+    commands: Iterable[Command], reads: Iterable[Read], book: Book
+) -> Iterator[Finding]:
+    """Linked commands are recorded one right after the other, or none; no read parts them."""
     groups: dict[tuple[str, str], list[Command]] = defaultdict(list)
     for one in commands:
         if one.group:
             groups[one.client, one.group].append(one)
+    seen_at = sorted(one.as_of for one in reads)
     for (client, name), members in groups.items():
         found = [at for one in members for at in book.first_of.get((client, one.id), [])]
         run = list(range(found[0], found[0] + len(members))) if found else []
         if found != run:
             yield Finding("LINK_BROKEN", name, f"{len(members)} commands, found at {found}")
+        elif found and bisect.bisect_left(seen_at, run[0]) < bisect.bisect_left(seen_at, run[-1]):
+            as_of = seen_at[bisect.bisect_left(seen_at, run[0])]
+            yield Finding("LINK_SEEN_PARTED", name, f"found at {found}, read as of {as_of}")
+
+
+def check_calls(commands: Iterable[Command]) -> Iterator[Finding]:
+    """What was sent in one call or stream is recorded in its order."""
+    calls: dict[tuple[str, str], list[Command]] = defaultdict(list)
+    for one in commands:
+        if one.call:
+            calls[one.client, one.call].append(one)
+    for (_, name), members in calls.items():
+        members.sort(key=lambda one: one.place)
+        positions = [one.found if one.position is None else one.position for one in members]
+        there = [position for position in positions if position is not None]
+        if there != sorted(there):
+            yield Finding("DISORDERED", name, f"sent one after another, found at {there}")
 
 
 def check_institutions(records: Iterable[Raw]) -> Iterator[Finding]:
     """A venue's trade is settled once, a line of a bank's statement is booked once, for ever."""
-    known: dict[tuple[str, str, str], int] = {}
+    known: dict[tuple[str, str, str, str], int] = {}
     for raw in records:
         body = raw["body"]
-        names = [("SETTLED_TWICE", name) for name in body.get("trades") or () if body.get("legs")]
-        names += [("BOOKED_TWICE", body["bank_line"])] if body.get("bank_line") else []
-        for what, name in names:
-            key = (what, body["legs"][0]["debit"]["ref"], name)
+        names = []
+        if raw["type"] == "EntryPosted":
+            session = body.get("session", "")
+            names = [("SETTLED_TWICE", session, name) for name in body.get("trades") or ()]
+        names += [("BOOKED_TWICE", "", body["bank_line"])] if body.get("bank_line") else []
+        for what, session, name in names:
+            key = (what, body["legs"][0]["debit"]["ref"], session, name)
             if key in known:
                 words = f"of {key[1]}, at {known[key]} and at {raw['position']}"
                 yield Finding(what, name, words)

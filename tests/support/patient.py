@@ -13,10 +13,11 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import grpc
 import msgspec
+from tanzhang.accounts.v1 import accounts_pb2 as pb
 from tanzhang.kernel.v1 import items_pb2
 
 from kernel.errors import Conflict, Refused, TanzhangError
@@ -43,6 +44,7 @@ OPTIONS = [
     ("grpc.use_local_subchannel_pool", 1),
 ]
 
+T = TypeVar("T")
 Step = tuple[Callable[[], None], int]  # and how often, beside the others
 
 
@@ -53,6 +55,17 @@ class Asked(msgspec.Struct):
     type: str  # of the event it becomes
     moves: tuple[Move, ...] = ()
     of: Place | None = None  # where a refusal's numbers are looked up: of commands of one leg
+    group: str = ""
+
+
+class Trying(msgspec.Struct):
+    """A call or stream on its way: since when, until when, and what is noted of it by now."""
+
+    begun_s: float
+    give_up_s: float
+    before: int  # attempts of this client
+    call: str = ""
+    noted: int = 0
 
 
 class Service(msgspec.Struct, frozen=True):
@@ -60,7 +73,7 @@ class Service(msgspec.Struct, frozen=True):
 
     book: str
     stub: Callable[[grpc.Channel], Any]
-    batches: Mapping[str, tuple[Any, str]]  # method -> request type and its field of items
+    batches: Mapping[str, tuple[Any, str]]  # method -> what makes a request of which field
     outcomes: Any  # request type of GetOutcomes
     processes: tuple[str, ...]
     # Refusals of a whole call that say nothing of the items in it.
@@ -119,36 +132,80 @@ class PatientClient:
         """Sent until it is answered, then written down; whether each was accepted."""
         request_type, field = self._service.batches[method]
         request = request_type(**{field: [one.item for one in asked]})
-        begun_s = time.monotonic()
-        patience_s = 0.0 if self.chance.random() < IMPATIENT else PATIENCE_S
-        before = self.asked_again_for.total()
-        answer = self.call(method, request, begun_s + patience_s)
+        trying = self._begin()
+        answer = self.call(method, request, trying.give_up_s)
         answered_s = time.monotonic()
-        attempts = 1 + self.asked_again_for.total() - before
-        results = [None] * len(asked) if answer is None else answer.results
+        results = None if answer is None else answer.results
         again: Any = None
         if answer is not None and self.chance.random() < ASKED_AGAIN:
-            now_s = time.monotonic()
-            again = self.call(method, request, now_s + PATIENCE_S)
+            again = self.call(method, request, time.monotonic() + PATIENCE_S)
+        places = self._note(trying, asked, answered_s, results, again)
+        if answer is not None and len(self._old) < OLD_KEPT:
+            self._old.append((answered_s, method, request, places))
+        return [result.HasField("accepted") for result in results or ()] or [False] * len(asked)
+
+    def ask_in_stream(self, batches: Sequence[Sequence[Asked]]) -> None:
+        """One stream, gone on with where it breaks: what was not answered is sent again."""
+        requests = [_stream_request([one.item for one in batch]) for batch in batches]
+        answers: list[tuple[float, Any]] = []
+        trying = self._begin()
+        self._patiently(lambda process: self._go_on(process, requests, answers), trying.give_up_s)
+        for number, batch in enumerate(batches):
+            answered_s, results = answers[number] if number < len(answers) else (0.0, None)
+            self._note(trying, batch, answered_s, results)
+
+    def _go_on(
+        self, process: str, requests: Sequence[Any], answers: list[tuple[float, Any]]
+    ) -> bool:
+        left = iter(requests[len(answers) :])
+        try:
+            for answer in self.stub(process).StreamBatches(
+                left, timeout=CALL_S, metadata=metadata(self.token())
+            ):
+                answers.append((time.monotonic(), answer.results))
+        except grpc.RpcError as error:
+            raise from_rpc_error(cast(Any, error)) from error
+        if len(answers) < len(requests):
+            raise Conflict("STREAM_ENDED", f"{len(answers)} of {len(requests)} answered")
+        return True
+
+    def _begin(self) -> Trying:
+        now_s = time.monotonic()
+        patience_s = 0.0 if self.chance.random() < IMPATIENT else PATIENCE_S
+        return Trying(now_s, now_s + patience_s, self.asked_again_for.total())
+
+    def _note(
+        self,
+        trying: Trying,
+        asked: Sequence[Asked],
+        answered_s: float,
+        results: Sequence[items_pb2.ItemResult] | None,
+        again: Any = None,
+    ) -> list[int]:
+        """What became of each, in its order; answers where in the diary it stands."""
+        attempts = 1 + self.asked_again_for.total() - trying.before
         places: list[int] = []
-        for i, (one, result) in enumerate(zip(asked, results, strict=True)):
+        for i, one in enumerate(asked):
+            trying.call = trying.call or one.item.id
             command = Command(
                 book=self._service.book,
                 client=self.name,
                 id=one.item.id,
                 type=one.type,
-                invoked_s=begun_s,
-                answered_s=None if result is None else answered_s,
+                invoked_s=trying.begun_s,
+                answered_s=None if results is None else answered_s,
                 attempts=attempts,
                 moves=one.moves,
+                group=one.group,
+                call=trying.call,
+                place=trying.noted,
             )
-            told = command if result is None else _told(command, one, result)
+            trying.noted += 1
+            told = command if results is None else _told(command, one, results[i])
             if again is not None:
                 told = _told_again(told, again.results[i])
             places.append(self.diary.note(told))
-        if answer is not None and len(self._old) < OLD_KEPT:
-            self._old.append((answered_s, method, request, places))
-        return [result is not None and result.HasField("accepted") for result in results]
+        return places
 
     def ask_of_old(self) -> None:
         """An answered call once more, when its ids are no longer in anybody's memory."""
@@ -164,10 +221,13 @@ class PatientClient:
 
     def call(self, method: str, request: Any, give_up_s: float) -> Any:
         """One call, of one process after another, until it is answered; None when given up."""
+        return self._patiently(lambda process: self.attempt(process, method, request), give_up_s)
+
+    def _patiently(self, attempt: Callable[[str], T], give_up_s: float) -> T | None:
         while True:
             process = self._processes[0]
             try:
-                answer = self.attempt(process, method, request)
+                answer = attempt(process)
                 self.answered_by = process
                 return answer
             except TanzhangError as known:
@@ -182,13 +242,16 @@ class PatientClient:
 
     def attempt(self, process: str, method: str, request: Any) -> Any:
         """One call of one process; raises what it answers, in the families of our errors."""
-        if process not in self._channels:
-            self._channels[process] = grpc.insecure_channel(self.address(process), OPTIONS)
-        stub = self._service.stub(self._channels[process])
+        go = getattr(self.stub(process), method)
         try:
-            return getattr(stub, method)(request, timeout=CALL_S, metadata=metadata(self.token()))
+            return go(request, timeout=CALL_S, metadata=metadata(self.token()))
         except grpc.RpcError as error:
             raise from_rpc_error(cast(Any, error)) from error
+
+    def stub(self, process: str) -> Any:
+        if process not in self._channels:
+            self._channels[process] = grpc.insecure_channel(self.address(process), OPTIONS)
+        return self._service.stub(self._channels[process])
 
     def token(self) -> str:
         return self.world.token(self._caller)
@@ -198,6 +261,17 @@ class PatientClient:
         supervisor = self.world.supervisor
         assert isinstance(supervisor, ProxiedSupervisor)
         return f"127.0.0.1:{supervisor.way(self.name, process).port}"
+
+
+def batch_item(item: Any) -> pb.BatchItem:
+    fields = {pb.Entry: "entry", pb.Hold: "hold", pb.HoldPost: "post", pb.HoldRelease: "release"}
+    return pb.BatchItem(**{fields[type(item)]: item})
+
+
+def _stream_request(items: Sequence[Any]) -> pb.StreamBatchesRequest:
+    if all(isinstance(item, pb.Entry) for item in items):
+        return pb.StreamBatchesRequest(entries=items)
+    return pb.StreamBatchesRequest(items=[batch_item(item) for item in items])
 
 
 def _told(command: Command, one: Asked, result: items_pb2.ItemResult) -> Command:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tanzhang.accounts.v1 import accounts_pb2 as pb
 from tanzhang.accounts.v1 import accounts_pb2_grpc
@@ -31,7 +32,7 @@ from tests.support.lanzhou import (
     settlement_entry,
     trading,
 )
-from tests.support.patient import PATIENCE_S, Asked, PatientClient, Service, Step
+from tests.support.patient import PATIENCE_S, Asked, PatientClient, Service, Step, batch_item
 from tests.support.proxied import STANDBY
 from tests.support.world import BATCHES, World, account_message
 
@@ -50,10 +51,14 @@ class LiveHold:
     amount: int
 
 
+def batch_request(items: Sequence[Any]) -> pb.PostBatchRequest:
+    return pb.PostBatchRequest(items=[batch_item(item) for item in items])
+
+
 ACCOUNTS = Service(
     book="accounts",
     stub=accounts_pb2_grpc.AccountsServiceStub,
-    batches=BATCHES,
+    batches={**BATCHES, "PostBatch": (batch_request, "items")},
     outcomes=pb.GetOutcomesRequest,
     processes=("accounts", STANDBY),
 )

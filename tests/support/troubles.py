@@ -1,9 +1,9 @@
 """What is done to processes and connections in a fault run, and when: drawn from one seed.
 
-A plan is a list of troubles in two lanes, one for processes and one for connections, that run side
-by side; within a lane one ends before the next begins. A round has every kind once, so the
-shortest run has them all. Whom a trouble hits is named by part (`the writer`), and found when it
-begins: by then it may be another process.
+A plan is a list of troubles in lanes that run side by side: processes of the book and others,
+connections to servers and to services; within a lane one ends before the next begins. A round has
+every kind once, so the shortest run has them all. Whom a trouble hits is named by part (`the
+writer`), and found when it begins: by then it may be another process.
 """
 
 from __future__ import annotations
@@ -54,27 +54,41 @@ class Trouble(NamedTuple):
 TAKEOVER_S = (4.5, 6.0)  # longer than a lease: somebody else takes the book
 BLINK_S = (0.5, 1.5)  # shorter: nobody does
 
-PROCESSES = (
+# Each lane goes on for itself, so that troubles meet; no two lanes touch the same process or link.
+OF_THE_BOOK = (
     Kind("kill", WRITER),
     Kind("kill", STANDBY_PART),
+    Kind("stop", WRITER, TAKEOVER_S),
+    Kind("stop briefly", WRITER, BLINK_S),
+    Kind("stop briefly", STANDBY_PART, BLINK_S),
+    Kind("restart", WRITER),
+)
+OF_OTHERS = (
     Kind("kill", "ledger"),
     Kind("kill", "market"),
     Kind("kill", "gateway"),
     Kind("kill", BANK),
     Kind("kill", NATS),
     Kind("kill", POSTGRES),
-    Kind("stop", WRITER, TAKEOVER_S),
-    Kind("stop briefly", WRITER, BLINK_S),
-    Kind("stop briefly", STANDBY_PART, BLINK_S),
     Kind("stop", "ledger", (1.0, 4.0)),
     Kind("stop", BANK, (1.0, 4.0)),
     Kind("stop", NATS, (1.0, 4.0)),
     Kind("stop briefly", POSTGRES, BLINK_S),
-    Kind("restart", WRITER),
     Kind("restart", "ledger"),
     Kind("restart", BANK),
 )
-CONNECTIONS = (
+TO_SERVERS = (
+    Kind("cut by RST", "all→nats"),
+    Kind("hang", "all→nats", (2.0, 5.0)),
+    Kind("refuse", "the writer→nats", (1.0, 3.0)),
+    Kind("cut by RST", "the writer→postgres"),
+    Kind("cut by FIN", "ledger→postgres"),
+    Kind("cut by RST", "market→postgres"),
+    Kind("delay", "all→postgres", (1.0, 3.0)),
+    Kind("hang briefly", "the writer→postgres", BLINK_S),
+    Kind("hang", "the writer→postgres", TAKEOVER_S),
+)
+TO_SERVICES = (
     Kind("cut by RST", "clients→accounts"),
     Kind("cut by FIN", "clients→accounts"),
     Kind("delay", "clients→accounts", (1.0, 3.0)),
@@ -83,25 +97,17 @@ CONNECTIONS = (
     Kind("cut by RST", "ledger→accounts"),
     Kind("hang", "ledger→accounts", (2.0, 5.0)),
     Kind("delay", "ledger→accounts", (1.0, 3.0)),
-    Kind("cut by RST", "all→nats"),
-    Kind("hang", "all→nats", (2.0, 5.0)),
-    Kind("refuse", "the writer→nats", (1.0, 3.0)),
-    Kind("cut by RST", "the writer→postgres"),
-    Kind("cut by FIN", "ledger→postgres"),
-    Kind("delay", "all→postgres", (1.0, 3.0)),
-    Kind("hang briefly", "the writer→postgres", BLINK_S),
-    Kind("hang", "the writer→postgres", TAKEOVER_S),
     Kind("cut by RST", "clients→market"),
     Kind("cut by RST", "clients→gateway"),
     Kind("hang", "gateway→accounts", (1.0, 3.0)),
     Kind("hang", "market→accounts", (1.0, 3.0)),
-    Kind("cut by RST", "market→postgres"),
     Kind("cut by RST", f"{BANK}→accounts"),
     Kind("cut by FIN", f"{BANK}→accounts"),
     Kind("delay", f"{BANK}→accounts", (1.0, 3.0)),
     Kind("hang", f"{BANK}→accounts", (1.0, 3.0)),
     Kind("refuse", f"{BANK}→accounts", (0.5, 2.0)),
 )
+LANES = (OF_THE_BOOK, OF_OTHERS, TO_SERVERS, TO_SERVICES)
 
 
 def rounds(

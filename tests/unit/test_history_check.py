@@ -228,6 +228,20 @@ def part_what_is_linked(day: Morning) -> None:
     day.change("lost", found=6)
 
 
+def show_half_of_a_group(day: Morning) -> None:
+    """A read between two linked payments: right for its position, and nobody may see that."""
+    day.change("first", group="both")
+    day.change("second", group="both", client="wang")
+    day.records[4] = record(4, "wang", "second", (GROUP, FARM, 30))
+
+
+def turn_a_call_round(day: Morning) -> None:
+    """Two of one call, side by side in time, and recorded the other way round."""
+    day.change("first", call="one", place=1)
+    day.change("second", call="one", place=0, client="wang", invoked_s=2.5)
+    day.records[4] = record(4, "wang", "second", (GROUP, FARM, 30))
+
+
 LIES: list[tuple[Callable[[Morning], None], set[str]]] = [
     (lose_an_acknowledged_one, {"LOST"}),
     (double_one, {"DOUBLED"}),
@@ -250,6 +264,8 @@ LIES: list[tuple[Callable[[Morning], None], set[str]]] = [
     (overdraw, {"OVERDRAWN"}),
     (break_a_link, {"LINK_BROKEN"}),
     (part_what_is_linked, {"LINK_BROKEN"}),
+    (show_half_of_a_group, {"LINK_SEEN_PARTED"}),
+    (turn_a_call_round, {"DISORDERED"}),
     (settle_twice, {"SETTLED_TWICE"}),
     (book_twice, {"BOOKED_TWICE"}),
 ]
