@@ -36,6 +36,16 @@ class Form(NamedTuple):
     read: Convert | None
 
 
+class _One(dict[Hashable, Any]):
+    """Equal values are one object, the first that came. Asked for in C, without a call of ours."""
+
+    __slots__ = ()
+
+    def __missing__(self, value: Hashable) -> Any:
+        self[value] = value
+        return value
+
+
 class Codec:
     """For one pass over one state: it remembers which objects it has met. Make a new one each time.
 
@@ -47,7 +57,7 @@ class Codec:
         self._known: list[str] = []
         self._met: dict[int, int] = {}
         self._made: list[Any] = []
-        self._one: dict[str, dict[Hashable, Any]] = {}
+        self._one: dict[str, Convert] = {}
         self._places: Counter[Any] = Counter()
         self._count(state_type, {}, ())
         self.fields: dict[str, tuple[Any, Form]] = {
@@ -91,8 +101,7 @@ class Codec:
 
     def _shared(self, name: str) -> Convert:
         """Equal values of one form are one object. Of one form: 1 and True are equal too."""
-        one = self._one.setdefault(name, {})
-        return lambda value: one.setdefault(value, value)
+        return self._one.setdefault(name, _One().__getitem__)
 
     def _enum(self, kind: type[Enum]) -> Form:
         self._know(f"{_name(kind)}({', '.join(repr(member.value) for member in kind)})")
@@ -199,6 +208,11 @@ class Codec:
         def read_all(plain: Any) -> Any:
             return tuple([read(one) for read, one in zip(reads, plain, strict=True)])
 
+        def read_alike(plain: Any) -> Any:
+            return tuple(map(reads[0], plain))
+
+        if reads and all(read is reads[0] for read in reads):
+            read_all = read_alike
         write = None if all(form.write is None for form in forms) else write_all
         if not all(map(_hashes, arguments)):
             return Form(name, write, read_all)
@@ -264,18 +278,18 @@ def _writer(forms: list[tuple[str, Form]]) -> Convert:
 
 
 def _reader(kind: Any, forms: list[tuple[str, Form]]) -> Convert:
-    steps = [form.read for _, form in forms]
+    steps = [(i, form.read) for i, (_, form) in enumerate(forms) if form.read is not None]
 
     def read(plain: Any) -> Any:
-        return kind(
-            *[one if step is None else step(one) for one, step in zip(plain, steps, strict=True)]
-        )
+        for i, step in steps:
+            plain[i] = step(plain[i])  # a list of its own, made by decoding
+        return kind(*plain)
 
     return read
 
 
 def _each(convert: Convert | None) -> Convert | None:
-    return convert and (lambda values: [convert(one) for one in values])
+    return convert and (lambda values: list(map(convert, values)))
 
 
 def _same(value: Any) -> Any:
