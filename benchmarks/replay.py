@@ -4,10 +4,13 @@ the ledger's independent check, which shares no code with it, keeps up.
 Both read the same rows from PostgreSQL: the accounts state by the function that runs every day, the
 ledger's book with decoding, checking, hashing and tree. Then a start as it happens: from a signed
 snapshot of nine tenths of the book, and the tail. Nothing else runs meanwhile: it is one core.
+At the end the ledger itself is started, from zero and from its checkers' snapshot: from the
+process's beginning until it has folded every event of the accounts book.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -17,7 +20,9 @@ import sqlalchemy as sa
 from benchmarks.jobs import Job, run_load
 from benchmarks.tables import say
 from benchmarks.world import Bench, bench_world
+from cli.clients import Books
 from cli.stack import provision
+from cli.stack.process import ServiceProcess
 from kernel.acts import verify_act
 from kernel.clock import SystemClock
 from kernel.frames import FrameSigner, KeyLookup, verify_frame
@@ -38,6 +43,8 @@ TENTHS_IN_SNAPSHOT: Final = 9
 BATCH: Final = 1000
 CALLERS: Final = 4
 ACCOUNTS: Final = 200
+LEDGER: Final = "ledger"
+LOOK_EVERY_S: Final = 0.02
 LONGEST_S: Final = 600.0  # for the journal to be made
 
 
@@ -76,9 +83,46 @@ def measure_in(bench: Bench, options: Options) -> dict[str, Any]:
     bench.await_read_models(report.last)
     book = _open(bench)
     try:
-        return _figures(book, options.rounds)
+        figures = _figures(book, options.rounds)
+        figures |= _ledger_starts(bench, book.journal.head())
     finally:
         book.engine.dispose()
+    say(str(figures))
+    return figures
+
+
+def _ledger_starts(bench: Bench, events: int) -> dict[str, float]:
+    from_zero_s = _start_ledger(bench, events)
+    ledger = bench.supervisor.process(LEDGER)
+    if not isinstance(ledger, ServiceProcess):
+        raise RuntimeError("expected the ledger to be a service")
+    started_s = time.perf_counter()
+    made = ledger.beside("snapshot")
+    made_s = time.perf_counter() - started_s
+    if made.returncode:
+        raise RuntimeError(f"expected a snapshot of the checkers: {made.stderr}")
+    return {
+        "ledger_from_zero_s": round(from_zero_s, 2),
+        "ledger_snapshot_made_s": round(made_s, 2),
+        "ledger_from_snapshot_s": round(_start_ledger(bench, events), 2),
+    }
+
+
+def _start_ledger(bench: Bench, events: int) -> float:
+    bench.supervisor.stop_service(LEDGER)
+    started_s = time.perf_counter()
+    bench.supervisor.start_service(LEDGER)
+    asyncio.run(_await_folded(bench, events))
+    return time.perf_counter() - started_s
+
+
+async def _await_folded(bench: Bench, events: int) -> None:
+    async with Books(bench.workspace, patience_s=LONGEST_S) as books:
+        while True:
+            folded = {one.book: one.folded for one in await books.status()}
+            if folded[BOOK] >= events:
+                return
+            await asyncio.sleep(LOOK_EVERY_S)
 
 
 class Book(NamedTuple):
@@ -125,7 +169,7 @@ def _figures(book: Book, rounds: int) -> dict[str, Any]:
     at = events * TENTHS_IN_SNAPSHOT // 10
     made_s = _make_snapshot(book, at)
     recovered_s = min(_recover(book, at) for _ in range(rounds))
-    figures = {
+    return {
         "events": events,
         "replayed_per_s": round(events / replayed_s),
         "checked_and_hashed_per_s": round(events / checked_s),
@@ -135,8 +179,6 @@ def _figures(book: Book, rounds: int) -> dict[str, Any]:
         "snapshot_made_s": round(made_s, 3),
         "tail": events - at,
     }
-    say(str(figures))
-    return figures
 
 
 def _replay(book: Book) -> float:

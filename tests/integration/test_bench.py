@@ -80,6 +80,8 @@ def test_a_journal_is_replayed_and_checked_from_its_beginning(bench: Bench) -> N
     assert figures["checked_and_hashed_per_s"] > 0
     assert 0 < figures["tail"] < figures["snapshot_at"]
     assert figures["from_snapshot_s"] > 0
+    assert figures["ledger_from_zero_s"] > 0
+    assert figures["ledger_from_snapshot_s"] > 0
 
 
 def test_memory_is_read_as_accounts_and_entries_grow(bench: Bench) -> None:
