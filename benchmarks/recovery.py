@@ -84,7 +84,7 @@ def measure_on(url: str, options: Options) -> dict[str, Any]:
         "loading alone": Start(url=url, seed=seed),
     }
     found = {name: _once(step) for name, step in steps.items()}
-    columns = ["began_at", "events", "seconds", "events_per_s", "resident_mb", "peak_mb"]
+    columns = ["began_at", "events", "seconds", "cpu_s", "events_per_s", "resident_mb", "peak_mb"]
     rows = {name: _row(one) for name, one in found.items()}
     table(["start", *columns], [[name, *map(row.get, columns)] for name, row in rows.items()])
     return {"accounts": options.accounts, "entries": options.entries, "journal": events, **rows}
@@ -100,6 +100,7 @@ def _row(one: Started) -> dict[str, Any]:
     return {
         **msgspec.to_builtins(one),
         "seconds": round(one.seconds, 2),
+        "cpu_s": round(one.cpu_s, 2),
         "events_per_s": round(one.events / one.seconds),
     }
 
