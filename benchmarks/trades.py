@@ -1,7 +1,9 @@
 """Claim: trades matched by the market, settled delivery versus payment in accounts, journaled in
 both books, published, checked by the ledger and signed.
 
-Sellers' orders rest in the book; then buyers' orders come through gRPC, each crossing one of them.
+Trades are settled as parts of a file, many takers under one signature, each by an entry of its own
+(docs/decisions/0020-many-takers-under-one-signature.md). Sellers' orders rest in the book; then
+buyers' orders come through gRPC, each crossing one of them.
 Rate = trades / time from the first buyer's order until a checkpoint covers the last settlement. The
 orders of the sellers are placed before the clock starts and their cost is not counted.
 """

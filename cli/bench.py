@@ -105,7 +105,7 @@ def trades(
     callers: Annotated[int, typer.Option(min=1, help="at a time")] = 4,
     json_file: Json = None,
 ) -> None:
-    """Trades per second: matched, settled in one entry each, checked and signed."""
+    """The market's trades per second: matched, settled by an entry each, checked and signed."""
     _run("trades", {"trades": trades, "batch": batch, "callers": callers}, json_file)
 
 

@@ -137,8 +137,10 @@ _MEANINGS: Final[dict[tuple[str, str], str]] = {
     ("market", "TermsSet"): "an instrument's rules from an instant on",
     ("market", "AllocationsReceived"): "what the entry under cause set aside may be traded here",
     ("market", "OrderPlaced"): "an order was taken into the book; it is no trade",
-    ("market", "TradesMade"): "trades were made. They are delivered and paid once an entry of"
-    " accounts has settled them",
+    ("market", "TradesMade"): "trades were made. Each is delivered and paid once an entry of"
+    " accounts has settled it",
+    ("market", "SettlementsEnded"): "trades of several takers were delivered and paid, each by the"
+    " entry of accounts at the position named here; those that accounts refused are undone",
     ("market", "SettlementCompleted"): "trades were delivered and paid, by the entry under cause",
     ("market", "SettlementRefused"): "accounts said no to a settlement: its trades are undone",
     ("market", "OrderCancelled"): "an order was taken back; what had not traded is free again",

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
@@ -53,11 +53,18 @@ class Errand(NamedTuple, Generic[E]):
 
 
 class Done(NamedTuple):
-    """How an errand ended: our command, and the other book's event, or the reason it refused."""
+    """How an errand ended: our command, and the other book's event, or the reason it refused.
+
+    One command may end several: `errands` of them, in the order in which they were asked for.
+    """
 
     command: msgspec.Struct
     cause: tuple[str, int] | None
     reason: str = ""
+    errands: int = 1
+
+
+Concluded: TypeAlias = tuple[Sequence[Errand[E]], Done]  # what a command of ours ends
 
 
 class Errands(Generic[E]):
@@ -65,8 +72,9 @@ class Errands(Generic[E]):
 
     `open_ones` reads the state: requests without an end, oldest first, some twice MAX_ERRANDS of
     them: while the ends of one batch are recorded the next is asked for. `send` asks the other book
-    for all of a batch under `errand_id`s and answers one Done each, in order; it raises Conflict or
-    Refused (as when that book is halted) when nothing is to be concluded yet.
+    for a batch under `errand_id`s and answers how its errands ended, in order; those at the end of
+    the batch that no Done speaks of are asked for again. It raises Conflict or Refused (as when
+    that book is halted) when nothing is to be concluded yet.
     """
 
     def __init__(
@@ -117,7 +125,7 @@ class Errands(Generic[E]):
 
     async def _carry_out(self, batch: Sequence[Errand[E]]) -> None:
         """Asks for a batch while the ends of the one before it are recorded."""
-        concluded: list[tuple[Errand[E], Done]] = []
+        concluded: list[Concluded[E]] = []
         if batch:
             ended = await self._send(batch)
             # A crash here: the other book has done it, we ask again and hear the same.
@@ -127,10 +135,10 @@ class Errands(Generic[E]):
         if recording is not None:
             await recording
         if concluded:
-            self._ending = {errand.position for errand, _ in concluded}
+            self._ending = {errand.position for ended, _ in concluded for errand in ended}
             self._recording = asyncio.create_task(self._end(concluded))
 
-    async def _end(self, concluded: Sequence[tuple[Errand[E], Done]]) -> None:
+    async def _end(self, concluded: Sequence[Concluded[E]]) -> None:
         """What ends is asked for no more; if that could not be recorded, it is asked for again."""
         try:
             await self._record(concluded)
@@ -153,17 +161,22 @@ class Errands(Generic[E]):
             async with asyncio.timeout(pause_s):
                 await self._writer.committed(next_position)
 
-    def _conclude(
-        self, batch: Sequence[Errand[E]], ended: Sequence[Done]
-    ) -> list[tuple[Errand[E], Done]]:
+    def _conclude(self, batch: Sequence[Errand[E]], ended: Sequence[Done]) -> list[Concluded[E]]:
         """Those that have ended; the others are put off."""
-        concluded = []
-        for errand, done in zip(batch, ended, strict=True):
-            if done.reason in NOT_YET and errand.attempt + 1 < MAX_ATTEMPTS:
-                self._put(errand, done)
+        concluded: list[Concluded[E]] = []
+        begin = 0
+        for done in ended:
+            errands = batch[begin : begin + done.errands]
+            if len(errands) != done.errands:
+                raise InvariantBroken(f"expected ends of {len(batch)} errands, got more")
+            begin += done.errands
+            if done.reason in NOT_YET and errands[0].attempt + 1 < MAX_ATTEMPTS:
+                for errand in errands:
+                    self._put(errand, done)
             else:
-                self._put_off.pop(errand.position, None)
-                concluded.append((errand, done))
+                for errand in errands:
+                    self._put_off.pop(errand.position, None)
+                concluded.append((errands, done))
         return concluded
 
     def _put(self, errand: Errand[E], done: Done) -> None:
@@ -172,15 +185,15 @@ class Errands(Generic[E]):
         due_ms = monotonic_ms() + round(pause_s * 1000)
         self._put_off[errand.position] = (errand.attempt + 1, due_ms)
 
-    async def _record(self, concluded: Sequence[tuple[Errand[E], Done]]) -> None:
+    async def _record(self, concluded: Sequence[Concluded[E]]) -> None:
         asks = [
             Ask(
-                id=errand_id(self._writer, errand, "ended"),
+                id=errand_id(self._writer, errands[0], "ended"),
                 caller=self._caller,
                 command=done.command,
                 cause=done.cause,
             )
-            for errand, done in concluded
+            for errands, done in concluded
         ]
         for result in await self._writer.submit(asks, while_halted=True):
             if result.outcome.refusal is not None:

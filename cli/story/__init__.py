@@ -29,7 +29,7 @@ CHAPTERS: Final[tuple[tuple[str, Step], ...]] = (
     ("tickets are issued: one proposes, another approves", issuing.issue),
     ("the group's money comes in, on its bank's advice", founding.bring_money),
     ("allocation to trading (划转)", trading.allocate),
-    ("the sale: delivery and payment in one entry", trading.trade),
+    ("the sale: each trade delivered and paid at once", trading.trade),
     ("the tickets come back from the market", trading.bring_home),
     ("pledged to two banks, one lien each", pledging.pledge),
     ("sold or pledged a second time: refused", pledging.sell_and_pledge_again),

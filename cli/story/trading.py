@@ -1,4 +1,4 @@
-"""The tickets are listed and taken; delivery and payment settle as one entry.
+"""The tickets are listed and taken; delivery and payment of each trade settle as one entry.
 
 The market keeps its own book: what it may sell it has heard of from the accounts book, and what it
 trades it asks the accounts book to settle, under its own signature.
@@ -54,7 +54,7 @@ async def allocate(scene: Scene) -> None:
 
 
 async def trade(scene: Scene) -> None:
-    """Two listings, one taker, two trades, one entry; then the price and the day's bar."""
+    """Two listings, one taker, two trades; then the price and the day's bar."""
     await _define_instrument(scene)
     await _wait_for_time(scene)
     await _list(scene)
@@ -132,9 +132,10 @@ async def _take(scene: Scene) -> int:
 
 async def _tell_settlement(scene: Scene, trades: list[Trade]) -> None:
     expect("states", {"completed"}, {one.state for one in trades})
-    (entry,) = {one.entry_position for one in trades}
-    record = await scene.record("accounts", entry, scene.operator("group"))
-    legs = record["body"]["legs"]
+    entries = [one.entry_position for one in trades]
+    buyer = scene.operator("group")
+    bodies = [(await scene.record("accounts", entry, buyer))["body"] for entry in entries]
+    legs = [leg for body in bodies for leg in body["legs"]]
     paid = {leg["credit"]["holder"]: leg["amount"] for leg in legs if leg["asset"] == MONEY}
     sold = {leg["debit"]["holder"]: leg["amount"] for leg in legs if leg["asset"] != MONEY}
     for forest in FORESTS:
@@ -145,18 +146,18 @@ async def _tell_settlement(scene: Scene, trades: list[Trade]) -> None:
     total_t, total_fen = sum(sold.values()), sum(paid.values())
     expect("legs, tonnes, fen", (4, QUANTITY_T, PRICE_FEN), (len(legs), total_t, total_fen))
     scene.say(
-        f"one entry of {len(legs)} legs, position {entry}: {total_t:,} t against"
-        f" {shown(MONEY, total_fen)}"
+        f"an entry of two legs for each, positions {entries[0]} to {entries[-1]} of accounts:"
+        f" {total_t:,} t against {shown(MONEY, total_fen)}"
     )
     scene.figures.settlement = {
-        "position": entry,
-        "trades": record["body"]["trades"],
+        "positions": entries,
+        "trades": [trade for body in bodies for trade in body["trades"]],
         "legs": len(legs),
         "quantity_t": total_t,
         "amount_fen": total_fen,
         "paid_fen": {one.owner: paid[scene.holders[one.owner]] for one in FORESTS},
     }
-    await _check_balances(scene, entry)
+    await _check_balances(scene, entries[-1])
 
 
 async def _check_balances(scene: Scene, entry: int) -> None:

@@ -3,11 +3,11 @@
 Owns      instruments and their terms, orders, trades, prices; what holders allocated to this
           venue, in units and money; the `market` book
 Commands  DefineInstrument SetTerms PlaceOrder PickOrders CancelOrder RequestRelease
-          (by itself: ExpireOrder; by reaction: ReceiveAllocations; by errand: CompleteSettlement
-          RefuseSettlement CompleteRelease RefuseRelease)
-Events    InstrumentDefined TermsSet AllocationsReceived OrderPlaced TradesMade SettlementCompleted
-          SettlementRefused OrderCancelled OrderExpired ReleaseRequested ReleaseCompleted
-          ReleaseRefused
+          (by itself: ExpireOrder; by reaction: ReceiveAllocations; by errand: EndSettlements
+          CompleteRelease RefuseRelease)
+Events    InstrumentDefined TermsSet AllocationsReceived OrderPlaced TradesMade SettlementsEnded
+          OrderCancelled OrderExpired ReleaseRequested ReleaseCompleted ReleaseRefused
+          (of old: SettlementCompleted SettlementRefused)
 Holds     per asset, free + reserved + on the way = allocated - released; nothing is below zero;
           what an order needs is reserved before the order exists; nobody trades with himself
 Trusts    the accounts book, for what was allocated and settled; the ledger, for what is proven;

@@ -21,6 +21,7 @@ from services.market.domain.events import (
     ReleaseRequested,
     SettlementCompleted,
     SettlementRefused,
+    SettlementsEnded,
     TradesMade,
 )
 from services.market.tables import endings, orders, releases, trades
@@ -132,6 +133,20 @@ def on_settlement_completed(rows: Rows, raw: RawRecord, event: SettlementComplet
     rows.endings.append(_completed(event.settlement, raw))
 
 
+def on_settlements_ended(rows: Rows, raw: RawRecord, event: SettlementsEnded) -> None:
+    """A row per trade: a trade is named by its settlement and its number in it, from 1 on."""
+    refused = {one.trade: one for one in event.refused}
+    for one in event.refused:
+        said = (one.reason, one.message, one.details)
+        rows.endings.append(_ending(one.trade, raw, None, *said))
+    part = None if raw.cause is None else raw.cause[1]
+    for ended in event.settlements:
+        for number, entry in enumerate(ended.entries, start=1):
+            name = f"{ended.settlement}/{number}"
+            if name not in refused:
+                rows.endings.append(_ending(name, raw, entry or part, "", "", {}))
+
+
 def on_release_completed(rows: Rows, raw: RawRecord, event: ReleaseCompleted) -> None:
     rows.endings.append(_completed(event.release, raw))
 
@@ -174,6 +189,7 @@ _PROJECT: dict[type[msgspec.Struct], Callable[[Rows, RawRecord, Any], None]] = {
     TradesMade: on_trades_made,
     SettlementCompleted: on_settlement_completed,
     SettlementRefused: on_settlement_refused,
+    SettlementsEnded: on_settlements_ended,
     OrderCancelled: on_order_cancelled,
     OrderExpired: on_order_expired,
     ReleaseRequested: on_release_requested,

@@ -138,11 +138,11 @@ _ENDING = (
 
 
 def list_trades(engine: sa.Engine, holder: str, after: tuple[int, ...], limit: int) -> list[Row]:
-    """A holder's trades with their settlements' ends, oldest first, from (position, number)."""
+    """A holder's trades with their ends, oldest first, from (position, number)."""
     place = sa.tuple_(trades.c.position, trades.c.number)
     query = (
         sa.select(trades, *_ENDING)
-        .join(endings, endings.c.name == trades.c.settlement, isouter=True)
+        .join(endings, endings.c.name.in_([trades.c.trade, trades.c.settlement]), isouter=True)
         .where(
             sa.or_(trades.c.buyer == holder, trades.c.seller == holder),
             place > sa.tuple_(sa.literal(after[0]), sa.literal(after[1])),

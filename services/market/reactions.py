@@ -16,6 +16,7 @@ from services.market.domain.commands import ReceiveAllocations
 from services.market.domain.events import Allocation
 
 MARK: Final = b'"trading"'  # in every record that moves something into trading
+SESSION: Final = b'"session":"'  # a file's trade was settled: nothing comes in from outside
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -37,7 +38,7 @@ class EntryPosted(msgspec.Struct, frozen=True):
 
 def react_to_accounts(raw: RawRecord) -> ReceiveAllocations | None:
     """Allocations out of holders' own available accounts; settlements and releases are our own."""
-    if raw.type != "EntryPosted":
+    if raw.type != "EntryPosted" or SESSION in bytes(raw.body):
         return None
     received: Counter[tuple[str, str]] = Counter()
     for leg in msgspec.json.decode(raw.body, type=EntryPosted).legs:

@@ -62,7 +62,8 @@ releases = sa.Table(
     sa.Column("amount", sa.BigInteger, nullable=False),
 )
 
-# How a settlement or a release ended; both are named after ids, so they share their names' space.
+# How a trade or a release ended (or, of old, all trades of a settlement); all are named after ids,
+# so they share their names' space.
 # `entry_position` in the accounts book, or why not: exactly one of them.
 endings = sa.Table(
     "endings",

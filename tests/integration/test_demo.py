@@ -171,7 +171,7 @@ def test_the_receipts_of_the_first_story_still_hold_after_the_second(told_twice:
 VICTIMS = {
     "keys of the institutions, each by two persons": "ledger",
     "tickets are issued: one proposes, another approves": "registry",
-    "the sale: delivery and payment in one entry": "market",
+    "the sale: each trade delivered and paid at once": "market",
     "pledged to two banks, one lien each": "accounts",
     "three rides of one commuter, under one signature": "inclusive",
     "one bank releases its lien": "nats",

@@ -199,7 +199,7 @@ def floor(worlds: Worlds) -> Iterator[Floor]:
 # ---- the deal ------------------------------------------------------------------------------------
 
 
-def test_the_deal_of_2021_is_listed_picked_and_settled_in_one_proven_entry(floor: Floor) -> None:
+def test_the_deal_of_2021_is_listed_picked_and_settled_in_two_proven_entries(floor: Floor) -> None:
     for farm, quantity_t in FOREST_T.items():
         floor.place(farm, SELL, quantity_t)
     result = floor.pick(CITY_GROUP, BUY, 12_000)
@@ -211,15 +211,17 @@ def test_the_deal_of_2021_is_listed_picked_and_settled_in_one_proven_entry(floor
     ]
     assert {t.state for t in trades} == {pb.PROCESS_STATE_COMPLETED}
     assert {t.position for t in trades} == {made_at}
-    (entry_at,) = {t.entry_position for t in trades}
-    entry = floor.world.records("accounts")[entry_at]
-    assert entry.cause == ("market", made_at)
-    assert json.loads(bytes(entry.body))["trades"] == [t.trade for t in trades]
+    records = floor.world.records("accounts")
+    entries = [records[t.entry_position] for t in trades]
+    assert {entry.cause for entry in entries} == {("market", made_at)}
+    named = [json.loads(bytes(entry.body))["trades"] for entry in entries]
+    assert named == [[t.trade] for t in trades]
     assert floor.held(CITY_GROUP, TICKET) == 12_000
     assert floor.held(QINWANGCHUAN, CNY) == 29_358_000
     assert floor.position(CITY_GROUP, TICKET) == (12_000, 0, 0)
     assert floor.position(CITY_GROUP, CNY) == (0, 0, 0)
-    floor.world.prove("accounts", entry_at)
+    for entry in entries:
+        floor.world.prove("accounts", entry.position)
     floor.world.prove("market", floor.world.head("market") - 1)
 
 
@@ -247,14 +249,14 @@ def test_the_book_is_open_to_everybody_and_names_no_holder(floor: Floor) -> None
     assert not floor.ask("GetBook", pb.GetBookRequest(instrument=PICKED)).asks
 
 
-def test_an_order_that_crosses_many_settles_in_two_entries(floor: Floor) -> None:
+def test_an_order_that_crosses_many_is_settled_trade_by_trade(floor: Floor) -> None:
     floor.allocate(CITY_GROUP, 10_000_00, CNY)
     for _ in range(34):
         floor.place(QINWANGCHUAN, SELL, 1, 4100, CROSSED)
     name = floor.place(CITY_GROUP, BUY, 40, PRICE, CROSSED)
     trades = [t for t in floor.trades(CITY_GROUP) if t.trade.startswith(name)]
     assert {t.settlement for t in trades} == {name, f"{name}.2"}
-    assert len({t.entry_position for t in trades}) == 2
+    assert len({t.entry_position for t in trades}) == 34
     assert {t.state for t in trades} == {pb.PROCESS_STATE_COMPLETED}
     assert sum(t.quantity_t for t in trades) == 34
     order = floor.orders(CITY_GROUP)[name]
@@ -340,16 +342,20 @@ def test_an_event_is_shown_to_its_parties_and_instruments_to_everyone(floor: Flo
     records = floor.world.records("market")
     defined = next(r.position for r in records if r.type == "InstrumentDefined")
     made = next(r.position for r in records if r.type == "TradesMade")
-    settled = next(r.position for r in records if r.type == "SettlementCompleted")
+    settled = next(r.position for r in records if r.type == "SettlementsEnded")
     request = pb.DiscloseEventsRequest(positions=[defined])
     (shown,) = floor.ask("DiscloseEvents", request, COMMUTER).events
     assert decode_record(shown.record).type == "InstrumentDefined"
-    request = pb.DiscloseEventsRequest(positions=[made, settled])
+    request = pb.DiscloseEventsRequest(positions=[made])
     for party in (FARMER, BUYER, AUDITOR):
-        assert len(floor.ask("DiscloseEvents", request, party).events) == 2
-    with pytest.raises(Refused) as caught:
-        floor.ask("DiscloseEvents", request, COMMUTER)
-    assert caught.value.reason == "NOT_A_PARTY"
+        assert len(floor.ask("DiscloseEvents", request, party).events) == 1
+    # How a trade ended its parties read in its entry: the event here speaks of other takers too.
+    ended = pb.DiscloseEventsRequest(positions=[settled])
+    assert len(floor.ask("DiscloseEvents", ended, AUDITOR).events) == 1
+    for asked, stranger in ((request, COMMUTER), (ended, BUYER)):
+        with pytest.raises(Refused) as caught:
+            floor.ask("DiscloseEvents", asked, stranger)
+        assert caught.value.reason == "NOT_A_PARTY"
     logged = floor.world.sql("SELECT principal FROM market.disclosures WHERE position = %s", made)
     assert len(logged) == 3
 
@@ -407,7 +413,7 @@ def test_a_market_that_dies_after_the_answer_settles_once(floor: Floor) -> None:
     (trade,) = floor.trades_of(result.id)
     assert trade.state == pb.PROCESS_STATE_COMPLETED
     caused = [r for r in floor.world.records("accounts") if r.cause == ("market", trade.position)]
-    assert len(caused) == 1
+    assert [one.type for one in caused] == ["SettlementReceived", "EntryPosted"]
 
 
 def test_a_market_that_starts_again_knows_its_orders_and_positions(floor: Floor) -> None:

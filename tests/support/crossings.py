@@ -9,6 +9,7 @@ order in which it was told: every cause before what it caused.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 import json
 from collections.abc import AsyncIterator, Sequence
@@ -22,12 +23,20 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from kernel.acts import key_id, public_bytes, sign_act
 from kernel.asks import Domain
 from kernel.clock import FixedClock
+from kernel.errands import Errand
 from kernel.frames import Frame, StoredEvent
 from kernel.ids import derived_holder_id
 from kernel.keyring import AdmitKey, WithdrawKey
 from kernel.record import EventTypes, decode_record
-from kernel.values import DAY_MS, Act, Caller
-from services.accounts.domain.commands import DefineAsset, PostEntry, RegisterHolder
+from kernel.values import DAY_MS, Act, Caller, Context
+from services.accounts.domain.commands import (
+    DefineAsset,
+    FreezeUnits,
+    PostEntry,
+    RegisterHolder,
+    SettleTrades,
+    UnfreezeUnits,
+)
 from services.accounts.domain.events import Account, HolderKind, Purpose, SerialRange, Unit
 from services.accounts.main import DOMAIN as ACCOUNTS
 from services.inclusive.domain import commands as inclusive
@@ -40,7 +49,9 @@ from services.ledger.domain.commands import Approve, ProposeKey, ProposeKeyRevoc
 from services.ledger.main import DOMAIN as LEDGER
 from services.market.domain import commands as market
 from services.market.domain import events as market_events
+from services.market.domain.state import State as MarketState
 from services.market.main import DOMAIN as MARKET
+from services.market.parts import statement_of
 from services.market.reactions import react_to_accounts as allocations_of
 from services.registry.domain import commands as registry
 from services.registry.domain import events as registry_events
@@ -74,6 +85,7 @@ from tests.support.lanzhou import (
     trading,
 )
 from tests.support.ledgers import LI, WANG, Desk
+from tests.support.orders import freeze, unfreeze
 
 INCLUSIVE = Domain(
     EventTypes(*INCLUSIVE_EVENTS),
@@ -82,11 +94,37 @@ INCLUSIVE = Domain(
     inclusive_evolve,
     inclusive_decide.due,
 )
+
+
+class CompletedOfOld(msgspec.Struct, frozen=True):
+    """What markets were told before settlements ended by the part; their journals still say so."""
+
+    settlement: str
+
+
+class RefusedOfOld(msgspec.Struct, frozen=True):
+    settlement: str
+    reason: str
+    message: str
+    details: dict[str, str]
+
+
+def as_of_old(
+    state: MarketState, command: msgspec.Struct, context: Context
+) -> Sequence[msgspec.Struct]:
+    if isinstance(command, CompletedOfOld):
+        return [market_events.SettlementCompleted(command.settlement)]
+    if isinstance(command, RefusedOfOld):
+        said = command.details, command.message, command.reason
+        return [market_events.SettlementRefused(*said, command.settlement)]
+    return MARKET.decide(state, command, context)
+
+
 DOMAINS: dict[str, Domain[Any]] = {
     "ledger": LEDGER,
     "accounts": ACCOUNTS,
     "registry": REGISTRY,
-    "market": MARKET,
+    "market": dataclasses.replace(MARKET, decide=as_of_old),
     "inclusive": INCLUSIVE,
 }
 BOOKS = tuple(DOMAINS)
@@ -507,8 +545,8 @@ async def place(
     await tell.ask(name, "market", order, caller)
 
 
-async def settle(tell: Teller, name: str) -> None:
-    """The entry of a settlement, as the venue signs it, and its outcome."""
+async def settle_of_old(tell: Teller, name: str) -> None:
+    """As before files: one entry for a taker's trades, as the venue signs them, and its end."""
     body = tell.whole.record(name)["body"]
     rows, legs = [], []
     for trade in body["trades"]:
@@ -518,8 +556,56 @@ async def settle(tell: Teller, name: str) -> None:
         legs.append(leg(quantity_t, TICKET, seller, buyer))
         legs.append(leg(value_fen, CNY, buyer, seller))
     act = signed(MARKET_KEY, "settlement", trades=rows, venue="market")
-    ended = market.CompleteSettlement(body["settlement"])
+    ended = CompletedOfOld(body["settlement"])
     await tell.carry_out(name, PostEntry(legs), VENUE, act, ended=ended)
+
+
+async def settle(tell: Teller, *names: str) -> None:
+    """One part with the trades of all of these, and their end; each one's entries by its name."""
+    await end_part(tell, names, await send_part(tell, *names))
+
+
+async def send_part(tell: Teller, *names: str) -> list[market_events.EndedSettlement]:
+    part = [
+        Errand("", tell.whole.at[name][1], made)
+        for name in names
+        for made in [msgspec.convert(tell.whole.record(name)["body"], market_events.TradesMade)]
+    ]
+    act = sign_act(MARKET_KEY, statement_of(part))
+    first = names[0]
+    cause = ("market", part[-1].position)
+    received = await tell.ask(
+        f"{first}: part", "accounts", SettleTrades("market"), VENUE, act, cause=cause
+    )
+    entry, ended = received + 1, []
+    for name, one in zip(names, part, strict=True):
+        tell.whole.at[f"{name}: entry"] = ("accounts", entry)
+        entries = list(range(entry, entry + len(one.what.trades)))
+        ended.append(market_events.EndedSettlement(entries, one.what.settlement))
+        entry = entries[-1] + 1
+    return ended
+
+
+async def end_part(
+    tell: Teller,
+    names: Sequence[str],
+    ended: list[market_events.EndedSettlement],
+    *refused: market_events.RefusedTrade,
+) -> None:
+    done = market.EndSettlements(ended, list(refused))
+    last = ("accounts", ended[-1].entries[-1])
+    await tell.ask(f"{names[0]}: done", "market", done, SYSTEM, cause=last)
+
+
+def unwind(made: dict[str, Any]) -> market.EndSettlements:
+    """The part with these trades was refused as a whole."""
+    return market.EndSettlements(
+        [market_events.EndedSettlement([], made["settlement"])],
+        [
+            market_events.RefusedTrade({}, "not now", "BOOK", trade["trade"])
+            for trade in made["trades"]
+        ],
+    )
 
 
 async def tell_of_trades(tell: Teller) -> None:
@@ -527,19 +613,19 @@ async def tell_of_trades(tell: Teller) -> None:
     await place(tell, "second farm lists", PICKED, ZHONGCHUAN, "sell", 4200, 1000)
     pick = market.PickOrders(PICKED, CITY_GROUP, market_events.Side.BUY, 3500, 4200, [])
     await tell.ask("picked", "market", pick, BUYER)
-    await settle(tell, "picked")
+    await settle_of_old(tell, "picked")
     again = market.PickOrders(PICKED, CITY_GROUP, market_events.Side.BUY, 100, 4200, [])
     await tell.ask("picked again", "market", again, BUYER)
-    await settle(tell, "picked again")
+    await settle_of_old(tell, "picked again")
     await place(tell, "group bids for a day", PICKED, CITY_GROUP, "buy", 4000, 10)
     await place(tell, "group bids low", CROSSED, CITY_GROUP, "buy", 4000, 200)
     await place(tell, "second farm offers", CROSSED, ZHONGCHUAN, "sell", 4190, 300)
     await place(tell, "group crosses", CROSSED, CITY_GROUP, "buy", 4195, 200)
     crossed = tell.whole.record("group crosses, then")["body"]["settlement"]
-    unwind = market.RefuseSettlement(crossed, "BOOK", "not now", {})
-    await tell.ask("unwound", "market", unwind, SYSTEM)
+    refuse = RefusedOfOld(crossed, "BOOK", "not now", {})
+    await tell.ask("unwound", "market", refuse, SYSTEM)
     await place(tell, "group crosses again", CROSSED, CITY_GROUP, "buy", 4195, 150)
-    await settle(tell, "group crosses again, then")
+    await settle_of_old(tell, "group crosses again, then")
     cancel = market.CancelOrder(tell.id_of("second farm lists"))
     await tell.ask("cancelled", "market", cancel, FARMER)
     await place(tell, "another bid for a day", PICKED, CITY_GROUP, "buy", 4001, 20)
@@ -557,6 +643,28 @@ async def tell_of_market_releases(tell: Teller) -> None:
     )
     refused = market.RefuseRelease(tell.id_of("kept"), "BOOK", "not now", {})
     await tell.ask("kept: refused", "market", refused, SYSTEM)
+
+
+TAKEN = {"ten": 10, "eight": 8, "five": 5, "two": 2, "one": 1}  # tonnes, by name
+
+
+async def tell_of_parts(tell: Teller) -> None:
+    """Many takers' trades under one signature: settled, refused with their part, refused alone."""
+    await place(tell, "farm offers by the tonne", CROSSED, ZHONGCHUAN, "sell", 4250, 26)
+    for name, quantity_t in TAKEN.items():
+        await place(tell, name, CROSSED, CITY_GROUP, "buy", 4250, quantity_t)
+    ten, eight, five, two, one = (f"{name}, then" for name in TAKEN)
+    await settle(tell, ten, eight)
+    await tell.ask(f"{five}: done", "market", unwind(tell.whole.record(five)["body"]), SYSTEM)
+    still = freeze("F-market", AUTHORITY_KEY, asset=TICKET, holder=ZHONGCHUAN, purpose="trading")
+    await tell.ask("frozen", "accounts", FreezeUnits(), REGISTRAR, still)
+    ended = await send_part(tell, two, one)
+    names = [tell.whole.record(name)["body"]["trades"][0]["trade"] for name in (two, one)]
+    why = tell.whole.record(f"{two}: entry")["body"]["reason"]
+    refused = [market_events.RefusedTrade({}, "it lies still", why, name) for name in names]
+    await end_part(tell, (two,), ended, *refused)
+    lift = unfreeze("F-market", AUTHORITY_KEY)
+    await tell.ask("lifted", "accounts", UnfreezeUnits(), REGISTRAR, lift)
 
 
 async def tell_of_the_next_day(tell: Teller) -> None:
@@ -690,6 +798,7 @@ async def tell_the_days(tell: Teller) -> None:
     await tell_of_allocations(tell)
     await tell_of_trades(tell)
     await tell_of_market_releases(tell)
+    await tell_of_parts(tell)
     await tell_of_pledge(tell, FIRST_LIEN, 1500)
     await tell_of_pledge(tell, SECOND_LIEN, 1000, named=[SerialRange("B-I-1", 1501, 2500)])
     await tell_of_pledge(tell, THIRD_LIEN, 9000, refused=True)

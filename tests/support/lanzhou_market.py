@@ -6,17 +6,25 @@ national market's: weekdays 9:30 to 11:30 and 13:00 to 15:00.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from kernel.ids import derived_holder_id
 from kernel.values import Caller
-from services.market.domain.commands import CancelOrder, PickOrders, PlaceOrder, RequestRelease
+from services.market.domain.commands import (
+    CancelOrder,
+    EndSettlements,
+    PickOrders,
+    PlaceOrder,
+    RequestRelease,
+)
 from services.market.domain.decide import decide
 from services.market.domain.events import (
     Allocation,
     AllocationsReceived,
+    EndedSettlement,
     InstrumentDefined,
     MatchingMode,
+    RefusedTrade,
     Session,
     Side,
     Terms,
@@ -104,6 +112,19 @@ def cancel(id: str) -> CancelOrder:
 
 def release(holder: str, asset: str, amount: int) -> RequestRelease:
     return RequestRelease(holder, asset, amount)
+
+
+def settled(*made: TradesMade, but: Collection[str] = ()) -> EndSettlements:
+    """All their trades but these, by entries from 7 on."""
+    entries = iter(range(7, 10_000))
+    ended = [EndedSettlement([next(entries) for _ in one.trades], one.settlement) for one in made]
+    return EndSettlements(ended, [RefusedTrade({}, "frozen", "FROZEN", name) for name in but])
+
+
+def unwound(made: TradesMade, reason: str = "TOO_MANY_RANGES") -> EndSettlements:
+    """The part they stood in was refused as a whole."""
+    refused = [RefusedTrade({"limit": "256"}, "too many", reason, one.trade) for one in made.trades]
+    return EndSettlements([EndedSettlement([], made.settlement)], refused)
 
 
 def operator(holder: str) -> Caller:

@@ -98,14 +98,15 @@ def open_errands(books: Mapping[str, Sequence[RawRecord]]) -> set[tuple[str, str
             if not name:
                 continue
             body = json.loads(bytes(raw.body))
-            key = (name[0], *(str(body[field]) for field in name[1:]))
-            if begins:
-                open_ones[key] = raw.position
-            else:
-                assert key in open_ones, (
-                    f"{book} at {raw.position}: {key} ended twice, or never was"
-                )
-                del open_ones[key]
+            for told in body.get("settlements", [body]):
+                key = (name[0], *(str(told[field]) for field in name[1:]))
+                if begins:
+                    open_ones[key] = raw.position
+                else:
+                    assert key in open_ones, (
+                        f"{book} at {raw.position}: {key} ended twice, or never was"
+                    )
+                    del open_ones[key]
         found |= {(book, book, position) for position in open_ones.values()}
     return found
 
@@ -149,8 +150,7 @@ ERRANDS: dict[tuple[str, str], tuple[tuple[str, ...], bool]] = {
     ("registry", "PledgeReleased"): (("release", "lien", "release"), False),
     ("registry", "ReleaseRefused"): (("release", "lien", "release"), False),
     ("market", "TradesMade"): (("settle", "settlement"), True),
-    ("market", "SettlementCompleted"): (("settle", "settlement"), False),
-    ("market", "SettlementRefused"): (("settle", "settlement"), False),
+    ("market", "SettlementsEnded"): (("settle", "settlement"), False),
     ("market", "ReleaseRequested"): (("release", "release"), True),
     ("market", "ReleaseCompleted"): (("release", "release"), False),
     ("market", "ReleaseRefused"): (("release", "release"), False),

@@ -110,6 +110,16 @@ def cause(book: str, place: str) -> Any:
     return put("cause", [book, position_of(place)])
 
 
+def refuses(place: str) -> Any:
+    """An end that calls refused what was traded at this place."""
+    (trade,) = body_of(place)["trades"]
+    row = {"details": {}, "message": "no", "reason": "NO", "trade": trade["trade"]}
+    return put("body.refused", [row])
+
+
+TEN, TWO = "ten, then: done", "two, then: done"  # settled together; refused one by one
+
+
 def one_signs_otherwise(record: Json) -> None:
     """The lender has signed another loan than the pledgor."""
     other = copy.deepcopy(record)
@@ -626,6 +636,37 @@ MARKET_PLANTS = [
         "no entry",
         "did it",
     ),
+    # what became of parts
+    Plant("REQUEST_OPEN", TEN, put("body.settlements.0.settlement", "none"), "a settlement", ""),
+    Plant(
+        "ENDED_ONCE",
+        TEN,
+        lambda e: e["body"]["settlements"].append(e["body"]["settlements"][0]),
+        "3",
+        "2",
+    ),
+    Plant("ENDED_SOME", TEN, put("body.settlements", []), "a settlement", "none"),
+    Plant("ENDED_ENTRIES", TEN, put("body.settlements.0.entries", [1, 2]), "1", "2"),
+    Plant("ENDED_TRADES", TEN, refuses("five, then"), "[]", "/1"),
+    Plant("OUTCOME_SETTLED", TEN, refuses("eight, then"), "True", "False"),
+    Plant("OUTCOME_SETTLED", TWO, put("body.refused", []), "False", "True"),
+    Plant("OUTCOME_ENTRY", TEN, put("body.settlements.0.entries.0", 1), "/1", "1"),
+    Plant("OUTCOME_ENTRY", TWO, put("body.settlements.0.entries.0", 0), "/1", "0"),
+    Plant("OUTCOME_CAUSE", TEN, put("cause", None), "accounts, from", "None"),
+    Plant("OUTCOME_CAUSE", TEN, cause("accounts", "ten, then: part"), "accounts, from", "accounts"),
+    Plant(
+        "OUTCOME_REFUSED",
+        TEN,
+        both(
+            put("cause", None),
+            put("body.settlements.0.entries", []),
+            refuses("ten, then"),
+        ),
+        "None",
+        "/1",
+    ),
+    Plant("OUTCOME_REFUSED", "five, then: done", put("body.refused", []), "refused", "/1"),
+    Plant("CAUSE_NONE", "five, then: done", cause("accounts", "taken back"), "None", "accounts"),
     # releases
     Plant("NAME_NEW", "kept", put("body.release", order_of("taken back")), "False", "True"),
     Plant("FREE", "taken back", put("body.amount", 3701), "at most 3700", "3701"),
@@ -816,6 +857,16 @@ NAMED = entry(SECOND_ASKED)
 DEALS = WHOLE.record(entry("picked"))["acts"][0]["statement"]
 
 
+TENS = "ten, then: part"
+
+
+def one_trade(**changed: object) -> Any:
+    """The part's first trade otherwise, signed by the venue's own key."""
+    trades = json.loads(WHOLE.record(TENS)["acts"][0]["statement"])["trades"]
+    trades[0].update(changed)
+    return signed(MARKET_KEY, trades=trades)
+
+
 def another_trade(record: Json) -> None:
     """A trade of another name, signed by the venue's own key."""
     trades = json.loads(DEALS)["trades"]
@@ -908,6 +959,27 @@ ACCOUNTS_PLANTS = [
     ),
     # what other books have asked for
     Plant("CAUSE_NEEDED", entry("picked"), put("cause", None), "market", "None"),
+    Plant("PART_ASKED", TENS, one_trade(price_fen_per_t=1), "4250", "1"),
+    Plant("PART_ASKED", TENS, one_trade(quantity_t=11), "10", "11"),
+    Plant("PART_ASKED", TENS, one_trade(seller_fee_fen=1), "0", "1"),
+    Plant("PART_ASKED", TENS, one_trade(trade="T-9"), "a trade without an end", "T-9"),
+    Plant(
+        "PART_ASKED",  # it has ended already
+        TENS,
+        one_trade(trade=body_of("picked")["trades"][0]["trade"]),
+        "a trade without an end",
+        "/1",
+    ),
+    Plant(
+        "PART_DAY",
+        TENS,
+        both(put("body.session", "2026-11-19"), signed(MARKET_KEY, session="2026-11-19")),
+        "2026-11-20",
+        "2026-11-19",
+    ),
+    Plant("PART_CAUSE", TENS, put("cause", None), "market", "None"),
+    Plant("PART_CAUSE", TENS, cause("market", "ten, then"), "market", "market"),
+    Plant("PART_CAUSE", entry("ten, then"), put("cause", None), "market", "None"),
     Plant("CAUSE_NEEDED", entry("taken back"), put("cause", None), "market", "None"),
     Plant(
         "CAUSE_NEEDED", entry("taken back"), cause("registry", FIRST_ASKED), "market", "registry"

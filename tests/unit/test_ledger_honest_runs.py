@@ -154,7 +154,7 @@ class Walk:
         for name, one in list(self.state("market").settlements.items())[:1]:
             self.tell.whole.at[name] = ("market", one.position)
             if unwound:
-                refuse = market.RefuseSettlement(name, "BOOK", "not now", {})
+                refuse = crossings.unwind(self.tell.whole.record(name)["body"])
                 await self.tell.ask(f"{name} unwound", "market", refuse, SYSTEM)
             else:
                 await crossings.settle(self.tell, name)

@@ -13,9 +13,6 @@ from kernel.acts import sign_act
 from kernel.values import Act
 from services.accounts.domain.commands import PostEntry, RegisterHolder
 from services.accounts.domain.events import HolderKind
-from services.ledger.books.accounts import AccountsBook
-from services.ledger.books.crossings import Crossings
-from services.ledger.books.ledger import LedgerBook
 from services.ledger.books.port import RuleBroken
 from tests.support.lanzhou import (
     BUYER,
@@ -208,7 +205,7 @@ PLANTS = [
     Plant("SESSION_OPEN", "closed by itself", put("body.session", SESSION), "open", SESSION),
 ]
 # Besides the plants, each in a test of its own below.
-RULES = {one.rule for one in PLANTS} | {"SESSION_CLOSE", "PART_OPEN", "FILE_VENUE", "TRADE_SAME"}
+RULES = {one.rule for one in PLANTS} | {"SESSION_CLOSE", "PART_OPEN", "TRADE_SAME"}
 RULES |= {"ONCE", "UNSETTLED_KNOWN", "ONE_WAY"}
 
 
@@ -294,13 +291,6 @@ def test_a_trade_that_was_unsettled_is_settled_only_in_the_words_it_first_came_i
 
     with pytest.raises(RuleBroken, match="TRADE_SAME"):
         books.check("accounts", planted(STORY.accounts[position + 1], settled_dearer))
-
-
-def test_a_market_whose_own_book_is_followed_sends_no_files() -> None:
-    book = AccountsBook(LedgerBook(), Crossings(["accounts", "ledger", WUHAN]))
-    raw, event = book.types.decode_canonical(STORY.accounts[STORY.at["part"]].record)
-    with pytest.raises(RuleBroken, match="FILE_VENUE"):
-        book.check(raw, event)
 
 
 def test_a_part_that_was_accepted_unreadable_leaves_its_trades_without_one() -> None:

@@ -8,13 +8,11 @@ from kernel.ids import derived_id
 from kernel.values import DAY_MS
 from services.market.domain.commands import (
     CompleteRelease,
-    CompleteSettlement,
     DefineInstrument,
     ExpireOrder,
     PlaceOrder,
     ReceiveAllocations,
     RefuseRelease,
-    RefuseSettlement,
     SetTerms,
 )
 from services.market.domain.decide import MAX_TRADES, due
@@ -48,9 +46,11 @@ from tests.support.lanzhou_market import (
     place,
     position,
     release,
+    settled,
     terms,
     the_market,
     trades_of,
+    unwound,
 )
 
 HOUR_MS = 3_600_000
@@ -60,8 +60,8 @@ PRICE_TIME = terms(MatchingMode.PRICE_TIME)
 
 def settle(book: MarketBook) -> None:
     """The accounts book has carried out everything asked so far."""
-    for name in list(book.state.settlements):
-        book.when(CompleteSettlement(name), MARKET_SYSTEM)
+    asked = [one.event for one in book.state.settlements.values()]
+    book.when(settled(*asked), MARKET_SYSTEM)
 
 
 # ---- placing -------------------------------------------------------------------------------------
@@ -546,9 +546,9 @@ def test_a_refused_settlement_gives_both_sides_back_what_was_theirs() -> None:
     book = the_market()
     place(book, QINWANGCHUAN, SELL, 100)
     (made,) = book.when(pick(CITY_GROUP, BUY, 60), operator(CITY_GROUP))
-    said = ("TOO_MANY_RANGES", "expected at most 256 ranges in a leg", {"limit": "256"})
-    (refused,) = book.when(RefuseSettlement(made.settlement, *said), MARKET_SYSTEM)
-    assert (refused.reason, refused.message, refused.details) == said
+    (ended,) = book.when(unwound(made), MARKET_SYSTEM)
+    (refused,) = ended.refused
+    assert (refused.trade, refused.reason) == (made.trades[0].trade, "TOO_MANY_RANGES")
     assert position(book, CITY_GROUP, MONEY) == (50_328_000, 0, 0)
     assert position(book, QINWANGCHUAN, TICKET) == (6960, 40, 0)
     assert not book.state.instruments[TICKETS].bars, "what never settled moves no price"
@@ -559,11 +559,8 @@ def test_a_settlement_ends_once() -> None:
     book = the_market()
     place(book, QINWANGCHUAN, SELL, 100)
     (made,) = book.when(pick(CITY_GROUP, BUY, 60), operator(CITY_GROUP))
-    book.when(CompleteSettlement(made.settlement), MARKET_SYSTEM)
-    for again in (
-        CompleteSettlement(made.settlement),
-        RefuseSettlement(made.settlement, "LATE", "too late", {}),
-    ):
+    book.when(settled(made), MARKET_SYSTEM)
+    for again in (settled(made), unwound(made)):
         assert book.refusal(again, MARKET_SYSTEM).reason == "NO_OPEN_REQUEST"
 
 
@@ -602,8 +599,8 @@ def test_nobody_but_the_system_says_what_the_accounts_book_did() -> None:
     everything = person("a thief", roles=["exchange", "venue:market"], holders=[QINWANGCHUAN])
     for command in (
         ReceiveAllocations([Allocation(1, TICKET, QINWANGCHUAN)]),
-        CompleteSettlement(made.settlement),
-        RefuseSettlement(made.settlement, "NO", "no", {}),
+        settled(made),
+        unwound(made),
         CompleteRelease(asked.release),
         RefuseRelease(asked.release, "NO", "no", {}),
     ):

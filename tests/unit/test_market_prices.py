@@ -8,7 +8,7 @@ from tanzhang.market.v1 import market_pb2 as pb
 
 from kernel.errors import Refused
 from kernel.values import DAY_MS
-from services.market.domain.commands import CompleteSettlement, SetTerms
+from services.market.domain.commands import SetTerms
 from services.market.domain.events import Trade
 from services.market.domain.prices import Bar, band_of
 from services.market.queries import bars, book, quote
@@ -25,6 +25,7 @@ from tests.support.lanzhou_market import (
     operator,
     pick,
     place,
+    settled,
     terms,
     the_market,
 )
@@ -48,8 +49,8 @@ def deal(market: MarketBook, quantity_t: int, price: int) -> None:
     """One trade, settled."""
     place(market, QINWANGCHUAN, SELL, quantity_t, price)
     market.when(pick(CITY_GROUP, BUY, quantity_t, price), operator(CITY_GROUP))
-    for name in list(market.state.settlements):
-        market.when(CompleteSettlement(name), MARKET_SYSTEM)
+    asked = [one.event for one in market.state.settlements.values()]
+    market.when(settled(*asked), MARKET_SYSTEM)
 
 
 @pytest.mark.parametrize(

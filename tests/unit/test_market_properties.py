@@ -20,10 +20,8 @@ from kernel.ids import derived_id
 from kernel.values import DAY_MS, Caller, shanghai_day
 from services.market.domain.commands import (
     CompleteRelease,
-    CompleteSettlement,
     ReceiveAllocations,
     RefuseRelease,
-    RefuseSettlement,
 )
 from services.market.domain.decide import BEST_LEVELS, decide, due
 from services.market.domain.events import (
@@ -47,7 +45,9 @@ from tests.support.lanzhou_market import (
     order,
     pick,
     release,
+    settled,
     terms,
+    unwound,
 )
 
 HOLDERS = (QINWANGCHUAN, ZHONGCHUAN, CITY_GROUP)
@@ -222,18 +222,17 @@ class Market(RuleBasedStateMachine):
         self.free[one.holder, asset] += amount
         one.open_t = 0
 
-    @rule(data=st.data(), accepted=st.booleans())
-    def settle(self, data: st.DataObject, accepted: bool) -> None:
-        """One open settlement ends, not always the oldest."""
+    @rule(data=st.data(), whole=st.booleans())
+    def settle(self, data: st.DataObject, whole: bool) -> None:
+        """One open settlement ends, not always the oldest; any of its trades may be refused."""
         if not self.settling:
             return
         made = self.settling.pop(data.draw(st.integers(0, len(self.settling) - 1)))
-        if accepted:
-            self.carry_out(CompleteSettlement(made.settlement), MARKET_SYSTEM, None)
-        else:
-            refused = RefuseSettlement(made.settlement, "TOO_MANY_RANGES", "less", {})
-            self.carry_out(refused, MARKET_SYSTEM, None)
+        names = [trade.trade for trade in made.trades]
+        refused = set(names) if whole else data.draw(st.sets(st.sampled_from(names)))
+        self.carry_out(unwound(made) if whole else settled(made, but=refused), MARKET_SYSTEM, None)
         for trade in made.trades:
+            accepted = trade.trade not in refused
             value_fen = trade.quantity_t * trade.price_fen_per_t
             self.free[trade.seller if accepted else trade.buyer, MONEY] += value_fen
             self.free[trade.buyer if accepted else trade.seller, TICKET] += trade.quantity_t

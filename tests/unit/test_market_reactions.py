@@ -5,30 +5,27 @@ The entries are judged by the accounts book's own rules, not by a picture of the
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
-from tanzhang.accounts.v1 import accounts_pb2 as pb
 
-from kernel.record import RawRecord
-from kernel.rpc.items import act_of
+from kernel.acts import sign_act
+from kernel.errands import Errand
+from kernel.ids import derived_id
+from kernel.record import MAX_RECORD_BYTES, RawRecord
 from kernel.values import Act, Actor
 from services.accounts.domain import events as accounts_events
-from services.accounts.domain.commands import PostEntry
+from services.accounts.domain.commands import PostEntry, SettleTrades
 from services.accounts.entries_rpc import post_entry
-from services.market.clients import (
-    MAX_LEGS_PER_CALL,
-    open_releases,
-    open_settlements,
-    parts_of,
-    release_entry,
-    settlement_entry,
-)
+from services.market.clients import SHORTAGE, open_releases, open_settlements, release_entry
 from services.market.config import BOOK
 from services.market.domain.commands import ReceiveAllocations
-from services.market.domain.events import Allocation, MatchingMode
+from services.market.domain.events import Allocation, MatchingMode, Trade, TradesMade
 from services.market.domain.state import MONEY
+from services.market.parts import MAX_PART_TRADES, Told, ends_of, parts_of, statement_of
 from services.market.reactions import react_to_accounts
-from tests.support.books import person
+from tests.support.books import MORNING_MS, person
 from tests.support.lanzhou import (
     BUYER,
     CITY_GROUP,
@@ -70,12 +67,10 @@ VENUE_KEY = seeded_key("the market of these tests")
 VENUE_PERSON = person("market", roles=[f"venue:{BOOK}", f"book:{BOOK}"])
 
 
-def asked_of_accounts(market: MarketBook) -> list[pb.Entry]:
-    """Everything open, as entries."""
-    return [
-        *(settlement_entry(one, one.id, VENUE_KEY) for one in open_settlements(market.state)),
-        *(release_entry(one, one.id) for one in open_releases(market.state)),
-    ]
+def asked_of_accounts(market: MarketBook) -> Act:
+    """Everything that was traded, as one part."""
+    (part,) = parts_of(open_settlements(market.state))
+    return sign_act(VENUE_KEY, statement_of(part))
 
 
 def accounts_with_all_allocated() -> AccountsBook:
@@ -91,64 +86,103 @@ def accounts_with_all_allocated() -> AccountsBook:
     return book
 
 
-def carry_out(book: AccountsBook, entry: pb.Entry) -> list[accounts_events.EntryPosted]:
-    return book.when(post_entry(entry), VENUE_PERSON, acts=[act_of(act) for act in entry.acts])
+def settle(book: AccountsBook, part: Act) -> list[Any]:
+    """What follows the part: an entry for each trade, or why not."""
+    received, *told = book.when(SettleTrades(BOOK), VENUE_PERSON, acts=[part])
+    assert isinstance(received, accounts_events.SettlementReceived)
+    return told
 
 
-def test_the_accounts_book_accepts_the_whole_deal_as_one_entry() -> None:
+def test_the_accounts_book_settles_every_trade_of_a_deal_by_an_entry_of_its_own() -> None:
     market = the_market()
     place(market, QINWANGCHUAN, SELL, 7000)
     place(market, ZHONGCHUAN, SELL, 5000)
     market.when(pick(CITY_GROUP, BUY, 12_000), operator(CITY_GROUP))
-    (entry,) = asked_of_accounts(market)
     book = accounts_with_all_allocated()
-    (posted,) = carry_out(book, entry)
+    posted = settle(book, asked_of_accounts(market))
     (made,) = market.history[-1:]
-    assert posted.trades == [one.trade for one in made.trades]  # type: ignore[attr-defined]
+    assert isinstance(made, TradesMade)
+    assert [one.trades for one in posted] == [[one.trade] for one in made.trades]
     assert balance(book.state, trading(CITY_GROUP, BOOK)) == 12_000
     assert serials(book.state, trading(CITY_GROUP, BOOK)) == [("LZXQ-2021", 1, 12_000)]
     assert balance(book.state, trading(QINWANGCHUAN, BOOK), MONEY) == 29_358_000
     check_books(book)
 
 
-def test_the_accounts_book_accepts_thirty_two_trades_in_one_entry() -> None:
+def test_the_trades_of_many_takers_stand_under_one_signature() -> None:
     market = the_market(terms(MatchingMode.PRICE_TIME))
-    for _ in range(32):
+    for _ in range(40):
         place(market, QINWANGCHUAN, SELL, 1)
-    place(market, CITY_GROUP, BUY, 40)
-    (entry,) = asked_of_accounts(market)
+    for _ in range(20):
+        place(market, CITY_GROUP, BUY, 2)
     book = accounts_with_all_allocated()
-    carry_out(book, entry)
-    assert balance(book.state, trading(CITY_GROUP, BOOK)) == 32
+    assert len(settle(book, asked_of_accounts(market))) == 40
+    assert balance(book.state, trading(CITY_GROUP, BOOK)) == 40
+
+
+def test_a_trade_that_accounts_cannot_settle_holds_up_no_other() -> None:
+    market = the_market()
+    place(market, QINWANGCHUAN, SELL, 7000)
+    place(market, ZHONGCHUAN, SELL, 5000)
+    market.when(pick(CITY_GROUP, BUY, 12_000), operator(CITY_GROUP))
+    book = accounts_with_all_allocated()
+    back = leg(1, TICKET, trading(QINWANGCHUAN, BOOK), available(QINWANGCHUAN))
+    book.when(PostEntry([back]), VENUE_PERSON)
+    short, entry = settle(book, asked_of_accounts(market))
+    assert (short.reason, short.needed, short.available) == ("INSUFFICIENT_BALANCE", 7000, 6999)
+    assert entry.trades == [short.trade.trade.replace("/1", "/2")]
+    check_books(book)
 
 
 def test_the_accounts_book_accepts_a_release() -> None:
     market = the_market()
     market.when(release(ZHONGCHUAN, TICKET, 4000), operator(ZHONGCHUAN))
-    (entry,) = asked_of_accounts(market)
+    (asked,) = open_releases(market.state)
     book = accounts_with_all_allocated()
-    carry_out(book, entry)
+    book.when(post_entry(release_entry(asked, asked.id)), VENUE_PERSON)
     assert balance(book.state, available(ZHONGCHUAN)) == 4000
     assert balance(book.state, trading(ZHONGCHUAN, BOOK)) == 1000
 
 
-def test_a_settlement_is_the_same_bytes_however_often_it_is_sent() -> None:
+def test_a_part_is_the_same_bytes_however_often_it_is_sent() -> None:
     market = the_market()
     place(market, QINWANGCHUAN, SELL, 10)
     market.when(pick(CITY_GROUP, BUY, 10), operator(CITY_GROUP))
-    one, other = asked_of_accounts(market), asked_of_accounts(market)
-    assert [entry.SerializeToString(deterministic=True) for entry in one] == [
-        entry.SerializeToString(deterministic=True) for entry in other
+    assert asked_of_accounts(market) == asked_of_accounts(market)
+
+
+def traded(position: int, trades: int, day: str = "2026-11-20") -> Errand[TradesMade]:
+    """Of one taker, with everything as long as it may be."""
+    name = f"{derived_id(MORNING_MS, position)}.12"
+    rows = [
+        Trade(QINWANGCHUAN, name, 10**9, 10**6, CITY_GROUP, f"{name}/{number}")
+        for number in range(1, trades + 1)
     ]
+    asset = "TICKET-" + "9" * 53
+    return Errand("", position, TradesMade(asset, day, "LZXQ-1", name, name, BUY, rows))
 
 
-def test_calls_are_cut_below_what_a_message_takes_and_nothing_gets_lost() -> None:
-    entries = [pb.Entry(id=str(n), legs=[pb.Leg()] * 64) for n in range(500)]
-    parts = list(parts_of(entries))
-    assert [entry.id for part in parts for entry in part] == [entry.id for entry in entries]
-    assert all(sum(len(entry.legs) for entry in part) <= MAX_LEGS_PER_CALL for part in parts)
+def test_parts_are_cut_between_takers_and_days_and_nothing_gets_lost() -> None:
+    asked = [traded(n, 32) for n in range(20)] + [traded(20, 1, "2026-11-23")]
+    parts = list(parts_of(asked))
+    assert [errand for part in parts for errand in part] == asked
+    assert [sum(len(one.what.trades) for one in part) for part in parts] == [192, 192, 192, 64, 1]
     assert list(parts_of([])) == []
-    assert len(list(parts_of([pb.Entry(legs=[pb.Leg()] * (MAX_LEGS_PER_CALL + 1))]))) == 1
+
+
+def test_the_longest_part_fits_into_a_record() -> None:
+    (part,) = parts_of([traded(n, 1) for n in range(MAX_PART_TRADES)])
+    act = sign_act(VENUE_KEY, statement_of(part))
+    assert len(msgspec.json.encode(act)) + 1000 < MAX_RECORD_BYTES
+
+
+def test_many_refusals_are_told_in_several_events_each_of_a_record_s_size() -> None:
+    part = [traded(n, 32) for n in range(6)]
+    why = Told(9, "INSUFFICIENT_BALANCE", "x" * 160, dict.fromkeys(SHORTAGE, "y" * 40))
+    told = {trade.trade: why for errand in part for trade in errand.what.trades}
+    ended = ends_of(part, told, ("accounts", 300))
+    assert [one.errands for one in ended] == [2, 2, 2]
+    assert all(len(msgspec.json.encode(one.command)) < MAX_RECORD_BYTES for one in ended)
 
 
 # ---- reactions -----------------------------------------------------------------------------------

@@ -125,7 +125,7 @@ class EntryPosted(
     # Under which an operator of the agent acted for the principal.
     mandate: str | None = None
     pledge: Pledge | None = None
-    # The session of a venue that matches elsewhere: the trade stands in a settlement file of it.
+    # The session of a venue that settles by files: the trade stands in one of them.
     session: str | None = None
     # The day in Shanghai whose limits of its holder's own it counts on.
     spent_on: str | None = None

@@ -1,4 +1,4 @@
-"""Sessions of venues that match elsewhere: from their first part to their close.
+"""Sessions of venues that settle by files: from their first part to their close.
 
 A trade's name stands for one content within (venue, session), and is settled at most once. So that
 the names need not be kept for ever, a session says in its first part when it closes; then it is

@@ -1,9 +1,10 @@
 """SettleTrades: a part of a settlement file into one entry per trade, decided trade by trade.
 
-The hot path of an exchange that matches elsewhere. The venue's signature is checked once for the
-whole part. A trade that cannot be settled leaves no trace in balances and does not hold up the
-others: it becomes a TradeUnsettled, and may come again in a later part. What cannot be told of in
-an event at all (numbers out of range, a name twice) refuses the part as a whole.
+The hot path of every venue: of exchanges that match elsewhere, and of our own markets. The venue's
+signature is checked once for the whole part. A trade that cannot be settled leaves no trace in
+balances and does not hold up the others: it becomes a TradeUnsettled, and may come again in a later
+part. What cannot be told of in an event at all (numbers out of range, a name twice) refuses the
+part as a whole.
 """
 
 from __future__ import annotations
@@ -35,8 +36,7 @@ from services.accounts.domain.sessions import fingerprint_of, session_of
 from services.accounts.domain.state import AccountKey, State, account_key
 
 MAX_PART_TRADES: Final = 250  # the signed statement has to fit into one record
-MAX_NAME_CHARS: Final = 40  # of sessions, files and trades
-OUR_MARKETS: Final = "market"  # their books settle their own trades: market, market-<group>
+MAX_NAME_CHARS: Final = 60  # of sessions, files and trades
 
 
 def settle_trades(state: State, command: SettleTrades, context: Context) -> list[msgspec.Struct]:
@@ -44,8 +44,6 @@ def settle_trades(state: State, command: SettleTrades, context: Context) -> list
     venue = command.venue
     check_role(context, f"venue:{venue}")
     check_on(context)
-    if venue.partition("-")[0] == OUR_MARKETS:
-        raise Refused("VENUE_MATCHES_HERE", f"{venue} settles its own trades", Kind.FORBIDDEN)
     part = signed_statement(state.keyring, context, SettlementFile, f"venue:{venue}")
     check_same("venue", part.venue, venue)
     _check_shape(part)

@@ -157,7 +157,7 @@ class Totals:
 
 @dataclass(slots=True)
 class Session:
-    """An open session of a venue that matches elsewhere; forgotten when it closes.
+    """An open session of a venue that settles by files; forgotten when it closes.
 
     By trade a fingerprint of what the venue signed: a trade's name stands for one content.
     """

@@ -102,6 +102,8 @@ PURPOSES: Final = TERMINAL | {
 DAY_MS: Final = 86_400_000
 # The holder's own word was given before: a bank that has paid is booked whatever came between.
 DECIDED_BEFORE: Final = (WithdrawalConfirmed, ReserveMoved)
+# Their causes are checked where they are: of keys, of parts, and of what follows in its turn.
+CAUSED: Final = (*KEY_EVENTS, SettlementReceived, TradeUnsettled)
 
 
 @dataclass(slots=True)
@@ -180,7 +182,7 @@ class AccountsBook(Checker):
             groups.append(self._check_frozen)
         if kind is EntryPosted:
             groups.append(self._desk.check)
-        elif kind not in KEY_EVENTS:
+        elif kind not in CAUSED:
             groups.append(require_no_cause)
         return groups
 
@@ -556,9 +558,8 @@ class AccountsBook(Checker):
     # ---- settlement files -----------------------------------------------------------------------
 
     def _check_received(self, raw: RawRecord, event: SettlementReceived) -> None:
-        if event.venue in self.crossings.followed:
-            raise RuleBroken("FILE_VENUE", "a venue that matches elsewhere", event.venue)
-        self._settlements.check_received(raw, event)
+        trades = self._settlements.check_received(raw, event)
+        self._desk.check_part(raw, event, trades)
 
     def _check_unsettled(self, raw: RawRecord, event: TradeUnsettled) -> None:
         self._settlements.check_unsettled(raw, event)
@@ -655,6 +656,9 @@ class AccountsBook(Checker):
                 self._settlements.take_received(raw, event)
             case TradeUnsettled():
                 self._settlements.take_unsettled(event)
+                self.crossings.take_told(
+                    event.venue, event.trade.trade, raw.position, settled=False
+                )
             case SessionClosed():
                 self._settlements.take_closed(event)
             case _ if self._banks.apply(raw, event):

@@ -7,8 +7,15 @@ book's event names one. What entries have brought and retired is kept for the bo
 from __future__ import annotations
 
 from kernel.record import RawRecord
-from services.ledger.books.accounts_events import EntryPosted, Leg, moves, serials
-from services.ledger.books.crossings import REGISTRY, Crossings, Done, Retirement
+from services.ledger.books.accounts_events import (
+    EntryPosted,
+    FileTrade,
+    Leg,
+    SettlementReceived,
+    moves,
+    serials,
+)
+from services.ledger.books.crossings import REGISTRY, Crossings, DealRow, Retirement
 from services.ledger.books.keys import acts_of
 from services.ledger.books.port import RuleBroken, require
 from services.ledger.books.serials import Range, merged
@@ -22,9 +29,9 @@ class Desk:
         owner = self._asking_book(event.legs)
         if owner and (raw.cause is None or raw.cause[0] != owner):
             raise RuleBroken("CAUSE_NEEDED", f"a cause in {owner}", raw.cause)
-        if raw.cause is None:
+        if raw.cause is None or event.session is not None:  # of a part: asked for with it
             return
-        asked = self.crossings.asked.get(raw.cause)
+        asked = self.crossings.entry_asked(raw.cause)
         if asked is None:
             raise RuleBroken("CAUSE_OPEN", "what another book asks for and nobody did", raw.cause)
         pledge = event.pledge
@@ -36,6 +43,26 @@ class Desk:
         require("ASKED_LIEN", asked.lien, lien)
         signed = sorted({act.statement for act in acts_of(raw)})
         require("ASKED_STATEMENT", asked.statements, signed)
+
+    def check_part(
+        self, raw: RawRecord, event: SettlementReceived, trades: list[FileTrade]
+    ) -> None:
+        """What a followed market has settled is what it has traded: each trade, to the fen."""
+        venue, last = event.venue, None
+        if venue not in self.crossings.followed:
+            require("CAUSE_NONE", None, raw.cause)
+            return
+        for place, trade in enumerate(trades):
+            found = self.crossings.deal(venue, trade.trade)
+            if found is None and place in event.known:
+                continue  # its market has told the end of it: it comes once more, and too late
+            if found is None:
+                raise RuleBroken("PART_ASKED", "a trade without an end at its market", trade.trade)
+            last, deal = found
+            require("PART_ASKED", (deal.row, 0, 0), (_row_of(trade), *_fees(trade)))
+            require("PART_DAY", deal.day, event.session)
+        if last is not None:
+            require("PART_CAUSE", last, raw.cause)
 
     def _asking_book(self, legs: list[Leg]) -> str:
         """The followed book without whose event such legs may not be; "" when there is none."""
@@ -49,9 +76,13 @@ class Desk:
 
     def take(self, raw: RawRecord, event: EntryPosted) -> None:
         """What the other books now have to tell of."""
+        if event.session is not None:
+            market = event.legs[0].debit.ref if event.legs else ""
+            for trade in event.trades:
+                self.crossings.take_told(market, trade, raw.position, settled=True)
+            return
         if raw.cause is not None:
-            self.crossings.asked.pop(raw.cause, None)
-            self.crossings.done[raw.position] = Done(raw.cause, serials(event.legs))
+            self.crossings.take_entry(raw.cause, raw.position, serials(event.legs))
         self._take_allocations(raw.position, event)
         if event.claim is not None and REGISTRY in self.crossings.followed:
             self._take_retirement(raw.position, event)
@@ -78,3 +109,18 @@ class Desk:
         if lots and event.claim is not None:
             claim = (event.claim.beneficiary, event.claim.details, event.claim.purpose)
             self.crossings.retirements[position] = Retirement(claim, lots)
+
+
+def _row_of(trade: FileTrade) -> DealRow:
+    return DealRow(
+        trade.asset,
+        trade.buyer,
+        trade.price_fen_per_t,
+        trade.quantity_t,
+        trade.seller,
+        trade.trade,
+    )
+
+
+def _fees(trade: FileTrade) -> tuple[int, int]:
+    return trade.buyer_fee_fen, trade.seller_fee_fen

@@ -35,6 +35,29 @@ class Asked(msgspec.Struct, frozen=True):
     lien: tuple[str, str, str | None] | None = None  # lien, pledgee, release
 
 
+class DealRow(msgspec.Struct, frozen=True):
+    """A trade as its market made it, in the order in which a statement spells it."""
+
+    asset: str
+    buyer: str
+    price_fen_per_t: int
+    quantity_t: int
+    seller: str
+    trade: str
+
+
+class Deal(msgspec.Struct):
+    """A trade that its market has asked for and not yet told the end of.
+
+    `told_at`: the event of the accounts book that speaks of it, by which it is settled or not.
+    """
+
+    day: str
+    row: DealRow
+    told_at: int | None = None
+    settled: bool = False
+
+
 class Done(msgspec.Struct, frozen=True):
     """An entry that carried out what was asked at `asked_at`, and not yet told of there."""
 
@@ -55,10 +78,47 @@ class Crossings:
     def __init__(self, followed: Collection[str] = ()) -> None:
         self.followed = frozenset(followed)
         self.asked: dict[At, Asked] = {}
+        self.traded: dict[At, list[Deal]] = {}  # by the event that made them
+        self.made_at: dict[str, dict[str, At]] = {}  # which that is, by market and trade
         self.done: dict[int, Done] = {}  # by the entry's position
         # In the accounts book's order, in which they have to be answered.
         self.retirements: dict[int, Retirement] = {}
         self.allocations: dict[str, dict[int, list[tuple[str, str, int]]]] = {}  # by market
+
+    def ask_deals(self, market: str, at: At, day: str, rows: Iterable[DealRow]) -> None:
+        deals = self.traded[at] = [Deal(day, row) for row in rows]
+        self.made_at.setdefault(market, {}).update((deal.row.trade, at) for deal in deals)
+
+    def deal(self, market: str, trade: str) -> tuple[At, Deal] | None:
+        """A trade without an end, and where it was made."""
+        at = self.made_at.get(market, {}).get(trade)
+        if at is None:
+            return None
+        return at, next(deal for deal in self.traded[at] if deal.row.trade == trade)
+
+    def entry_asked(self, cause: At) -> Asked | None:
+        """What one entry has to be that does all of what an event asks for."""
+        deals = self.traded.get(cause)
+        if deals is None:
+            return self.asked.get(cause)
+        if any(deal.settled for deal in deals):
+            return None
+        rows = [msgspec.to_builtins(deal.row) for deal in deals]
+        statement = canonical({"kind": "settlement", "trades": rows, "venue": cause[0]})
+        names = [deal.row.trade for deal in deals]
+        return Asked(delivery_and_payment(rows, cause[0]), [statement], trades=names)
+
+    def take_entry(self, cause: At, position: int, serials: list[Range]) -> None:
+        self.asked.pop(cause, None)
+        for deal in self.traded.get(cause, ()):
+            deal.told_at, deal.settled = position, True
+        self.done[position] = Done(cause, serials)
+
+    def take_told(self, market: str, trade: str, position: int, *, settled: bool) -> None:
+        """An event of a part has told of a trade; what is settled stays so."""
+        found = self.deal(market, trade)
+        if found is not None and not found[1].settled:
+            found[1].told_at, found[1].settled = position, settled
 
     def carried_out(self, asked_at: At, cause: At | None) -> Done:
         """The entry that an event names as the one that did what was asked; or RuleBroken."""
@@ -72,12 +132,14 @@ class Crossings:
 
     def check_refused(self, asked_at: At) -> None:
         """What was carried out was not refused."""
-        if asked_at not in self.asked:
+        if self.entry_asked(asked_at) is None:
             raise RuleBroken("OUTCOME_REFUSED", f"no entry for {asked_at}", "one that did it")
 
     def end(self, asked_at: At, cause: At | None) -> None:
         """Told of: nothing may be done for it any more."""
         self.asked.pop(asked_at, None)
+        for deal in self.traded.pop(asked_at, ()):
+            self.made_at.get(asked_at[0], {}).pop(deal.row.trade, None)
         if cause is not None and cause[0] == ACCOUNTS:
             self.done.pop(cause[1], None)
 

@@ -21,14 +21,15 @@ from services.ledger.books.crossings import (
     Asked,
     At,
     Crossings,
-    canonical,
-    delivery_and_payment,
+    Deal,
+    DealRow,
     told_of,
 )
 from services.ledger.books.days import day_of, parse_day
 from services.ledger.books.keys import check_no_acts
 from services.ledger.books.market_events import (
     AllocationsReceived,
+    EndedSettlement,
     InstrumentDefined,
     OrderCancelled,
     OrderExpired,
@@ -38,6 +39,7 @@ from services.ledger.books.market_events import (
     ReleaseRequested,
     SettlementCompleted,
     SettlementRefused,
+    SettlementsEnded,
     Terms,
     TermsSet,
     Trade,
@@ -101,6 +103,7 @@ class MarketBook(Checker):
         ReleaseRequested,
         ReleaseCompleted,
         ReleaseRefused,
+        SettlementsEnded,
     )
 
     def __init__(self, book: str, crossings: Crossings) -> None:
@@ -234,6 +237,23 @@ class MarketBook(Checker):
     def _check_unwound(self, raw: RawRecord, event: SettlementRefused) -> None:
         self._crossings.check_refused(self._settlement(event.settlement).asked_at)
 
+    def _check_ended(self, raw: RawRecord, event: SettlementsEnded) -> None:
+        """What the accounts book has told of each trade; and of those that no part has told of."""
+        names = [one.settlement for one in event.settlements]
+        require("ENDED_ONCE", len(names), len(set(names)))
+        require_holds("ENDED_SOME", bool(names), "a settlement", "none")
+        refused = {one.trade for one in event.refused}
+        ended: set[str] = set()
+        for one in event.settlements:
+            asked_at = self._settlement(one.settlement).asked_at
+            deals = self._crossings.traded.get(asked_at, [])
+            ended.update(deal.row.trade for deal in deals)
+            if one.entries:
+                _check_told(raw.cause, one, deals, refused)
+            else:
+                _check_never_told(raw.cause, deals, refused)
+        require("ENDED_TRADES", [], sorted(refused - ended))
+
     def _settlement(self, name: str) -> Settlement:
         settlement = self._settlements.get(name)
         if settlement is None:
@@ -284,6 +304,10 @@ class MarketBook(Checker):
                 self._trade(raw, event)
             case SettlementCompleted() | SettlementRefused():
                 self._end_settlement(raw, event)
+            case SettlementsEnded():
+                refused = {one.trade for one in event.refused}
+                for one in event.settlements:
+                    self._end(one.settlement, None, refused)
             case ReleaseRequested():
                 self._ask_release(raw, event)
             case ReleaseCompleted() | ReleaseRefused():
@@ -308,11 +332,7 @@ class MarketBook(Checker):
                 self._take(name, trade.quantity_t)
             self.means.bind(trade.seller, event.asset, trade.quantity_t)
             self.means.bind(trade.buyer, MONEY, trade.quantity_t * trade.price_fen_per_t)
-        rows = _statement_rows(event)
-        statement = canonical({"kind": "settlement", "trades": rows, "venue": self._book})
-        names = [trade.trade for trade in event.trades]
-        moves = delivery_and_payment(rows, self._book)
-        self._crossings.asked[at] = Asked(moves, [statement], trades=names)
+        self._crossings.ask_deals(self._book, at, event.day, _rows(event))
 
     def _take(self, name: str, quantity_t: int) -> None:
         """So much of an order is an order no more; at its own limit, so what is cheaper is free."""
@@ -327,21 +347,28 @@ class MarketBook(Checker):
     def _end_settlement(
         self, raw: RawRecord, event: SettlementCompleted | SettlementRefused
     ) -> None:
-        settlement = self._settlements.pop(event.settlement, None)
+        settlement = self._settlements.get(event.settlement)
+        refused: set[str] = set()
+        if settlement is not None and isinstance(event, SettlementRefused):
+            refused.update(trade.trade for trade in settlement.made.trades)
+        self._end(event.settlement, raw.cause, refused)
+
+    def _end(self, name: str, entry: At | None, refused: set[str]) -> None:
+        settlement = self._settlements.pop(name, None)
         if settlement is None:
             return
-        self._crossings.end(settlement.asked_at, raw.cause)
+        self._crossings.end(settlement.asked_at, entry)
         asset = settlement.made.asset
         for trade in settlement.made.trades:
             value_fen = trade.quantity_t * trade.price_fen_per_t
-            if isinstance(event, SettlementCompleted):
+            if trade.trade in refused:
+                self.means.unbind(trade.seller, asset, trade.quantity_t)
+                self.means.unbind(trade.buyer, MONEY, value_fen)
+            else:
                 self.means.leave(trade.seller, asset, trade.quantity_t)
                 self.means.leave(trade.buyer, MONEY, value_fen)
                 self.means.receive(trade.buyer, asset, trade.quantity_t)
                 self.means.receive(trade.seller, MONEY, value_fen)
-            else:
-                self.means.unbind(trade.seller, asset, trade.quantity_t)
-                self.means.unbind(trade.buyer, MONEY, value_fen)
 
     def _ask_release(self, raw: RawRecord, event: ReleaseRequested) -> None:
         at = (self._book, raw.position)
@@ -362,6 +389,28 @@ class MarketBook(Checker):
             self.means.leave(asked.holder, asked.asset, asked.amount)
         else:
             self.means.unbind(asked.holder, asked.asset, asked.amount)
+
+
+def _check_told(
+    cause: At | None, ended: EndedSettlement, deals: list[Deal], refused: set[str]
+) -> None:
+    """Each trade as the event at its position tells of it; 0: settled, and told of before."""
+    require("ENDED_ENTRIES", len(deals), len(ended.entries))
+    for deal, entry in zip(deals, ended.entries, strict=True):
+        name = deal.row.trade
+        require("OUTCOME_SETTLED", (name, deal.settled), (name, name not in refused))
+        told_at = deal.told_at if entry or not deal.settled else 0
+        require("OUTCOME_ENTRY", (name, told_at), (name, entry))
+        checked = cause is not None and cause[0] == ACCOUNTS and cause[1] >= (deal.told_at or 0)
+        require_holds("OUTCOME_CAUSE", checked, f"accounts, from {deal.told_at} on", cause)
+
+
+def _check_never_told(cause: At | None, deals: list[Deal], refused: set[str]) -> None:
+    """Of a part that was refused as a whole nothing stands in the accounts book."""
+    require("CAUSE_NONE", None, cause)
+    for deal in deals:
+        require("OUTCOME_REFUSED", (deal.row.trade, None), (deal.row.trade, deal.told_at))
+        require_holds("OUTCOME_REFUSED", deal.row.trade in refused, "refused", deal.row.trade)
 
 
 def _live(event: OrderPlaced, asset: str) -> LiveOrder:
@@ -385,17 +434,17 @@ def _paid_by_taker(event: TradesMade) -> tuple[str, int]:
     return event.asset, sum(trade.quantity_t for trade in event.trades)
 
 
-def _statement_rows(event: TradesMade) -> list[dict[str, Any]]:
+def _rows(event: TradesMade) -> list[DealRow]:
     """The trades as the venue has to sign them."""
     return [
-        {
-            "asset": event.asset,
-            "buyer": trade.buyer,
-            "price_fen_per_t": trade.price_fen_per_t,
-            "quantity_t": trade.quantity_t,
-            "seller": trade.seller,
-            "trade": trade.trade,
-        }
+        DealRow(
+            event.asset,
+            trade.buyer,
+            trade.price_fen_per_t,
+            trade.quantity_t,
+            trade.seller,
+            trade.trade,
+        )
         for trade in event.trades
     ]
 
@@ -405,6 +454,7 @@ TOLD: Final = (
     AllocationsReceived,
     SettlementCompleted,
     SettlementRefused,
+    SettlementsEnded,
     ReleaseCompleted,
     ReleaseRefused,
 )
@@ -417,6 +467,7 @@ _CHECKS: dict[type[msgspec.Struct], Callable[[MarketBook, RawRecord, Any], None]
     TradesMade: MarketBook._check_trades,
     SettlementCompleted: MarketBook._check_settled,
     SettlementRefused: MarketBook._check_unwound,
+    SettlementsEnded: MarketBook._check_ended,
     OrderCancelled: MarketBook._check_cancelled,
     OrderExpired: MarketBook._check_expired,
     ReleaseRequested: MarketBook._check_release,

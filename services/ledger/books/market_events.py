@@ -85,6 +85,23 @@ class SettlementRefused(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     settlement: str
 
 
+class EndedSettlement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    entries: list[int]
+    settlement: str
+
+
+class RefusedTrade(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    details: dict[str, str]
+    message: str
+    reason: str
+    trade: str
+
+
+class SettlementsEnded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    refused: list[RefusedTrade]
+    settlements: list[EndedSettlement]
+
+
 class OrderCancelled(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     order: str
 

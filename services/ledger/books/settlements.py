@@ -1,4 +1,4 @@
-"""Settlement files of venues that match elsewhere: each entry is exactly a trade the venue signed.
+"""Settlement files of venues: each entry is exactly a trade the venue signed.
 
 The signature stands once, on the part; its trades are kept here until an event has told of each, in
 their order and under the part's command. A trade is settled once within its session, and its name
@@ -24,7 +24,7 @@ from services.ledger.books.accounts_events import (
     TradeUnsettled,
     places,
 )
-from services.ledger.books.crossings import MONEY, Move, Place
+from services.ledger.books.crossings import MONEY, At, Move, Place
 from services.ledger.books.keys import AdmittedKeys, acts_of, require_no_acts
 from services.ledger.books.port import RuleBroken, instant_ms, require, require_holds
 from services.ledger.books.statements import integer, rows_of
@@ -44,6 +44,7 @@ class Expected(msgspec.Struct, frozen=True):
     fee_holder: str
     trade: FileTrade
     settles: bool
+    cause: At | None
 
 
 @dataclass(slots=True)
@@ -66,7 +67,8 @@ class Settlements:
 
     # ---- checking -------------------------------------------------------------------------------
 
-    def check_received(self, raw: RawRecord, event: SettlementReceived) -> None:
+    def check_received(self, raw: RawRecord, event: SettlementReceived) -> list[FileTrade]:
+        """Answers the trades of the part."""
         said = self._keys.statement(raw, [f"venue:{event.venue}"], "settlement-file")
         for name in ("closes_at_ms", "fee_holder", "file", "part", "session", "venue"):
             require("FILE_AS_SIGNED", said.get(name), getattr(event, name))
@@ -76,6 +78,7 @@ class Settlements:
         require("FILE_NAMES", len(names), len(set(names)))
         self._check_session(raw, event)
         self._check_marks(event, trades)
+        return trades
 
     def _check_session(self, raw: RawRecord, event: SettlementReceived) -> None:
         key = (event.venue, event.session)
@@ -107,6 +110,7 @@ class Settlements:
             return
         expected = self.pending[0]
         require("PART_COMMAND", expected.by, raw.by)
+        require("PART_CAUSE", expected.cause, raw.cause)
         kind = EntryPosted if expected.settles else TradeUnsettled
         require("PART_EVENT", kind.__name__, raw.type)
         if isinstance(event, EntryPosted):
@@ -182,8 +186,9 @@ class Settlements:
         known, unsettled = set(event.known), set(event.unsettled)
         for place, trade in enumerate(_signed_trades(raw)):
             if place not in known:
+                settles = place not in unsettled
                 self.pending.append(
-                    Expected(raw.by, *key, event.fee_holder, trade, place not in unsettled)
+                    Expected(raw.by, *key, event.fee_holder, trade, settles, raw.cause)
                 )
 
     def take_entry(self, event: EntryPosted) -> None:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from services.market.domain.events import Allocation, Side, Terms
+from services.market.domain.events import (
+    Allocation,
+    EndedSettlement,
+    RefusedTrade,
+    Side,
+    Terms,
+)
 
 
 class DefineInstrument(msgspec.Struct, frozen=True):
@@ -62,17 +68,11 @@ class ReceiveAllocations(msgspec.Struct, frozen=True):
     allocations: list[Allocation]
 
 
-class CompleteSettlement(msgspec.Struct, frozen=True):
-    """From the errand alone, like the three that follow: the accounts book has answered."""
+class EndSettlements(msgspec.Struct, frozen=True):
+    """From the errand alone, like the two that follow: the accounts book has answered."""
 
-    settlement: str
-
-
-class RefuseSettlement(msgspec.Struct, frozen=True):
-    settlement: str
-    reason: str
-    message: str
-    details: dict[str, str]
+    settlements: list[EndedSettlement]
+    refused: list[RefusedTrade]
 
 
 class CompleteRelease(msgspec.Struct, frozen=True):

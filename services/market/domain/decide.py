@@ -22,14 +22,13 @@ from services.market.domain import rules
 from services.market.domain.commands import (
     CancelOrder,
     CompleteRelease,
-    CompleteSettlement,
     DefineInstrument,
+    EndSettlements,
     ExpireOrder,
     PickOrders,
     PlaceOrder,
     ReceiveAllocations,
     RefuseRelease,
-    RefuseSettlement,
     RequestRelease,
     SetTerms,
 )
@@ -43,8 +42,7 @@ from services.market.domain.events import (
     ReleaseCompleted,
     ReleaseRefused,
     ReleaseRequested,
-    SettlementCompleted,
-    SettlementRefused,
+    SettlementsEnded,
     Side,
     TermsSet,
     Trade,
@@ -53,7 +51,7 @@ from services.market.domain.events import (
 from services.market.domain.matching import Fill, Order
 from services.market.domain.state import MONEY, Instrument, State
 
-MAX_TRADES: Final = 32  # of one settlement: an entry of the accounts book has at most 64 legs
+MAX_TRADES: Final = 32  # of one settlement: a pick of more names more counterparties than it should
 BEST_LEVELS: Final = 5  # within which a taker picks (domain section 4)
 
 
@@ -330,18 +328,12 @@ def request_release(
     return [ReleaseRequested(command.amount, command.asset, command.holder, context.id)]
 
 
-def complete_settlement(
-    state: State, command: CompleteSettlement, context: Context
-) -> list[SettlementCompleted]:
-    _check_open(state.settlements, command.settlement, context)
-    return [SettlementCompleted(command.settlement)]
-
-
-def refuse_settlement(
-    state: State, command: RefuseSettlement, context: Context
-) -> list[SettlementRefused]:
-    _check_open(state.settlements, command.settlement, context)
-    return [SettlementRefused(command.details, command.message, command.reason, command.settlement)]
+def end_settlements(
+    state: State, command: EndSettlements, context: Context
+) -> list[SettlementsEnded]:
+    for one in command.settlements:
+        _check_open(state.settlements, one.settlement, context)
+    return [SettlementsEnded(command.refused, command.settlements)]
 
 
 def complete_release(
@@ -371,8 +363,7 @@ _DECIDE: dict[type[msgspec.Struct], Callable[[State, Any, Context], Sequence[msg
     CancelOrder: cancel_order,
     ExpireOrder: expire_order,
     RequestRelease: request_release,
-    CompleteSettlement: complete_settlement,
-    RefuseSettlement: refuse_settlement,
+    EndSettlements: end_settlements,
     CompleteRelease: complete_release,
     RefuseRelease: refuse_release,
 }

@@ -96,7 +96,7 @@ class Trade(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TradesMade(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All trades of one taker, settled together in one entry. Requested of the accounts book.
+    """All trades of one taker. Requested of the accounts book, which settles each by its own entry.
 
     `taker` is an order of price_time, or the id of a pick; `settlement` names the whole.
     """
@@ -111,18 +111,46 @@ class TradesMade(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SettlementCompleted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Its cause is the entry in the accounts book."""
+    """Of books from before SettlementsEnded: one entry, the cause, settled all trades."""
 
     settlement: str
 
 
 class SettlementRefused(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The trades are unwound: what was reserved for them is free again."""
+    """Of books from before SettlementsEnded: all its trades are unwound."""
 
     details: dict[str, str]
     message: str
     reason: str
     settlement: str
+
+
+class EndedSettlement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`entries`: per trade the position in the accounts book that tells of it, settled or not.
+
+    0: it was settled by an earlier part. None at all: the part was refused, no record tells of it.
+    """
+
+    entries: list[int]
+    settlement: str
+
+
+class RefusedTrade(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    details: dict[str, str]
+    message: str
+    reason: str
+    trade: str
+
+
+class SettlementsEnded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What became of the trades of several takers; the cause is the last event of their part.
+
+    All trades of these settlements are settled, but for the refused ones: those are unwound, what
+    was reserved for them is free again.
+    """
+
+    refused: list[RefusedTrade]
+    settlements: list[EndedSettlement]
 
 
 class OrderCancelled(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -172,4 +200,5 @@ EVENTS = (
     ReleaseRequested,
     ReleaseCompleted,
     ReleaseRefused,
+    SettlementsEnded,
 )

@@ -19,6 +19,7 @@ from services.market.domain.events import (
     ReleaseRequested,
     SettlementCompleted,
     SettlementRefused,
+    SettlementsEnded,
     Side,
     TermsSet,
     Trade,
@@ -132,13 +133,25 @@ def _forget(state: State, order: Order) -> None:
 def on_settlement_completed(state: State, event: SettlementCompleted) -> None:
     made = state.settlements.pop(event.settlement).event
     for trade in made.trades:
-        value_fen = trade.quantity_t * trade.price_fen_per_t
-        state.position(trade.buyer, MONEY).on_the_way -= value_fen
-        state.position(trade.seller, MONEY).free += value_fen
-        state.position(trade.seller, made.asset).on_the_way -= trade.quantity_t
-        state.position(trade.buyer, made.asset).free += trade.quantity_t
-        _count_bought(state, trade, made)
-        _count_price(state.instruments[made.instrument], trade, made.day)
+        _settle(state, trade, made)
+
+
+def on_settlements_ended(state: State, event: SettlementsEnded) -> None:
+    refused = {one.trade for one in event.refused}
+    for ended in event.settlements:
+        made = state.settlements.pop(ended.settlement).event
+        for trade in made.trades:
+            (_unwind if trade.trade in refused else _settle)(state, trade, made)
+
+
+def _settle(state: State, trade: Trade, made: TradesMade) -> None:
+    value_fen = trade.quantity_t * trade.price_fen_per_t
+    state.position(trade.buyer, MONEY).on_the_way -= value_fen
+    state.position(trade.seller, MONEY).free += value_fen
+    state.position(trade.seller, made.asset).on_the_way -= trade.quantity_t
+    state.position(trade.buyer, made.asset).free += trade.quantity_t
+    _count_bought(state, trade, made)
+    _count_price(state.instruments[made.instrument], trade, made.day)
 
 
 def _count_bought(state: State, trade: Trade, made: TradesMade) -> None:
@@ -161,16 +174,20 @@ def _count_price(instrument: Instrument, trade: Trade, day: str) -> None:
 
 
 def on_settlement_refused(state: State, event: SettlementRefused) -> None:
-    """To both sides their own stuff; what the orders were filled by is not listed again."""
     made = state.settlements.pop(event.settlement).event
     for trade in made.trades:
-        value_fen = trade.quantity_t * trade.price_fen_per_t
-        money = state.position(trade.buyer, MONEY)
-        money.on_the_way -= value_fen
-        money.free += value_fen
-        units = state.position(trade.seller, made.asset)
-        units.on_the_way -= trade.quantity_t
-        units.free += trade.quantity_t
+        _unwind(state, trade, made)
+
+
+def _unwind(state: State, trade: Trade, made: TradesMade) -> None:
+    """To both sides their own stuff; what the orders were filled by is not listed again."""
+    value_fen = trade.quantity_t * trade.price_fen_per_t
+    money = state.position(trade.buyer, MONEY)
+    money.on_the_way -= value_fen
+    money.free += value_fen
+    units = state.position(trade.seller, made.asset)
+    units.on_the_way -= trade.quantity_t
+    units.free += trade.quantity_t
 
 
 def on_order_cancelled(state: State, event: OrderCancelled) -> None:
@@ -221,6 +238,7 @@ _EVOLVE: dict[type[msgspec.Struct], Callable[[State, Any], None]] = {
     TradesMade: on_trades_made,
     SettlementCompleted: on_settlement_completed,
     SettlementRefused: on_settlement_refused,
+    SettlementsEnded: on_settlements_ended,
     OrderCancelled: on_order_cancelled,
     OrderExpired: on_order_expired,
     ReleaseRequested: on_release_requested,

@@ -4456,6 +4456,7 @@ class SettlementPart(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     ON_FIELD_NUMBER: _builtins.int
     ACTS_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     @_builtins.property
     def on(self) -> _timestamp_pb2.Timestamp: ...
@@ -4463,16 +4464,21 @@ class SettlementPart(_message.Message):
     def acts(self) -> _containers.RepeatedCompositeFieldContainer[_items_pb2.Act]:
         """One statement `settlement-file`, signed by the venue; see docs/concepts/settling-for-venues.md."""
 
+    @_builtins.property
+    def cause(self) -> _items_pb2.Cause:
+        """A market of ours names the last of its own events that asks for one of these trades."""
+
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         on: _timestamp_pb2.Timestamp | None = ...,
         acts: _abc.Iterable[_items_pb2.Act] | None = ...,
+        cause: _items_pb2.Cause | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["on", b"on"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "on", b"on"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acts", b"acts", "id", b"id", "on", b"on"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acts", b"acts", "cause", b"cause", "id", b"id", "on", b"on"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
