@@ -13,7 +13,18 @@ from gateway.clients import Services
 from gateway.edge import Edge
 from gateway.entrance import KEY_HEADER
 from gateway.problems import FieldError, Problem, problem_response
-from gateway.routes import accounts, health, inclusive, logs, market, registry
+from gateway.routes import (
+    accounts,
+    banks,
+    health,
+    holders,
+    inclusive,
+    logs,
+    market,
+    orders,
+    registry,
+    settling,
+)
 from gateway.sse import Streams
 from kernel.auth import TokenVerifier
 from kernel.clock import Clock
@@ -21,7 +32,10 @@ from kernel.errors import Conflict, Kind, Refused
 
 VERSION: Final = "1"
 MAX_ERRORS: Final = 20  # of one request, shown
-AREAS: Final = (accounts, registry, market, inclusive, logs, health)
+AREAS: Final = (
+    *(accounts, holders, orders, settling, banks),
+    *(registry, market, inclusive, logs, health),
+)
 DESCRIPTION: Final = (
     "Carbon accounts: one ledger for carbon assets and their trading that strangers can check."
     " See docs/reference/rest.md."

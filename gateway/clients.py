@@ -41,6 +41,7 @@ DEADLINE_S: Final = 10.0  # a service waits at most five seconds for a position
 PATIENCE_S: Final = 0.5
 TAKEOVER_PATIENCE_S: Final = 6.0
 HEALTH_DEADLINE_S: Final = 1.0
+RESULTS: Final = frozenset({"result", "results"})  # fields with what became of items
 # Waiting again for what has just been waited for only makes the answer late.
 WAITED: Final = ("POSITION_NOT_REACHED", "NOT_PROVEN_YET", "DEADLINE", "DEADLINE_EXCEEDED")
 # gRPC's own, whose words name addresses inside the house.
@@ -102,27 +103,23 @@ class Services:
 
         Raises Refused when the item is refused, with its own reason and kind.
         """
-        batch = batch_field(method)
-        values = item if batch is None else {batch.name: [item]}
-        answer = await self._call(method, values, token)
+        answer = await self._call(method, request_of(method, item), token)
         # A crash here: it is recorded and the caller does not know. The same key asks again.
         crash_point("gateway.called")
-        found = answer.result if batch is None else answer.results[0]
+        told = answer if results_type(method) is answer.DESCRIPTOR else _only_part(answer)
+        found = told.results[0] if "results" in told.DESCRIPTOR.fields_by_name else told.result
         if found.id != item["id"]:
             raise InvariantBroken(f"{method}: expected an answer to {item['id']}, got {found.id}")
         if found.HasField("refused"):
             raise _refused(found.refused)
         accepted = found.accepted
-        rest = to_values(answer)
-        for name in ("result", "results"):
-            rest.pop(name, None)
         return Accepted(
             found.id,
             method.partition(".")[0],
             accepted.first_position,
             accepted.events,
             accepted.repeated,
-            rest,
+            {name: value for name, value in to_values(told).items() if name not in RESULTS},
         )
 
     async def _call(self, method: str, values: Values, token: str | None) -> Any:
@@ -223,8 +220,33 @@ def batch_field(method: str) -> FieldDescriptor | None:
     request = method_of(method).input_type
     if "id" in request.fields_by_name:
         return None
-    (field,) = request.fields
+    (field,) = [one for one in request.fields if one.is_repeated]
     return field
+
+
+def request_of(method: str, item: Values) -> Values:
+    """A call of one item; what a request says beside its items is said of all of them."""
+    batch = batch_field(method)
+    if batch is None:
+        return item
+    beside = request_fields(method) - {batch.name}
+    request: Values = {name: value for name, value in item.items() if name in beside}
+    return {**request, batch.name: [{k: v for k, v in item.items() if k not in beside}]}
+
+
+def results_type(method: str) -> Descriptor:
+    """The message an item's result stands in: the answer, or the part of it about the item."""
+    answer = method_of(method).output_type
+    if not RESULTS.isdisjoint(answer.fields_by_name):
+        return answer
+    (field,) = answer.fields
+    return _type_of(field)
+
+
+def _only_part(answer: Any) -> Any:
+    (field,) = answer.DESCRIPTOR.fields
+    (part,) = getattr(answer, field.name)
+    return part
 
 
 def item_type(method: str) -> Descriptor:
@@ -394,11 +416,9 @@ def one_model(method: str, name: str) -> type[BaseModel]:
 
 def recorded_model(method: str, base: type[BaseModel]) -> type[BaseModel]:
     """`base`, and what else the service answers to a write."""
-    answer = method_of(method).output_type
+    answer = results_type(method)
     rest: dict[str, Any] = {
-        field.name: _field_of(field)
-        for field in answer.fields
-        if field.name not in ("result", "results")
+        field.name: _field_of(field) for field in answer.fields if field.name not in RESULTS
     }
     if not rest:
         return base

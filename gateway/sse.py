@@ -11,7 +11,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from starlette.responses import StreamingResponse
@@ -153,11 +153,13 @@ class HolderView:
         return await self._services.ask("accounts.ListMovements", request, self._visitor.token)
 
 
-class LiveResponse(StreamingResponse):
-    """A view as it is sent; it has its place from before it began until nobody reads any more."""
+class LongResponse(StreamingResponse):
+    """Has its place among the long answers of its caller until nobody reads it any more."""
 
-    def __init__(self, view: HolderView, streams: Streams, principal: str) -> None:
-        super().__init__(view.events(), media_type=MEDIA_TYPE, headers={"X-Accel-Buffering": "no"})
+    def __init__(
+        self, body: AsyncIterator[bytes], streams: Streams, principal: str, **rest: Any
+    ) -> None:
+        super().__init__(body, **rest)
         self._streams = streams
         self._principal = principal
 

@@ -14,14 +14,13 @@ import msgspec
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field
-from starlette.types import Receive, Scope, Send
 
 from gateway.clients import PURPOSES, Services, Values
 from gateway.entrance import VisitorDependency
 from gateway.models.accounts import OfAccounts
 from gateway.models.parts import Count, Day, Instant
 from gateway.resources import MAX_PATH_PART_CHARS, services_of
-from gateway.sse import Streams
+from gateway.sse import LongResponse, Streams
 from kernel.errors import TanzhangError
 from kernel.rpc.statements import head_of, part_of
 from kernel.statement.formats import (
@@ -102,7 +101,7 @@ def add_statements(router: APIRouter) -> None:
             streams.leave(principal)
             raise
         name = f'attachment; filename="statement-{head.as_of_position}.{format}"'
-        return _Statement(
+        return LongResponse(
             _written(file, head, messages),
             streams,
             principal,
@@ -142,20 +141,3 @@ async def _written(
         adding.add(part)
         yield write_part(file, part)
     adding.check_ended()
-
-
-class _Statement(StreamingResponse):
-    """Has its place among the long answers of its caller until it is sent."""
-
-    def __init__(
-        self, body: AsyncIterator[bytes], streams: Streams, principal: str, **rest: Any
-    ) -> None:
-        super().__init__(body, **rest)
-        self._streams = streams
-        self._principal = principal
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._streams.leave(self._principal)

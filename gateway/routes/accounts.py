@@ -22,7 +22,7 @@ from gateway.resources import (
     make_router,
     services_of,
 )
-from gateway.sse import MEDIA_TYPE, HolderView, LiveResponse, Streams, check_place
+from gateway.sse import MEDIA_TYPE, HolderView, LongResponse, Streams, check_place
 from gateway.statements import add_statements
 
 ENTRY = "accounts.PostEntries"
@@ -86,33 +86,6 @@ WRITES = (
         s.TransferRefusal,
         "Refuse a proposed transfer",
     ),
-    Write(
-        "/v1/withdrawals", "accounts.RequestWithdrawals", m.WithdrawalRequest, "Ask for money out"
-    ),
-    Write(
-        "/v1/withdrawal-cancellations",
-        "accounts.CancelWithdrawals",
-        m.WithdrawalCancellation,
-        "Take back a withdrawal the bank was not asked for yet",
-    ),
-    Write(
-        "/v1/withdrawal-confirmations",
-        "accounts.ConfirmWithdrawals",
-        m.WithdrawalAnswer,
-        "The bank has paid",
-    ),
-    Write(
-        "/v1/withdrawal-returns",
-        "accounts.ReturnWithdrawals",
-        m.WithdrawalAnswer,
-        "The bank has not paid, and will not",
-    ),
-    Write(
-        "/v1/bank-statements",
-        "accounts.ReceiveBankStatements",
-        m.BankStatement,
-        "A part of the bank's statement of a day",
-    ),
 )
 READS = (
     Read(
@@ -133,25 +106,6 @@ READS = (
         parts.Query,
         "Where a serial number has been",
     ),
-    Read("/v1/holders/{holder}", "accounts.GetHolder", parts.Query, "What a holder is, its status"),
-    Read(
-        "/v1/holders/{holder}/openings",
-        "accounts.ListOpenings",
-        parts.Query,
-        "Which accounts a holder has opened",
-    ),
-    Read(
-        "/v1/holders/{holder}/operators",
-        "accounts.ListOperators",
-        parts.Query,
-        "Who may act for a holder",
-    ),
-    Read(
-        "/v1/holders/{holder}/mandates",
-        "accounts.ListMandates",
-        parts.Query,
-        "Live mandates, given and received",
-    ),
     Read(
         "/v1/holders/{holder}/safeguards",
         "accounts.GetSafeguards",
@@ -163,30 +117,6 @@ READS = (
         "accounts.ListProposedTransfers",
         parts.Query,
         "Transfers that wait for a second operator",
-    ),
-    Read(
-        "/v1/holders/{holder}/freezes",
-        "accounts.ListFreezes",
-        parts.Page,
-        "What an authority or a court has frozen of a holder's",
-    ),
-    Read(
-        "/v1/non-trade-transfers",
-        "accounts.ListNonTradeTransfers",
-        m.Movements,
-        "What changed hands by order or agreement, oldest first",
-    ),
-    Read(
-        "/v1/holders/{holder}/withdrawals",
-        "accounts.ListWithdrawals",
-        m.Withdrawals,
-        "Withdrawals that are open",
-    ),
-    Read(
-        "/v1/bank-accounts",
-        "accounts.ListBankAccounts",
-        m.OfBank,
-        "How the books stand with the settlement banks",
     ),
     Read("/v1/totals", "accounts.GetTotals", m.OfAsset, "Sums of every asset, for auditors"),
 )
@@ -236,7 +166,13 @@ def _add_events(router: APIRouter) -> None:
         except BaseException:
             streams.leave(principal)
             raise
-        return LiveResponse(view, streams, principal)
+        return LongResponse(
+            view.events(),
+            streams,
+            principal,
+            media_type=MEDIA_TYPE,
+            headers={"X-Accel-Buffering": "no"},
+        )
 
 
 def _add_outcomes(router: APIRouter) -> None:

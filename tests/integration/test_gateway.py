@@ -12,25 +12,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from cli.stack.ports import free_port
-from cli.stack.provision import identities_file, policy_file
-from gateway.app import make_app
-from gateway.clients import Services, answer_model
-from gateway.config import PEERS
-from gateway.sse import Streams
-from kernel.auth import TokenVerifier
-from kernel.identities import load_identities
+from cli.stack.provision import policy_file
 from kernel.ids import derived_holder_id
 from kernel.tlog.checkpoint import open_checkpoint
 from kernel.tlog.policy import parse_policy
 from kernel.tlog.receipt import verify_receipt
 from kernel.tlog.tiles import decode_bundle, root_at, tile_path
-from kernel.values import Caller
 from tests.support.books import person
+from tests.support.gateway_desk import Desk, act_of, open_desk, problem, shown
 from tests.support.lanzhou import (
     BANK,
     BUYER,
@@ -46,7 +38,7 @@ from tests.support.lanzhou import (
     VENUE,
     advice,
 )
-from tests.support.world import AUDITOR, FUNDS_FEN, Command, World
+from tests.support.world import AUDITOR, FUNDS_FEN, World
 
 COMMUTER = person("a Shenzhen commuter", holders=[STRANGER])
 RETIREMENT = {
@@ -58,37 +50,6 @@ RETIREMENT = {
 }
 
 
-class Desk:
-    """Somebody at a screen: asks the gateway as a person of the world."""
-
-    def __init__(self, world: World, client: httpx.AsyncClient) -> None:
-        self.world = world
-        self.client = client
-
-    async def write(
-        self, path: str, body: dict[str, Any], caller: Caller, key: str | None = None
-    ) -> httpx.Response:
-        """A write to accounts, noted before it is sent and after it is answered."""
-        key = key or self.world.new_id()
-        command = Command("accounts", caller.actor.sub, key)
-        self.world._note_sent([command])
-        answer = await self.client.post(
-            path, json=body, headers={**self.bearer(caller), "Idempotency-Key": key}
-        )
-        if answer.status_code in (200, 201):
-            self.world.sent[command] = answer.json()["position"]
-        return answer
-
-    async def read(
-        self, path: str, caller: Caller | None = None, **query: str | int
-    ) -> httpx.Response:
-        headers = {} if caller is None else self.bearer(caller)
-        return await self.client.get(path, params=query, headers=headers)
-
-    def bearer(self, caller: Caller) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.world.token(caller)}"}
-
-
 @pytest.fixture(scope="module")
 def batch(world: World) -> int:
     """A hundred tonnes of the forest farm, sold to the city group by hand."""
@@ -97,42 +58,8 @@ def batch(world: World) -> int:
 
 @pytest.fixture
 async def desk(world: World) -> AsyncIterator[Desk]:
-    services = Services(peers_of(world))
-    verifier = TokenVerifier(
-        load_identities(identities_file(world.directory), operator_vkey(world)), world.clock
-    )
-    app = make_app(services, verifier, Streams(), world.clock)
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
-        yield Desk(world, client)
-    await services.close()
-
-
-def peers_of(world: World) -> dict[str, str]:
-    """Services this world runs, and addresses where nobody is for those it leaves out."""
-    here = world.supervisor.services
-    return {
-        name: world.supervisor.target(name) if name in here else f"127.0.0.1:{free_port()}"
-        for name in PEERS
-    }
-
-
-def operator_vkey(world: World) -> str:
-    return world.service("accounts").environment["TANZHANG_OPERATOR_VKEY"]
-
-
-def problem(answer: httpx.Response, status: int, reason: str) -> dict[str, Any]:
-    body: dict[str, Any] = answer.json()
-    assert (answer.status_code, body["reason"]) == (status, reason), body
-    return body
-
-
-def shown(answer: httpx.Response, method: str) -> dict[str, Any]:
-    """An answer that is as the document says."""
-    body: dict[str, Any] = answer.json()
-    assert answer.status_code == 200, body
-    answer_model(method).model_validate(body, strict=True, extra="forbid")
-    return body
+    async with open_desk(world) as desk:
+        yield desk
 
 
 def amount_of(balances: dict[str, Any], asset: str, purpose: str) -> int:
@@ -430,7 +357,3 @@ async def test_a_party_gets_a_receipt_that_verifies_offline_and_a_stranger_gets_
     problem(refused, 403, "NOT_A_PARTY")
     nowhere = await desk.read(f"/v1/logs/nothing/receipts/{position}", BUYER)
     problem(nowhere, 404, "UNKNOWN_BOOK")
-
-
-def act_of(act: Any) -> dict[str, str]:
-    return {"key_id": act.key_id, "signature": act.signature, "statement": act.statement}

@@ -24,7 +24,7 @@ from gateway.clients import Services
 from gateway.config import PEERS, load_config
 from gateway.edge import MAX_BATCH_BYTES, MAX_BODY_BYTES
 from gateway.entrance import Visitor
-from gateway.sse import MAX_STREAMS_OF_ONE, HolderView, LiveResponse, Streams, check_place
+from gateway.sse import MAX_STREAMS_OF_ONE, HolderView, LongResponse, Streams, check_place
 from kernel.acts import public_bytes
 from kernel.auth import TokenVerifier, mint_token
 from kernel.clock import FixedClock
@@ -356,7 +356,7 @@ async def test_a_view_whose_reader_is_gone_gives_its_place_back() -> None:
 
     scope = {"type": "http", "asgi": {"spec_version": "2.4"}}
     with pytest.raises(ClientDisconnect):
-        await LiveResponse(view, streams, "buyer")(scope, gone, unsent)
+        await LongResponse(view.events(), streams, "buyer")(scope, gone, unsent)
     streams.enter("buyer")
 
 
