@@ -39,7 +39,16 @@ from tests.support.bankers import (
 from tests.support.batchers import Batcher
 from tests.support.brokers import MARKET, Broker, open_the_market
 from tests.support.clearers import Clearer, open_the_exchange, reports_of
-from tests.support.history import Answer, Command, Seen, commands_of, reads_of, resolved, trades_of
+from tests.support.history import (
+    Answer,
+    Command,
+    Said,
+    Seen,
+    commands_of,
+    reads_of,
+    resolved,
+    trades_of,
+)
 from tests.support.historycheck import Finding, check_history
 from tests.support.lanzhou import CNY, PROGRAMME, TICKET
 from tests.support.patient import PatientClient, outcomes_of
@@ -72,6 +81,11 @@ PAUSE_S, SHARE = (0.1, 0.6), 0.5  # between troubles in a short run, and how muc
 LONG_PAUSE_S = (0.5, 5.0)  # with time to get well in
 CALM = ("kill", "stop", "hang")  # of the writer: itself, or its way to the database
 LONGER_THAN_A_LEASE_S = 8.0
+WORDS = {
+    Said.SETTLED: "told settled",
+    Said.BEFORE: "settled before",
+    Said.UNSETTLED: "not settled",
+}
 SHOWN = 12  # contradictions in words; the others are counted
 
 
@@ -90,6 +104,7 @@ class Report:
     events: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
     snapshots: Counter[str] = field(default_factory=Counter)
+    trades: Counter[str] = field(default_factory=Counter)
     bank: BankBooks | None = None
     calm_s: dict[str, float] = field(default_factory=dict)
     longest_gap_s: float = 0.0
@@ -116,6 +131,8 @@ class Report:
             f"  events in the books  {told(self.events)}",
             f"  of kinds             {told(self.kinds)}",
             f"  snapshots equal to a replay from zero: {told(self.snapshots)}",
+            f"  linked groups        {a['groups']}; in streams or calls of several {a['in calls']}",
+            f"  trades of the venue  {told(self.trades)}",
             f"  bank                 {bank_told(self.bank)}",
             f"  lost                 {self.count('LOST')}",
             f"  doubled              {self.count('DOUBLED')}",
@@ -488,6 +505,10 @@ def count(
     report.kinds = Counter(raw["type"] for found in records.values() for raw in found)
     report.answers.update(one.answer.value for one in commands)
     report.answers["reads"] = len(reads)
+    report.answers["groups"] = len({one.group for one in commands if one.group})
+    calls = Counter((one.client, one.call) for one in commands)
+    report.answers["in calls"] = sum(number for number in calls.values() if number > 1)
+    report.trades.update(WORDS[one.said] for one in trades_of(seen))
     report.reasons.update(one.reason for one in commands if one.reason)
     for one in commands:
         if one.answer is Answer.UNKNOWN:
