@@ -35,7 +35,7 @@ MOVES_PER_ANCHORED: Final = 4
 # Beyond so many holders all are counted anew; an anchor then comes a little later, that is all.
 MAX_COUNTED: Final = 200_000
 
-_TRANSFER: Final = b'"type":"TransferPosted"'
+_TRANSFER: Final = b'"type":"TransferPosted","v":1}'  # how such a record ends
 _NOT_BACKDATED: Final = r"\N"
 _ESCAPES: Final = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
@@ -102,7 +102,7 @@ def decode_moves(event: StoredEvent) -> Moving:
         raise InvariantBroken(f"position {event.position}: expected a record: {error}") from error
     # JSON writes every control character, and the backslash itself, with a backslash.
     moving.plain = b"\\" not in event.record
-    if _TRANSFER in event.record:  # the quotes of what stands inside a text have backslashes
+    if event.record.endswith(_TRANSFER):
         moving.transfer = msgspec.json.decode(event.record, type=_Transferred).body
     return moving
 
