@@ -67,7 +67,10 @@ class BankSim:
     # ---- the process ----------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Returns once its counter is open and, at the first time, the bank is agreed with."""
+        """Returns once its counter is open and, at the first time, the bank is agreed with.
+
+        One that runs, or is being started again, is waited for alone.
+        """
         self._supervisor.start_companion(self.name, self._arguments)
         until(self._is_open, f"{self.name} to open its counter and agree")
 

@@ -156,6 +156,7 @@ def bring_the_days_end_near(world: World, bank: TheBank, within_s: float) -> Non
 
 def close_the_day(world: World, bank: BankSim) -> BankBooks:
     """Another day ends; answers the bank's own books, once it and ours agree, and ends the bank."""
+    bank.start()  # it may only just be coming back
     bank.close_day(world)
     bank.settled(world)
     counts = dict(bank.state()["counts"])
