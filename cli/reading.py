@@ -131,6 +131,11 @@ _MEANINGS: Final[dict[tuple[str, str], str]] = {
     " pledgee's statement; an entry of accounts has to carry it out",
     ("registry", "PledgeReleased"): "units came free of a lien, by the entry under cause",
     ("registry", "ReleaseRefused"): "accounts said no to a release: the lien stands as it did",
+    (
+        "registry",
+        "PledgeOverridden",
+    ): "an order of an authority or a court took these out from under"
+    " a lien, by the transfer under cause: the pledge ends as far as that reached",
     ("registry", "UnitsRetired"): "units were retired for a claim, for ever, by the entry under"
     " cause",
     ("market", "InstrumentDefined"): "what may be traded, and by which rules",

@@ -27,7 +27,7 @@ Observe = Callable[[RawRecord], None]
 class Reactor:
     """A frame handler. `react` gives a command or nothing; `observe` sees every event.
 
-    `mark`: bytes that stand in the record of every event that `react` has a command for. Others are
+    `marks`: one of them stands in every record that `react` has a command for. Others are
     not even decoded: of a book in which thousands of entries a second are not our business, that
     is most of the work.
     """
@@ -38,13 +38,13 @@ class Reactor:
         writer: Writer[Any],
         react: React,
         observe: Observe | None = None,
-        mark: bytes = b"",
+        marks: tuple[bytes, ...] = (b"",),
     ) -> None:
         self._source = source
         self._writer = writer
         self._react = react
         self._observe = observe
-        self._mark = mark
+        self._marks = marks
         self._next = 0
         self._caller = Caller(
             reaction_actor(writer.book, source), frozenset({"system"}), frozenset()
@@ -54,9 +54,12 @@ class Reactor:
         for event in frame.events:
             if event.position < self._next:
                 continue
-            if self._observe is not None or self._mark in event.record:
+            if self._observe is not None or self._is_marked(event.record):
                 await self._take(event, frame.book_id)
             self._next = event.position + 1
+
+    def _is_marked(self, record: bytes) -> bool:
+        return any(mark in record for mark in self._marks)
 
     async def _take(self, event: StoredEvent, book_id: bytes) -> None:
         raw = decode_record(event.record)

@@ -95,11 +95,11 @@ class BookService(Generic[S]):
         channel: Channel,
         react: React,
         observe: Observe | None = None,
-        mark: bytes = b"",
+        marks: tuple[bytes, ...] = (b"",),
     ) -> Follower:
         """Follows another book. With `observe` from its first event on, at every start.
 
-        Otherwise from our watermark of it: what comes before has been answered. For `mark` see
+        Otherwise from our watermark of it: what comes before has been answered. For `marks` see
         Reactor.
         """
         begin = 0 if observe is not None else self.writer.progress.watermarks.get(source, 0)
@@ -109,7 +109,7 @@ class BookService(Generic[S]):
             self.bus,
             OwnerSource(channel, self.tokens(f"follow:{source}")),
             self.identities.frame_key,
-            Reactor(source, self.writer, react, observe, mark),
+            Reactor(source, self.writer, react, observe, marks),
             begin,
         )
         if observe is not None:

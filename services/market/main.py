@@ -52,7 +52,7 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
         orders = service.projector(READER, project_orders)
         watch = HaltWatch([BOOK, SOURCE], halted)
         ledger = service.reactions("ledger", to_ledger, _no_keys, watch.observe)
-        accounts = service.reactions(SOURCE, to_accounts, react_to_accounts, mark=MARK)
+        accounts = service.reactions(SOURCE, to_accounts, react_to_accounts, marks=(MARK,))
         stops = TradingStops(
             LedgerClient(to_ledger).progress,
             lambda: accounts.next_position,

@@ -22,7 +22,7 @@ from services.registry.domain.events import EVENTS
 from services.registry.domain.evolve import evolve, told
 from services.registry.domain.state import State
 from services.registry.projections import READER, project_retirements
-from services.registry.reactions import MARK, react_to_accounts
+from services.registry.reactions import MARKS, react_to_accounts
 from services.registry.rpc import SERVICE as REGISTRY_SERVICE
 from services.registry.rpc import RegistryRpc, register
 
@@ -46,7 +46,7 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
             react_to_directory,
             HaltWatch([BOOK], halted).observe,
         )
-        entries = service.reactions("accounts", accounts, react_to_accounts, mark=MARK)
+        entries = service.reactions("accounts", accounts, react_to_accounts, marks=MARKS)
         client = AccountsClient(writer, accounts, service.tokens("registry", f"book:{BOOK}"))
         errands = [
             Errands("issue", writer, open_issuances, client.issue).run,

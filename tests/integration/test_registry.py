@@ -39,6 +39,7 @@ from tests.support.forest import (
     morning,
 )
 from tests.support.lanzhou import (
+    AUTHORITY_KEY,
     CITY_GROUP,
     CLAIM,
     FARMER,
@@ -55,6 +56,7 @@ from tests.support.lanzhou import (
     pay,
     retired,
 )
+from tests.support.orders import moved, transfer_order
 from tests.support.world import AUDITOR, World, Worlds, accepted, refusal, some_uscc, until
 
 COMMUTER = person("a Shenzhen commuter")
@@ -465,6 +467,22 @@ def test_a_retirement_in_the_accounts_book_becomes_a_public_one(office: Office) 
     assert (event.type, event.cause) == ("UnitsRetired", ("accounts", position))
     other = pb.ListRetirementsRequest(asset="CCER-7-2020", min_accounts_position=position)
     assert not office.ask("ListRetirements", other).retirements
+
+
+def test_an_order_over_a_lien_ends_the_pledge_as_far_as_it_reached(office: Office) -> None:
+    lien = office.pledge_some(40)
+    assert office.lien(lien).pledged_t == 40
+    act = transfer_order(f"over {lien}", moved(15, lien=lien), key=AUTHORITY_KEY)
+    item = accounts_pb2.SignedOrder(id=office.id(), acts=[act_message(act)])
+    (result,) = office.world.send("PostTransfers", [item], REGISTRAR)
+    position = accepted(result)
+    until(lambda: office.lien(lien).pledged_t == 25, "the registry to hear of it")
+    (told,) = office.lien(lien).overrides
+    assert (told.quantity_t, told.entry_position) == (15, position)
+    assert told.authority == f"authority:{PROGRAMME}"
+    assert sum(one.last - one.first + 1 for one in office.lien(lien).serials) == 25
+    accepted(office.release(forest.release(25, "the rest", lien)))
+    assert office.lien(lien).pledged_t == 0
 
 
 def test_retirements_come_in_pages(office: Office) -> None:

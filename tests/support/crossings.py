@@ -33,6 +33,7 @@ from services.accounts.domain.commands import (
     DefineAsset,
     FreezeUnits,
     PostEntry,
+    PostTransfer,
     RegisterHolder,
     SettleTrades,
     UnfreezeUnits,
@@ -85,7 +86,8 @@ from tests.support.lanzhou import (
     trading,
 )
 from tests.support.ledgers import LI, WANG, Desk
-from tests.support.orders import freeze, unfreeze
+from tests.support.orders import freeze, transfer_order, unfreeze
+from tests.support.orders import moved as moved_by
 
 INCLUSIVE = Domain(
     EventTypes(*INCLUSIVE_EVENTS),
@@ -502,6 +504,14 @@ async def tell_of_retirements(tell: Teller) -> None:
     await tell.react("both farms retired", "registry")
 
 
+async def tell_of_an_order(tell: Teller) -> None:
+    """The authority takes 300 of 1,000 t out from under a lien; the lender gives up the rest."""
+    said = transfer_order("succession 1", moved_by(300, lien=SECOND_LIEN), key=AUTHORITY_KEY)
+    await tell.ask("ordered", "accounts", PostTransfer(), REGISTRAR, said)
+    await tell.react("ordered", "registry")
+    await tell_of_release(tell, SECOND_LIEN, "paid back after the order", 700)
+
+
 # ---- market --------------------------------------------------------------------------------------
 
 
@@ -806,6 +816,7 @@ async def tell_the_days(tell: Teller) -> None:
     await tell_of_release(tell, FIRST_LIEN, "too soon", 100, refused=True)
     await tell_of_release(tell, FIRST_LIEN, "paid back", 1000)
     await tell_of_retirements(tell)
+    await tell_of_an_order(tell)
     await tell_of_trips(tell)
     await tell_of_the_next_day(tell)
     await tell_of_confirmation(tell)

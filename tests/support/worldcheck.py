@@ -115,8 +115,12 @@ def is_key_news(raw: RawRecord) -> bool:
     return raw.type in ("KeyRegistered", "KeyRevoked")
 
 
-def is_retirement(raw: RawRecord) -> bool:
-    return raw.type == "EntryPosted" and "claim" in json.loads(bytes(raw.body))
+def is_told_in_the_registry(raw: RawRecord) -> bool:
+    """A retirement, or an order over pledged units."""
+    body = json.loads(bytes(raw.body))
+    if raw.type == "TransferPosted":
+        return any(leg["debit"]["purpose"] == "pledged" for leg in body["legs"])
+    return raw.type == "EntryPosted" and "claim" in body
 
 
 def is_allocation(raw: RawRecord) -> bool:
@@ -135,7 +139,7 @@ ANSWERS = {
     ("ledger", "accounts"): is_key_news,
     ("ledger", "registry"): is_key_news,
     ("ledger", "inclusive"): is_key_news,
-    ("accounts", "registry"): is_retirement,
+    ("accounts", "registry"): is_told_in_the_registry,
     ("accounts", "market"): is_allocation,
 }
 # Requests and their ends: a name and the fields that tell one from another; does it begin here?

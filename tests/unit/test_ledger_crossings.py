@@ -140,6 +140,7 @@ def worth(**changed: int) -> Any:
     return change
 
 
+OVERRIDDEN, AFTER_THE_ORDER = "ordered: told", "paid back after the order asked"
 FIRST_ASKED, SECOND_ASKED = f"{FIRST_LIEN} asked", f"{SECOND_LIEN} asked"
 I1, I2, I3 = "I-1 approved", "I-2 approved", "I-3 approved"
 PART = "paid back in part asked"
@@ -295,6 +296,21 @@ REGISTRY_PLANTS = [
         both(put("cause", None), instead("I-2 refused", "IssuanceRefused", issuance="I-3")),
         "no entry",
         "did it",
+    ),
+    # an order over a lien
+    Plant("OVERRIDE_ORDER", OVERRIDDEN, put("cause", None), "to tell of", "None"),
+    Plant("OVERRIDE_ORDER", OVERRIDDEN, put("cause", ["accounts", 0]), "to tell of", "accounts"),
+    Plant("OVERRIDE_ORDER", OVERRIDDEN, put("body.transfer", "x"), "succession 1", "x"),
+    Plant("OVERRIDE_ORDER", OVERRIDDEN, put("body.authority", "court:x"), PROGRAMME, "court:x"),
+    Plant("OVERRIDE_LOT", OVERRIDDEN, put("body.quantity_t", 299), "300", "299"),
+    Plant("OVERRIDE_LOT", OVERRIDDEN, put("body.lien", FIRST_LIEN), "None", "300"),
+    Plant("OVERRIDE_LOT", OVERRIDDEN, put("body.serials", []), "300", "[]"),
+    Plant(
+        "RELEASE_WITHIN",  # what the order took is not there to be released
+        AFTER_THE_ORDER,
+        both(put("body.quantity_t", 701), signed(SECOND_KEY, quantity_t=701)),
+        "1..700",
+        "701",
     ),
     # pledges
     Plant("LIEN_NEW", SECOND_ASKED, put("body.lien", FIRST_LIEN), "False", "True"),
@@ -1113,6 +1129,7 @@ def test_the_truthful_history_passes_whole_and_leaves_nothing_unanswered() -> No
     assert not crossings.asked
     assert not crossings.done
     assert not crossings.retirements
+    assert not crossings.overridden
     assert not any(crossings.allocations.values())
 
 

@@ -644,6 +644,7 @@ class AccountsBook(Checker):
                     self._freezes.give_way(name, event.legs)
                 self._move_all(event.legs)
                 self._transfers.apply(event)
+                self._desk.take_order(raw.position, event)
             case TransferFiled() | TransferWithdrawn():
                 self._transfers.apply(event)
             case _ if isinstance(event, SAFEGUARD_EVENTS):

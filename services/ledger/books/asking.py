@@ -12,10 +12,11 @@ from services.ledger.books.accounts_events import (
     FileTrade,
     Leg,
     SettlementReceived,
+    TransferPosted,
     moves,
     serials,
 )
-from services.ledger.books.crossings import REGISTRY, Crossings, DealRow, Retirement
+from services.ledger.books.crossings import REGISTRY, Crossings, DealRow, Overridden, Retirement
 from services.ledger.books.keys import acts_of
 from services.ledger.books.port import RuleBroken, require
 from services.ledger.books.serials import Range, merged
@@ -86,6 +87,17 @@ class Desk:
         self._take_allocations(raw.position, event)
         if event.claim is not None and REGISTRY in self.crossings.followed:
             self._take_retirement(raw.position, event)
+
+    def take_order(self, position: int, event: TransferPosted) -> None:
+        """An order that reaches into liens is told of in the registry."""
+        lots: dict[str, tuple[int, list[Range]]] = {}
+        for leg in event.legs:
+            if leg.debit.purpose == "pledged":
+                amount, ranges = lots.get(leg.debit.ref, (0, []))
+                lots[leg.debit.ref] = (amount + leg.amount, merged([*ranges, *leg.serials]))
+        if lots and REGISTRY in self.crossings.followed:
+            order = (event.authority, event.document, event.transfer)
+            self.crossings.overridden[position] = Overridden(order, lots)
 
     def _take_allocations(self, position: int, event: EntryPosted) -> None:
         found: dict[str, dict[tuple[str, str], int]] = {}

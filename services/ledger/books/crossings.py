@@ -72,6 +72,13 @@ class Retirement(msgspec.Struct, frozen=True):
     lots: dict[tuple[str, str], tuple[int, list[Range]]]
 
 
+class Overridden(msgspec.Struct, frozen=True):
+    """An order that took units out from under liens: by lien, what the registry has yet to tell."""
+
+    order: tuple[str, str, str]  # authority, document, transfer
+    lots: dict[str, tuple[int, list[Range]]]
+
+
 class Crossings:
     """`followed`: the books this ledger folds; of others nothing is kept, nothing asked."""
 
@@ -83,6 +90,7 @@ class Crossings:
         self.done: dict[int, Done] = {}  # by the entry's position
         # In the accounts book's order, in which they have to be answered.
         self.retirements: dict[int, Retirement] = {}
+        self.overridden: dict[int, Overridden] = {}
         self.allocations: dict[str, dict[int, list[tuple[str, str, int]]]] = {}  # by market
 
     def ask_deals(self, market: str, at: At, day: str, rows: Iterable[DealRow]) -> None:

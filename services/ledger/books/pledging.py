@@ -8,12 +8,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from kernel.record import RawRecord
-from services.ledger.books.crossings import REGISTRY, Asked, At, Crossings, Place, canonical
+from services.ledger.books.crossings import (
+    ACCOUNTS,
+    REGISTRY,
+    Asked,
+    At,
+    Crossings,
+    Place,
+    canonical,
+)
 from services.ledger.books.days import day_of, parse_day
 from services.ledger.books.issuing import Issuing
 from services.ledger.books.keys import AdmittedKeys, acts_of
 from services.ledger.books.port import RuleBroken, instant_ms, require, require_holds
 from services.ledger.books.registry_events import (
+    PledgeOverridden,
     PledgeRefused,
     PledgeRegistered,
     PledgeReleased,
@@ -41,6 +50,7 @@ class Lien:
     left_t: int | None = None
     releases: dict[str, Release] = field(default_factory=dict)  # those without an end
     released: set[str] = field(default_factory=set)  # names there ever were
+    overridden_t: int = 0  # taken by orders, which may be told of before it is registered
 
 
 class Pledging:
@@ -137,6 +147,17 @@ class Pledging:
     def check_release_refused(self, raw: RawRecord, event: ReleaseRefused) -> None:
         self._crossings.check_refused(self._releasing(event.lien, event.release).asked_at)
 
+    def check_overridden(self, raw: RawRecord, event: PledgeOverridden) -> None:
+        """What an order took out from under liens in the accounts book, lien by lien, each once."""
+        cause = raw.cause
+        known = None if cause is None else self._crossings.overridden.get(cause[1])
+        if cause is None or cause[0] != ACCOUNTS or known is None:
+            raise RuleBroken("OVERRIDE_ORDER", "an order over liens to tell of", cause)
+        said = (event.authority, event.document, event.transfer)
+        require("OVERRIDE_ORDER", known.order, said)
+        lot = known.lots.get(event.lien)
+        require("OVERRIDE_LOT", lot, (event.quantity_t, merged(event.serials)))
+
     def _requested(self, name: str) -> Lien:
         lien = self._liens.get(name)
         if lien is None or lien.left_t is not None:
@@ -168,7 +189,7 @@ class Pledging:
     def apply_registered(self, raw: RawRecord, event: PledgeRegistered) -> None:
         lien = self._liens.get(event.lien)
         if lien is not None and lien.left_t is None:
-            lien.left_t = lien.asked.quantity_t
+            lien.left_t = lien.asked.quantity_t - lien.overridden_t
             self._crossings.end(lien.asked_at, raw.cause)
 
     def apply_refused(self, raw: RawRecord, event: PledgeRefused) -> None:
@@ -196,9 +217,25 @@ class Pledging:
 
     def apply_released(self, raw: RawRecord, event: PledgeReleased) -> None:
         self._end_release(raw, event.lien, event.release)
+        self._forget_empty(event.lien)
+
+    def apply_overridden(self, raw: RawRecord, event: PledgeOverridden) -> None:
+        known = None if raw.cause is None else self._crossings.overridden.get(raw.cause[1])
+        if raw.cause is not None and known is not None:
+            known.lots.pop(event.lien, None)
+            if not known.lots:
+                del self._crossings.overridden[raw.cause[1]]
         lien = self._liens.get(event.lien)
-        if lien is not None and not lien.left_t and not lien.releases:
-            del self._liens[event.lien]  # wholly released: its name is never used again
+        if lien is not None:
+            lien.overridden_t += event.quantity_t
+            if lien.left_t is not None:
+                lien.left_t -= event.quantity_t
+                self._forget_empty(event.lien)
+
+    def _forget_empty(self, name: str) -> None:
+        lien = self._liens.get(name)
+        if lien is not None and lien.left_t == 0 and not lien.releases:
+            del self._liens[name]  # nothing is left under it: its name is never used again
 
     def apply_release_refused(self, raw: RawRecord, event: ReleaseRefused) -> None:
         release = self._end_release(raw, event.lien, event.release)

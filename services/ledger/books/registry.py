@@ -40,6 +40,7 @@ TOLD: Final = (
     events.PledgeRefused,
     events.PledgeReleased,
     events.ReleaseRefused,
+    events.PledgeOverridden,
     UnitsRetired,
     *KEY_EVENTS,
 )
@@ -64,6 +65,7 @@ class RegistryBook(Checker):
         events.ReleaseRequested,
         events.PledgeReleased,
         events.ReleaseRefused,
+        events.PledgeOverridden,
         UnitsRetired,
         *KEY_EVENTS,
     )
@@ -127,6 +129,8 @@ class RegistryBook(Checker):
                 return pledging.check_released, pledging.apply_released
             case events.ReleaseRefused():
                 return pledging.check_release_refused, pledging.apply_release_refused
+            case events.PledgeOverridden():
+                return pledging.check_overridden, pledging.apply_overridden
             case UnitsRetired():
                 return self._check_retired, self._apply_retired
             case _:

@@ -167,6 +167,15 @@ class ReleaseRefused(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     release: str
 
 
+class PledgeOverridden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    authority: str
+    document: str
+    lien: str
+    quantity_t: int
+    serials: list[Range]
+    transfer: str
+
+
 class UnitsRetired(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     asset: str
     beneficiary: str

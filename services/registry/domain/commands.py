@@ -105,6 +105,21 @@ class RefuseRelease(msgspec.Struct, frozen=True):
     details: dict[str, str]
 
 
+class TakenLot(msgspec.Struct, frozen=True):
+    lien: str
+    quantity_t: int
+    serials: list[SerialRange]
+
+
+class OverridePledges(msgspec.Struct, frozen=True):
+    """From the reaction to the accounts book alone: one order, a lot per lien."""
+
+    authority: str
+    document: str
+    transfer: str
+    taken: list[TakenLot]
+
+
 class RetiredLot(msgspec.Struct, frozen=True):
     asset: str
     holder: str

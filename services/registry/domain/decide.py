@@ -18,6 +18,7 @@ from services.registry.domain.commands import (
     CompleteRelease,
     FileProject,
     OpenProgramme,
+    OverridePledges,
     ProposeIssuance,
     RefuseIssuance,
     RefusePledge,
@@ -35,6 +36,7 @@ from services.registry.domain.issuances import (
     propose_issuance,
     refuse_issuance,
 )
+from services.registry.domain.overrides import override_pledges
 from services.registry.domain.pledges import (
     complete_pledge,
     complete_release,
@@ -108,6 +110,7 @@ _DECIDE: dict[type[msgspec.Struct], Callable[[State, Any, Context], Sequence[msg
     ReleasePledge: release_pledge,
     CompleteRelease: complete_release,
     RefuseRelease: refuse_release,
+    OverridePledges: override_pledges,
     RetireUnits: retire_units,
     AdmitKey: admit_key,
     WithdrawKey: withdraw_key,

@@ -222,6 +222,21 @@ class ReleaseRefused(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     release: str
 
 
+class PledgeOverridden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An order of an authority or a court took these out from under a lien; the cause tells of it.
+
+    The pledge ends as far as the order reached, and stands on what is left.
+    """
+
+    authority: str
+    document: str
+    lien: str
+    quantity_t: int
+    serials: list[SerialRange]
+    # The authority's own name of its order.
+    transfer: str
+
+
 class UnitsRetired(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A retirement in the accounts book (the cause), one asset each, made a public fact."""
 
@@ -250,6 +265,7 @@ EVENTS = (
     ReleaseRequested,
     PledgeReleased,
     ReleaseRefused,
+    PledgeOverridden,
     UnitsRetired,
     *KEY_EVENTS,
 )

@@ -16,6 +16,7 @@ from services.registry.domain.events import (
     IssuanceProposed,
     IssuanceRefused,
     Lot,
+    PledgeOverridden,
     PledgeRefused,
     PledgeRegistered,
     PledgeReleased,
@@ -29,8 +30,13 @@ from services.registry.domain.events import (
     TermsSet,
     UnitsRetired,
 )
+from services.registry.domain.overrides import (
+    on_pledge_overridden,
+    take_out,
+    take_overridden,
+)
 from services.registry.domain.rules import site_key
-from services.registry.domain.serials import cover, uncover, without
+from services.registry.domain.serials import cover
 from services.registry.domain.state import (
     Issuance,
     Lien,
@@ -143,6 +149,7 @@ def on_pledge_registered(state: State, event: PledgeRegistered) -> None:
     for block in event.serials:
         pledged = state.serial_liens.setdefault((lien.asked.asset, block.batch), [])
         cover(pledged, block, event.lien)
+    take_overridden(state, lien)
 
 
 def on_pledge_refused(state: State, event: PledgeRefused) -> None:
@@ -163,14 +170,8 @@ def on_pledge_released(state: State, event: PledgeReleased) -> None:
     lien, release = state.liens[event.lien], state.open_releases.pop((event.lien, event.release))
     _end(state, release.process, Stage.COMPLETED)
     lien.releasing_t -= event.quantity_t
-    lien.pledged_t -= event.quantity_t
     release.serials = list(event.serials)
-    lien.serials = without(lien.serials, event.serials)
-    for block in event.serials:
-        pledged = state.serial_liens.get((lien.asked.asset, block.batch), [])
-        uncover(pledged, block)
-        if not pledged:
-            state.serial_liens.pop((lien.asked.asset, block.batch), None)
+    take_out(state, lien, event.quantity_t, event.serials)
 
 
 def on_release_refused(state: State, event: ReleaseRefused) -> None:
@@ -208,6 +209,7 @@ _EVOLVE: dict[type[msgspec.Struct], Callable[[State, Any], None]] = {
     ReleaseRequested: on_release_requested,
     PledgeReleased: on_pledge_released,
     ReleaseRefused: on_release_refused,
+    PledgeOverridden: on_pledge_overridden,
     UnitsRetired: on_units_retired,
     KeyAdmitted: on_key_admitted,
     KeyWithdrawn: on_key_withdrawn,

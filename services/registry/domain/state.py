@@ -9,6 +9,7 @@ from kernel.keyring import Keyring
 from kernel.values import Actor, Envelope
 from services.registry.domain.events import (
     IssuanceProposed,
+    PledgeOverridden,
     PledgeRequested,
     ProgrammeOpened,
     ProjectFiled,
@@ -96,6 +97,14 @@ class Release:
 
 
 @dataclass(slots=True)
+class Override:
+    """An order that took units out from under a lien, and its entry in the accounts book."""
+
+    said: PledgeOverridden
+    entry_position: int
+
+
+@dataclass(slots=True)
 class Lien:
     """A pledge: as asked, and what lies under it now."""
 
@@ -105,6 +114,7 @@ class Lien:
     releasing_t: int = 0
     serials: list[SerialRange] = field(default_factory=list)
     releases: dict[str, Release] = field(default_factory=dict)
+    overrides: list[Override] = field(default_factory=list)
 
 
 @dataclass

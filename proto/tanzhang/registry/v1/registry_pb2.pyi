@@ -1437,6 +1437,7 @@ class PledgeState(_message.Message):
     ENDED_POSITION_FIELD_NUMBER: _builtins.int
     ENTRY_POSITION_FIELD_NUMBER: _builtins.int
     RELEASES_FIELD_NUMBER: _builtins.int
+    OVERRIDES_FIELD_NUMBER: _builtins.int
     state: Global___ProcessState.ValueType
     pledged_t: _builtins.int
     """Under the lien now."""
@@ -1458,6 +1459,10 @@ class PledgeState(_message.Message):
     def serials(self) -> _containers.RepeatedCompositeFieldContainer[Global___SerialRange]: ...
     @_builtins.property
     def releases(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReleaseState]: ...
+    @_builtins.property
+    def overrides(self) -> _containers.RepeatedCompositeFieldContainer[Global___PledgeOverride]:
+        """Orders that took units out from under it."""
+
     def __init__(
         self,
         *,
@@ -1473,14 +1478,51 @@ class PledgeState(_message.Message):
         ended_position: _builtins.int = ...,
         entry_position: _builtins.int = ...,
         releases: _abc.Iterable[Global___ReleaseState] | None = ...,
+        overrides: _abc.Iterable[Global___PledgeOverride] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pledge", b"pledge", "refusal", b"refusal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["break_even_fen_per_t", b"break_even_fen_per_t", "ended_position", b"ended_position", "entry_position", b"entry_position", "ltv_bp", b"ltv_bp", "pledge", b"pledge", "pledged_t", b"pledged_t", "refusal", b"refusal", "releases", b"releases", "requested_position", b"requested_position", "serials", b"serials", "state", b"state", "value_fen", b"value_fen"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["break_even_fen_per_t", b"break_even_fen_per_t", "ended_position", b"ended_position", "entry_position", b"entry_position", "ltv_bp", b"ltv_bp", "overrides", b"overrides", "pledge", b"pledge", "pledged_t", b"pledged_t", "refusal", b"refusal", "releases", b"releases", "requested_position", b"requested_position", "serials", b"serials", "state", b"state", "value_fen", b"value_fen"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PledgeState: _TypeAlias = PledgeState  # noqa: Y015
+
+@_typing.final
+class PledgeOverride(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUTHORITY_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    TRANSFER_FIELD_NUMBER: _builtins.int
+    QUANTITY_T_FIELD_NUMBER: _builtins.int
+    SERIALS_FIELD_NUMBER: _builtins.int
+    ENTRY_POSITION_FIELD_NUMBER: _builtins.int
+    authority: _builtins.str
+    """Whose order, its document, and the authority's own name of it."""
+    document: _builtins.str
+    transfer: _builtins.str
+    quantity_t: _builtins.int
+    entry_position: _builtins.int
+    @_builtins.property
+    def serials(self) -> _containers.RepeatedCompositeFieldContainer[Global___SerialRange]: ...
+    def __init__(
+        self,
+        *,
+        authority: _builtins.str = ...,
+        document: _builtins.str = ...,
+        transfer: _builtins.str = ...,
+        quantity_t: _builtins.int = ...,
+        serials: _abc.Iterable[Global___SerialRange] | None = ...,
+        entry_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "document", b"document", "entry_position", b"entry_position", "quantity_t", b"quantity_t", "serials", b"serials", "transfer", b"transfer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PledgeOverride: _TypeAlias = PledgeOverride  # noqa: Y015
 
 @_typing.final
 class GetPledgesResponse(_message.Message):
