@@ -148,7 +148,16 @@ _MEANINGS: Final[dict[tuple[str, str], str]] = {
     " entry of accounts at the position named here; those that accounts refused are undone",
     ("market", "SettlementCompleted"): "trades were delivered and paid, by the entry under cause",
     ("market", "SettlementRefused"): "accounts said no to a settlement: its trades are undone",
-    ("market", "OrderCancelled"): "an order was taken back; what had not traded is free again",
+    (
+        "market",
+        "OrderCancelled",
+    ): "an order was taken back, or ended because its holder may not trade"
+    " any more; what had not traded is free again",
+    (
+        "market",
+        "StandingHeard",
+    ): "a holder's status in the accounts book has reached the market: only"
+    " who is active may trade",
     ("market", "OrderExpired"): "an order ended with its trading day",
     ("market", "ReleaseRequested"): "a holder asked for something back from trading; an entry of"
     " accounts has to carry it out",

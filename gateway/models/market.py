@@ -48,6 +48,8 @@ class Instrument(Timed):
     name: Name
     reference_price_fen_per_t: Amount
     terms: Terms
+    # The programme whose units they are, a holder's id; empty: not said.
+    units_of: str = Field("", max_length=40)
 
 
 class TermsChange(Timed):

@@ -23,7 +23,7 @@ from services.market.domain.events import EVENTS
 from services.market.domain.evolve import evolve
 from services.market.domain.state import State, told
 from services.market.projections import READER, project_orders
-from services.market.reactions import MARK, react_to_accounts
+from services.market.reactions import MARKS, react_to_accounts
 from services.market.rpc import SERVICE as MARKET_SERVICE
 from services.market.rpc import MarketRpc, register
 from services.market.stops import SOURCE, TradingStops
@@ -52,7 +52,7 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
         orders = service.projector(READER, project_orders)
         watch = HaltWatch([BOOK, SOURCE], halted)
         ledger = service.reactions("ledger", to_ledger, _no_keys, watch.observe)
-        accounts = service.reactions(SOURCE, to_accounts, react_to_accounts, marks=(MARK,))
+        accounts = service.reactions(SOURCE, to_accounts, react_to_accounts, marks=MARKS)
         stops = TradingStops(
             LedgerClient(to_ledger).progress,
             lambda: accounts.next_position,

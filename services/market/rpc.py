@@ -310,6 +310,7 @@ def define_instrument(item: pb.Instrument) -> commands.DefineInstrument:
         item.name,
         item.reference_price_fen_per_t,
         _terms(item.terms),
+        item.units_of,
     )
 
 
@@ -373,6 +374,7 @@ def _instrument_message(row: queries.InstrumentRow) -> pb.Instrument:
         asset=defined.asset,
         name=defined.name,
         reference_price_fen_per_t=defined.reference_price_fen_per_t,
+        units_of=defined.units_of,
         terms=pb.Terms(
             matching_mode=_MODE_NUMBERS[terms.matching_mode],
             tick_fen=terms.tick_fen,

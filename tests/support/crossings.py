@@ -29,9 +29,11 @@ from kernel.ids import derived_holder_id
 from kernel.keyring import AdmitKey, WithdrawKey
 from kernel.record import EventTypes, decode_record
 from kernel.values import DAY_MS, Act, Caller, Context
+from services.accounts.domain.changes import Status, StatusChange
 from services.accounts.domain.commands import (
     DefineAsset,
     FreezeUnits,
+    OrderStatus,
     PostEntry,
     PostTransfer,
     RegisterHolder,
@@ -59,6 +61,8 @@ from services.registry.domain import events as registry_events
 from services.registry.main import DOMAIN as REGISTRY
 from services.registry.reactions import react_to_accounts as retirements_of
 from tests.support.books import MORNING_MS, person
+from tests.support.companies import PAPER
+from tests.support.companies import order as ordered
 from tests.support.ending import end
 from tests.support.lanzhou import (
     AUTHORITY_KEY,
@@ -683,6 +687,16 @@ async def tell_of_the_next_day(tell: Teller) -> None:
         await tell.ask(f"{name}: expired", "market", market.ExpireOrder(tell.id_of(name)), SYSTEM)
 
 
+async def tell_of_a_suspension(tell: Teller) -> None:
+    """The authority suspends the group, whose orders end with that, and lets it go again."""
+    for name, to in (("suspended", Status.SUSPENDED), ("free again", Status.ACTIVE)):
+        said = StatusChange(PAPER, CITY_GROUP, "an investigation", to)
+        command = OrderStatus(f"authority:{PROGRAMME}", name, said)
+        await tell.ask(name, "accounts", command, REGISTRAR, ordered(CITY_GROUP, to, name))
+        await tell.react(name, "market")
+    await place(tell, "group bids again", PICKED, CITY_GROUP, "buy", 4000, 1)
+
+
 # ---- inclusive -----------------------------------------------------------------------------------
 
 
@@ -819,6 +833,7 @@ async def tell_the_days(tell: Teller) -> None:
     await tell_of_an_order(tell)
     await tell_of_trips(tell)
     await tell_of_the_next_day(tell)
+    await tell_of_a_suspension(tell)
     await tell_of_confirmation(tell)
     await tell_of_a_revoked_key(tell)
 

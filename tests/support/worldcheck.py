@@ -123,7 +123,10 @@ def is_told_in_the_registry(raw: RawRecord) -> bool:
     return raw.type == "EntryPosted" and "claim" in body
 
 
-def is_allocation(raw: RawRecord) -> bool:
+def is_told_at_the_market(raw: RawRecord) -> bool:
+    """What comes into trading there, or a holder's status."""
+    if raw.type == "HolderStatusSet":
+        return True
     if raw.type != "EntryPosted":
         return False
     sides = [(leg["debit"], leg["credit"]) for leg in json.loads(bytes(raw.body))["legs"]]
@@ -140,7 +143,7 @@ ANSWERS = {
     ("ledger", "registry"): is_key_news,
     ("ledger", "inclusive"): is_key_news,
     ("accounts", "registry"): is_told_in_the_registry,
-    ("accounts", "market"): is_allocation,
+    ("accounts", "market"): is_told_at_the_market,
 }
 # Requests and their ends: a name and the fields that tell one from another; does it begin here?
 ERRANDS: dict[tuple[str, str], tuple[tuple[str, ...], bool]] = {

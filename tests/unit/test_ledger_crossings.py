@@ -140,11 +140,24 @@ def worth(**changed: int) -> Any:
     return change
 
 
+SUSPENDED = "suspended: told"
 OVERRIDDEN, AFTER_THE_ORDER = "ordered: told", "paid back after the order asked"
 FIRST_ASKED, SECOND_ASKED = f"{FIRST_LIEN} asked", f"{SECOND_LIEN} asked"
 I1, I2, I3 = "I-1 approved", "I-2 approved", "I-3 approved"
 PART = "paid back in part asked"
 CROSS = "group crosses, then"
+
+
+def bidding_all_the_same(record: Json) -> None:
+    """The market takes an order of whom it has heard to be suspended."""
+    record.update(type="OrderPlaced", cause=None, body=WHOLE.record("group bids again")["body"])
+
+
+def cancelled_for_a_status(record: Json) -> None:
+    """An order of somebody of whom nothing is said."""
+    record["cause"] = list(WHOLE.at["suspended"])
+    record["body"]["reason"] = "STATUS_FORBIDS"
+
 
 REGISTRY_PLANTS = [
     Plant(
@@ -297,6 +310,16 @@ REGISTRY_PLANTS = [
         "no entry",
         "did it",
     ),
+    # statuses at the market
+    Plant("STANDING_TOLD", SUSPENDED, put("cause", None), "a status", "None"),
+    Plant("STANDING_TOLD", SUSPENDED, put("body.status", "active"), "suspended", "active"),
+    Plant("STANDING_TOLD", SUSPENDED, put("body.holder", QINWANGCHUAN), CITY_GROUP, QINWANGCHUAN),
+    Plant("STANDING_TOLD", SUSPENDED, put("body.authority", ""), PROGRAMME, "''"),
+    Plant("BARRED_TRADER", "free again: told", bidding_all_the_same, "who may trade", CITY_GROUP),
+    Plant("CANCELLED_FOR", f"{SUSPENDED}, then", put("body.reason", "x"), "STATUS", "x"),
+    Plant("CANCELLED_FOR", f"{SUSPENDED}, then", put("cause", None), "that bars", "none"),
+    Plant("CANCELLED_FOR", "cancelled", cancelled_for_a_status, "may not trade", ZHONGCHUAN),
+    Plant("CAUSE_NONE", f"{SUSPENDED}, then", lambda e: e["body"].pop("reason"), "None", "acc"),
     # an order over a lien
     Plant("OVERRIDE_ORDER", OVERRIDDEN, put("cause", None), "to tell of", "None"),
     Plant("OVERRIDE_ORDER", OVERRIDDEN, put("cause", ["accounts", 0]), "to tell of", "accounts"),
@@ -1074,7 +1097,7 @@ def test_one_changed_event_is_named_with_its_rule_and_changes_nothing(plant: Pla
 
 RAISED_IN = {
     "registry": ("registry.py", "issuing.py", "pledging.py"),
-    "market": ("market.py", "means.py"),
+    "market": ("market.py", "means.py", "barred.py"),
     "inclusive": ("inclusive.py",),
 }
 
@@ -1130,6 +1153,7 @@ def test_the_truthful_history_passes_whole_and_leaves_nothing_unanswered() -> No
     assert not crossings.done
     assert not crossings.retirements
     assert not crossings.overridden
+    assert not any(crossings.statuses.values())
     assert not any(crossings.allocations.values())
 
 

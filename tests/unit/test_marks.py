@@ -38,7 +38,7 @@ def records() -> list[bytes]:
 @pytest.mark.parametrize(
     ("react", "marks"),
     [
-        (market.react_to_accounts, (market.MARK,)),
+        (market.react_to_accounts, market.MARKS),
         (registry.react_to_accounts, registry.MARKS),
     ],
     ids=["market", "registry"],

@@ -59,6 +59,7 @@ from services.ledger.books.holders_events import (
     HOLDER_EVENTS,
     BankAccountChanged,
     ChangeProposed,
+    HolderStatusSet,
     ProposalWithdrawn,
 )
 from services.ledger.books.keys import (
@@ -653,6 +654,8 @@ class AccountsBook(Checker):
                 self._rules.apply(raw, event)
                 if isinstance(event, BankAccountChanged | ProposalWithdrawn):
                     self._banks.bindings.take(event)
+                elif isinstance(event, HolderStatusSet):
+                    self._desk.take_status(raw.position, event)
             case SettlementReceived():
                 self._settlements.take_received(raw, event)
             case TradeUnsettled():

@@ -17,6 +17,7 @@ from services.ledger.books.accounts_events import (
     serials,
 )
 from services.ledger.books.crossings import REGISTRY, Crossings, DealRow, Overridden, Retirement
+from services.ledger.books.holders_events import HolderStatusSet
 from services.ledger.books.keys import acts_of
 from services.ledger.books.port import RuleBroken, require
 from services.ledger.books.serials import Range, merged
@@ -98,6 +99,13 @@ class Desk:
         if lots and REGISTRY in self.crossings.followed:
             order = (event.authority, event.document, event.transfer)
             self.crossings.overridden[position] = Overridden(order, lots)
+
+    def take_status(self, position: int, event: HolderStatusSet) -> None:
+        """Every market hears of it: who may not trade makes no trade there either."""
+        said = (event.authority or "", event.status.holder, event.status.status)
+        for book in self.crossings.followed:
+            if book.partition("-")[0] == "market":
+                self.crossings.statuses.setdefault(book, {})[position] = said
 
     def _take_allocations(self, position: int, event: EntryPosted) -> None:
         found: dict[str, dict[tuple[str, str], int]] = {}

@@ -91,6 +91,8 @@ class Crossings:
         # In the accounts book's order, in which they have to be answered.
         self.retirements: dict[int, Retirement] = {}
         self.overridden: dict[int, Overridden] = {}
+        # By market: holders' statuses that it has not heard of (who has set it, whose, which).
+        self.statuses: dict[str, dict[int, tuple[str, str, str]]] = {}
         self.allocations: dict[str, dict[int, list[tuple[str, str, int]]]] = {}  # by market
 
     def ask_deals(self, market: str, at: At, day: str, rows: Iterable[DealRow]) -> None:

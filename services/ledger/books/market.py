@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from kernel.record import EventTypes, RawRecord
+from services.ledger.books.barred import Barred
 from services.ledger.books.crossings import (
     ACCOUNTS,
     MONEY,
@@ -40,6 +41,7 @@ from services.ledger.books.market_events import (
     SettlementCompleted,
     SettlementRefused,
     SettlementsEnded,
+    StandingHeard,
     Terms,
     TermsSet,
     Trade,
@@ -65,6 +67,7 @@ PICK: Final = "pick"
 class Instrument:
     asset: str
     terms: Timeline[Terms]
+    units_of: str  # the programme, where the market says it
 
 
 @dataclass(slots=True)
@@ -100,6 +103,7 @@ class MarketBook(Checker):
         SettlementRefused,
         OrderCancelled,
         OrderExpired,
+        StandingHeard,
         ReleaseRequested,
         ReleaseCompleted,
         ReleaseRefused,
@@ -110,6 +114,7 @@ class MarketBook(Checker):
         self._book = book
         self._crossings = crossings
         self.means = Means()
+        self._barred = Barred(book, crossings)
         self._instruments: dict[str, Instrument] = {}
         self._orders: dict[str, LiveOrder] = {}
         self._named: set[str] = set()  # orders, picks and releases there ever were
@@ -155,6 +160,7 @@ class MarketBook(Checker):
     def _check_placed(self, raw: RawRecord, event: OrderPlaced) -> None:
         instrument = self._instrument(event.instrument)
         require("NAME_NEW", False, event.order in self._named)
+        self._barred.require_may_trade(event.holder, instrument.units_of)
         require("TRADING_DAY", day_of(raw.at).isoformat(), event.day)
         require_holds("SIDE", event.side in (BUY, SELL), f"{BUY} or {SELL}", event.side)
         _check_amounts(event.quantity_t, event.price_fen_per_t)
@@ -162,7 +168,12 @@ class MarketBook(Checker):
         self.means.require_free(event.holder, order.asset, order.open_t * order.per_t)
 
     def _check_cancelled(self, raw: RawRecord, event: OrderCancelled) -> None:
-        self._order(event.order)
+        placed = self._order(event.order).placed
+        units_of = self._instrument(placed.instrument).units_of
+        self._barred.check_cancelled(raw, event, placed.holder, units_of)
+
+    def _check_standing(self, raw: RawRecord, event: StandingHeard) -> None:
+        self._barred.check_heard(raw, event)
 
     def _check_expired(self, raw: RawRecord, event: OrderExpired) -> None:
         day = parse_day(self._order(event.order).placed.day)
@@ -190,6 +201,8 @@ class MarketBook(Checker):
         taken: dict[str, int] = {}
         for trade in event.trades:
             self._check_trade(event, trade, taken)
+            for holder in (trade.buyer, trade.seller):
+                self._barred.require_may_trade(holder, instrument.units_of)
         self._check_taker(raw, event, instrument)
 
     def _check_trade(self, event: TradesMade, trade: Trade, taken: dict[str, int]) -> None:
@@ -284,7 +297,9 @@ class MarketBook(Checker):
     def apply(self, raw: RawRecord, event: msgspec.Struct) -> None:
         match event:
             case InstrumentDefined():
-                self._instruments[event.instrument] = Instrument(event.asset, Timeline(event.terms))
+                self._instruments[event.instrument] = Instrument(
+                    event.asset, Timeline(event.terms), event.units_of
+                )
             case TermsSet():
                 known = self._instruments.get(event.instrument)
                 if known is not None:
@@ -300,6 +315,8 @@ class MarketBook(Checker):
                 if order is not None:
                     amount = order.open_t * order.per_t
                     self.means.unbind(order.placed.holder, order.asset, amount)
+            case StandingHeard():
+                self._barred.take(raw, event)
             case TradesMade():
                 self._trade(raw, event)
             case SettlementCompleted() | SettlementRefused():
@@ -452,6 +469,8 @@ def _rows(event: TradesMade) -> list[DealRow]:
 # What tells of another book's event; the rest is somebody's command, or the timer's.
 TOLD: Final = (
     AllocationsReceived,
+    StandingHeard,
+    OrderCancelled,  # which may follow from a status: barred.py
     SettlementCompleted,
     SettlementRefused,
     SettlementsEnded,
@@ -470,6 +489,7 @@ _CHECKS: dict[type[msgspec.Struct], Callable[[MarketBook, RawRecord, Any], None]
     SettlementsEnded: MarketBook._check_ended,
     OrderCancelled: MarketBook._check_cancelled,
     OrderExpired: MarketBook._check_expired,
+    StandingHeard: MarketBook._check_standing,
     ReleaseRequested: MarketBook._check_release,
     ReleaseCompleted: MarketBook._check_released,
     ReleaseRefused: MarketBook._check_kept,

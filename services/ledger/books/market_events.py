@@ -21,12 +21,15 @@ class Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tick_fen: int
 
 
-class InstrumentDefined(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class InstrumentDefined(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
+):
     asset: str
     instrument: str
     name: str
     reference_price_fen_per_t: int
     terms: Terms
+    units_of: str = ""
 
 
 class TermsSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -102,8 +105,15 @@ class SettlementsEnded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     settlements: list[EndedSettlement]
 
 
-class OrderCancelled(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class StandingHeard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    authority: str
+    holder: str
+    status: str
+
+
+class OrderCancelled(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     order: str
+    reason: str = ""
 
 
 class OrderExpired(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

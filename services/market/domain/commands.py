@@ -13,12 +13,13 @@ from services.market.domain.events import (
 )
 
 
-class DefineInstrument(msgspec.Struct, frozen=True):
+class DefineInstrument(msgspec.Struct, frozen=True, omit_defaults=True):
     asset: str
     instrument: str
     name: str
     reference_price_fen_per_t: int
     terms: Terms
+    units_of: str = ""
 
 
 class SetTerms(msgspec.Struct, frozen=True):
@@ -66,6 +67,14 @@ class ReceiveAllocations(msgspec.Struct, frozen=True):
     """From the reaction to the accounts book alone."""
 
     allocations: list[Allocation]
+
+
+class HearStanding(msgspec.Struct, frozen=True):
+    """From the reaction to the accounts book alone. `authority` empty: by the registrars."""
+
+    authority: str
+    holder: str
+    status: str
 
 
 class EndSettlements(msgspec.Struct, frozen=True):

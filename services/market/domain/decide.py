@@ -18,13 +18,14 @@ from kernel.values import (
     day_start_ms,
     shanghai_day,
 )
-from services.market.domain import rules
+from services.market.domain import rules, standing
 from services.market.domain.commands import (
     CancelOrder,
     CompleteRelease,
     DefineInstrument,
     EndSettlements,
     ExpireOrder,
+    HearStanding,
     PickOrders,
     PlaceOrder,
     ReceiveAllocations,
@@ -82,6 +83,7 @@ def define_instrument(
             instrument=command.instrument,
         )
     check_text(command.name, "name", 200)
+    check_text(command.units_of, "units_of", 40, required=False)
     rules.check_terms(command.terms)
     rules.check_amount(command.reference_price_fen_per_t)
     if command.reference_price_fen_per_t % command.terms.tick_fen:
@@ -100,6 +102,7 @@ def define_instrument(
             command.name,
             command.reference_price_fen_per_t,
             command.terms,
+            command.units_of,
         )
     ]
 
@@ -137,6 +140,7 @@ def place_order(
     instrument = rules.known_instrument(state, command.instrument)
     terms, day = instrument.terms_at(context.at_ms), shanghai_day(context.at_ms)
     price, quantity_t = command.price_fen_per_t, command.quantity_t
+    standing.check_may_trade(state, command.holder, instrument)
     rules.check_session(terms, context.at_ms)
     rules.check_quantity(terms, quantity_t)
     rules.check_price(instrument, terms, price, day)
@@ -174,6 +178,7 @@ def pick_orders(state: State, command: PickOrders, context: Context) -> list[Tra
             " place an order",
             actual=terms.matching_mode.value,
         )
+    standing.check_may_trade(state, command.holder, instrument)
     rules.check_session(terms, context.at_ms)
     rules.check_quantity(terms, command.quantity_t)
     rules.check_amount(command.limit_fen_per_t)
@@ -358,6 +363,7 @@ _DECIDE: dict[type[msgspec.Struct], Callable[[State, Any, Context], Sequence[msg
     DefineInstrument: define_instrument,
     SetTerms: set_terms,
     ReceiveAllocations: receive_allocations,
+    HearStanding: standing.hear_standing,
     PlaceOrder: place_order,
     PickOrders: pick_orders,
     CancelOrder: cancel_order,

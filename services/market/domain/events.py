@@ -41,12 +41,16 @@ class Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tick_fen: int
 
 
-class InstrumentDefined(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class InstrumentDefined(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
+):
     asset: str
     instrument: str
     name: str
     reference_price_fen_per_t: int
     terms: Terms
+    # The programme whose units they are; absent: not said, and in reach of every authority.
+    units_of: str = ""
 
 
 class TermsSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -153,8 +157,22 @@ class SettlementsEnded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     settlements: list[EndedSettlement]
 
 
-class OrderCancelled(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class StandingHeard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The accounts book (the cause) has set a holder's status; only who is `active` may trade.
+
+    `authority`: who has ordered it, empty for the registrars; each layer is lifted by who set it.
+    """
+
+    authority: str
+    holder: str
+    status: str
+
+
+class OrderCancelled(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """By its holder or the exchange; or because its holder may not trade any more."""
+
     order: str
+    reason: str = ""
 
 
 class OrderExpired(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -197,6 +215,7 @@ EVENTS = (
     SettlementRefused,
     OrderCancelled,
     OrderExpired,
+    StandingHeard,
     ReleaseRequested,
     ReleaseCompleted,
     ReleaseRefused,

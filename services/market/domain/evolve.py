@@ -21,12 +21,14 @@ from services.market.domain.events import (
     SettlementRefused,
     SettlementsEnded,
     Side,
+    StandingHeard,
     TermsSet,
     Trade,
     TradesMade,
 )
 from services.market.domain.matching import Order
 from services.market.domain.prices import Bar
+from services.market.domain.standing import on_standing_heard
 from services.market.domain.state import MONEY, Bought, Instrument, Open, State
 
 
@@ -241,6 +243,7 @@ _EVOLVE: dict[type[msgspec.Struct], Callable[[State, Any], None]] = {
     SettlementsEnded: on_settlements_ended,
     OrderCancelled: on_order_cancelled,
     OrderExpired: on_order_expired,
+    StandingHeard: on_standing_heard,
     ReleaseRequested: on_release_requested,
     ReleaseCompleted: on_release_completed,
     ReleaseRefused: on_release_refused,

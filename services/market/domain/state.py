@@ -83,6 +83,8 @@ class State:
         default_factory=dict
     )  # open ones, oldest first
     releases: dict[str, Open[ReleaseRequested]] = field(default_factory=dict)
+    # Who may not trade: by holder, and by who has said so (empty: the registrars), the status.
+    barred: dict[str, dict[str, str]] = field(default_factory=dict)
     # Every order, pick and release there ever was: settlements and trades are named after them.
     names: set[str] = field(default_factory=set)
     envelope: Envelope | None = None  # of the event being folded

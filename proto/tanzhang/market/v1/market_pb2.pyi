@@ -181,6 +181,7 @@ class Instrument(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     REFERENCE_PRICE_FEN_PER_T_FIELD_NUMBER: _builtins.int
     TERMS_FIELD_NUMBER: _builtins.int
+    UNITS_OF_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     instrument: _builtins.str
     """Like LZXQ-1: chosen by the exchange."""
@@ -188,6 +189,10 @@ class Instrument(_message.Message):
     name: _builtins.str
     reference_price_fen_per_t: _builtins.int
     """Stands for the previous close until there is one."""
+    units_of: _builtins.str
+    """The programme whose units they are: orders of its authority reach it, and of no other. Empty:
+    not said, and in reach of every authority.
+    """
     @_builtins.property
     def on(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -202,10 +207,11 @@ class Instrument(_message.Message):
         name: _builtins.str = ...,
         reference_price_fen_per_t: _builtins.int = ...,
         terms: Global___Terms | None = ...,
+        units_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["on", b"on", "terms", b"terms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "id", b"id", "instrument", b"instrument", "name", b"name", "on", b"on", "reference_price_fen_per_t", b"reference_price_fen_per_t", "terms", b"terms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "id", b"id", "instrument", b"instrument", "name", b"name", "on", b"on", "reference_price_fen_per_t", b"reference_price_fen_per_t", "terms", b"terms", "units_of", b"units_of"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
