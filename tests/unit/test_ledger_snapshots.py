@@ -23,7 +23,7 @@ from tests.support.crossings import BOOKS, Whole, tell_the_whole
 from tests.support.lanzhou import seeded_key
 from tests.support.ledgers import Books, Json, frame_key, frame_keys, planted
 
-STEP = 9  # snapshots are tried at every ninth event of the story
+STEP = 13  # snapshots are tried at every thirteenth event of the story
 TOO_MUCH = 10**12
 
 
