@@ -208,7 +208,7 @@ async def verify_checker_snapshots(config: Config, book: Reading, say: Say) -> b
             continue
         await fold.fold_to({one: at.next_position for one, at in known.logs.items()})
         same = fold.standings == known.logs and fold.snapshots.equals(head, known.logs)
-        say(f"{name} {'equals' if same else 'DIFFERS FROM'} a fold from zero")
+        say(f"{name} {'equals' if same else 'DIFFERS FROM'} a replay from zero")
         equal &= same
     return equal
 

@@ -55,7 +55,7 @@ def test_the_checkers_begin_at_their_snapshot_and_prove_on(bare: World) -> None:
     verified = world.service("ledger").beside("verify")
     assert verified.returncode == 0, verified.stderr
     for one in positions(world):
-        assert f"checkers: the snapshot at {one} equals a fold from zero" in verified.stdout
+        assert f"checkers: the snapshot at {one} equals a replay from zero" in verified.stdout
     restart(world)
     world.prove("accounts", world.pay(8))
 
