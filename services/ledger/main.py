@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
@@ -62,7 +63,7 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
     async with open_service(SERVICE, BOOK, settings, DOMAIN) as service:
         writer = service.writer
         policy = Policy()
-        logs = await asyncio.to_thread(
+        logs, snapshots = await asyncio.to_thread(
             _open_logs,
             config,
             service.engine,
@@ -71,6 +72,7 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
             policy,
             identities.frame_key,
         )
+        begun = asyncio.Event()
         channels = {owner: service.channel(target) for owner, target in config.peers.items()}
         token = service.tokens(*(f"follow:{book}" for book in config.books))
 
@@ -93,7 +95,7 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
                     served.log.next_position,
                 )
 
-            return functools.partial(_keep_log, logs[book], writer, digest, follower)
+            return functools.partial(_keep_log, logs[book], writer, digest, begun, follower)
 
         rpc = LedgerRpc(writer, logs, service.engine, policy.encode().decode(), digest)
         pin = functools.partial(_pin_first_identities, writer, digest)
@@ -103,7 +105,8 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
             functools.partial(_proven_beyond, logs),
             settings.snapshot_events,
         )
-        jobs: list[Job] = [pin, *(follow(book) for book in config.books), keeper.run]
+        begin = functools.partial(_begin, logs, snapshots, begun)
+        jobs: list[Job] = [pin, begin, *(follow(book) for book in config.books), keeper.run]
         await service.serve([(LEDGER_SERVICE, register(rpc))], [], jobs, stop)
 
 
@@ -114,11 +117,8 @@ def _open_logs(
     clock: Clock,
     policy: Policy,
     keys: KeyLookup,
-) -> dict[str, ServedLog]:
-    """Every followed book's checker, tree and sealer; and their keys into the policy.
-
-    The checkers begin at their newest snapshot, if it is believed, else at zero.
-    """
+) -> tuple[dict[str, ServedLog], CheckerSnapshots]:
+    """Every followed book's checker, tree and sealer; and their keys into the policy."""
     checkers = make_checkers(config.books)
     trees: dict[str, ProvenTree] = {}
     logs: dict[str, BookLog] = {}
@@ -141,9 +141,22 @@ def _open_logs(
     snapshots = CheckerSnapshots(
         PostgresSnapshots(engine, CHECKERS), keys, trees, Memory(checkers), writer.state
     )
-    for book, standing in snapshots.restore().items():
-        logs[book].begin_at(standing)
-    return served
+    return served, snapshots
+
+
+async def _begin(
+    logs: Mapping[str, ServedLog], snapshots: CheckerSnapshots, begun: asyncio.Event
+) -> None:
+    """The checkers begin at their newest snapshot, if it is believed, else at zero.
+
+    While the lease is renewed already: a million accounts take some seconds.
+    """
+    standings = await asyncio.to_thread(snapshots.restore)
+    for book, standing in standings.items():
+        logs[book].log.begin_at(standing)
+    gc.freeze()  # it lives as long as we do: not to be walked again and again
+    begun.set()
+    await asyncio.Event().wait()
 
 
 async def _proven_beyond(logs: Mapping[str, ServedLog], events: int) -> int:
@@ -159,6 +172,7 @@ async def _keep_log(
     served: ServedLog,
     writer: Writer[State],
     digest: str,
+    begun: asyncio.Event,
     make_follower: Callable[[], Follower],
 ) -> None:
     """Follows, checks, seals; halts and waits for two persons when something is wrong."""
@@ -199,6 +213,7 @@ async def _keep_log(
             except (Halted, FrameError) as error:
                 await halt_for(error)
 
+    await begun.wait()
     while writer.state.identities != digest:  # frames are believed only with pinned keys
         await writer.next_commit()
     await open_tree()
