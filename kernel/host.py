@@ -26,7 +26,7 @@ from kernel.logs import get_logger
 from kernel.projection import Projector
 from kernel.relay import Relay
 from kernel.snapshot.image import hash_of, size_of
-from kernel.snapshot.recovery import recover, show_progress
+from kernel.snapshot.recovery import Heard, recover, show_progress
 from kernel.tail import Tail
 from kernel.timers import run_timers
 from kernel.writer import MIN_POSITION_WAIT_S, Writer
@@ -68,7 +68,7 @@ class BookHost:
         writer, loop = self.writer, asyncio.get_running_loop()
         on_thread = functools.partial(loop.run_in_executor, writer.thread)
         try:
-            await on_thread(recover, writer, self.snapshots, self._keys)
+            await self._reading(functools.partial(recover, writer, self.snapshots, self._keys))
             epoch = await self._take()
             await on_thread(writer.start, epoch)
         except (FrameError, InvariantBroken) as error:
@@ -86,7 +86,7 @@ class BookHost:
         """The new epoch, once nobody else writes; until then a standby, with warm state."""
         writer, told = self.writer, False
         while True:
-            await self._follow()
+            await self._reading(writer.catch_up)
             sent_ms = monotonic_ms()
             epoch = await self._answered(self._lease.try_take, writer.progress.epoch)
             if epoch is not None:
@@ -99,8 +99,8 @@ class BookHost:
                 log.info("book.standby", book=self.book, next_position=writer.committed_next)
             await asyncio.sleep(STANDBY_POLL_S)
 
-    async def _follow(self) -> None:
-        """Replays what is new. Raises LeaseLost when the database says nothing any more."""
+    async def _reading(self, read: Callable[[Heard], object]) -> None:
+        """In the book's thread. Raises LeaseLost when the database says nothing any more."""
         show, beats = show_progress(self.book), 0
 
         def beat(done: int, total: int) -> None:
@@ -108,15 +108,14 @@ class BookHost:
             beats += 1
             show(done, total)
 
-        loop, writer = asyncio.get_running_loop(), self.writer
-        replaying = loop.run_in_executor(writer.thread, writer.catch_up, beat)
+        reading = asyncio.get_running_loop().run_in_executor(self.writer.thread, read, beat)
         heard = -1
-        while not replaying.done():
+        while not reading.done():
             if beats == heard:
                 raise self._lost("nothing read", SILENT_AFTER_S)
             heard = beats
-            await asyncio.wait([replaying], timeout=SILENT_AFTER_S)
-        replaying.result()
+            await asyncio.wait([reading], timeout=SILENT_AFTER_S)
+        await reading
 
     async def _answered(self, ask: Callable[[int], T], epoch: int) -> T:
         """What the lease's connection answers; raises LeaseLost when that takes too long."""

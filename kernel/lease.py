@@ -20,6 +20,7 @@ from psycopg.conninfo import make_conninfo
 
 from kernel.clock import monotonic_ms
 from kernel.errors import Fault
+from kernel.journal.database import CONNECT_S
 from kernel.logs import get_logger
 
 RENEW_EVERY_MS: Final = 1000
@@ -42,7 +43,9 @@ class LeaseLost(Fault):
 def connect(url: str, application_name: str) -> psycopg.Connection:
     """The single writing connection of a book, autocommit between its transactions."""
     conninfo = make_conninfo(
-        url.replace("postgresql+psycopg://", "postgresql://", 1), application_name=application_name
+        url.replace("postgresql+psycopg://", "postgresql://", 1),
+        application_name=application_name,
+        connect_timeout=CONNECT_S,
     )
     connection = psycopg.connect(conninfo, autocommit=True)
     connection.execute("SET synchronous_commit = on")  # whatever the server's default: we promise

@@ -17,6 +17,7 @@ Connection = sa.Connection
 POOL_SIZE: Final = 8  # readers: queries, outcome look-ups, projections, frames for followers
 # A process stopped in the middle of a transaction holds its locks against whoever takes its place.
 IDLE_MS: Final = 5000
+CONNECT_S: Final = 10  # a server that says nothing for so long is as good as none
 
 
 def open_engine(url: str) -> Engine:
@@ -26,7 +27,10 @@ def open_engine(url: str) -> Engine:
         pool_size=POOL_SIZE,
         max_overflow=POOL_SIZE,
         hide_parameters=True,  # an error's text goes into a log: never with names or riders in it
-        connect_args={"options": f"-c idle_in_transaction_session_timeout={IDLE_MS}"},
+        connect_args={
+            "options": f"-c idle_in_transaction_session_timeout={IDLE_MS}",
+            "connect_timeout": CONNECT_S,
+        },
     )
 
 

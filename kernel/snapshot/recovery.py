@@ -48,27 +48,35 @@ class OtherVersion(NotBelieved):
     """Nothing is wrong with it, but this code has another state."""
 
 
-def recover(writer: Writer[Any], store: Snapshots, keys: KeyLookup) -> int:
+Heard = Callable[[int, int], None]  # something more was read: how much of how much
+
+
+def recover(
+    writer: Writer[Any], store: Snapshots, keys: KeyLookup, heard: Heard | None = None
+) -> int:
     """Newest snapshot and tail, into a writer that has read nothing yet; blocks.
 
     Answers where replaying began. Raises FrameError like Writer.catch_up.
     """
+    heard = heard or show_progress(writer.book)
     # Millions of things are made and none is given up: looking for garbage among them took two
     # thirds of the time it takes to load a million accounts.
     gc.disable()
     try:
-        begun = restore(writer, store, keys)
-        writer.catch_up(show_progress(writer.book))
+        begun = restore(writer, store, keys, heard)
+        writer.catch_up(heard)
     finally:
         gc.enable()
     return begun
 
 
-def restore(writer: Writer[Any], store: Snapshots, keys: KeyLookup) -> int:
+def restore(
+    writer: Writer[Any], store: Snapshots, keys: KeyLookup, heard: Heard | None = None
+) -> int:
     """The newest snapshot that can be believed; answers its position, 0 when there is none."""
     for head in store.heads():
         try:
-            _adopt(writer, store, keys, head)
+            _adopt(writer, store, keys, head, heard)
         except NotBelieved as why:
             log.warning(
                 "snapshot.refused", book=writer.book, position=head.position, reason=str(why)
@@ -175,9 +183,20 @@ def check_signed(head: Head, public_key: bytes | None, version: bytes) -> None:
         raise NotBelieved(f"the signature is not by {head.key_id}") from None
 
 
-def read(image: Image[S], store: Snapshots, head: Head) -> tuple[S, Progress]:
+def read(
+    image: Image[S], store: Snapshots, head: Head, heard: Heard | None = None
+) -> tuple[S, Progress]:
     """Of a snapshot whose signature was checked: what it says, without `last_at_ms`."""
-    chunks = (_chunk(store, head, i, digest) for i, digest in enumerate(split(head.digests)))
+
+    def chunks_as_signed() -> Iterator[bytes]:
+        digests = split(head.digests)
+        for i, digest in enumerate(digests):
+            chunk = _chunk(store, head, i, digest)
+            if heard is not None:
+                heard(i, len(digests))
+            yield chunk
+
+    chunks = chunks_as_signed()
     try:
         state, progress = image.read(chunks)
     except _UNREADABLE as error:
@@ -187,10 +206,12 @@ def read(image: Image[S], store: Snapshots, head: Head) -> tuple[S, Progress]:
     return state, progress
 
 
-def _adopt(writer: Writer[Any], store: Snapshots, keys: KeyLookup, head: Head) -> None:
+def _adopt(
+    writer: Writer[Any], store: Snapshots, keys: KeyLookup, head: Head, heard: Heard | None
+) -> None:
     image = Image(writer.book, writer.domain)
     frame = check(head, writer.journal, keys, image.version)
-    state, progress = read(image, store, head)
+    state, progress = read(image, store, head, heard)
     # Times of a book never go back, so the last record's is the latest.
     last = decode_record(frame.events[head.position - 1 - frame.first].record)
     progress.last_at_ms = parse_instant(last.at)
