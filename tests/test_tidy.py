@@ -527,3 +527,18 @@ def test_a_stale_or_orphaned_generated_file_is_noticed_and_mended(tmp_path: Path
     assert named == {changed.name, orphan.name}
     assert run_generator("--out", str(tmp_path)).returncode == 0
     assert run_generator("--out", str(tmp_path), "--check").returncode == 0
+
+
+# No test module is left out of what `pytest` runs, the quick ones first
+
+
+def left_out(tests: Collection[str], paths: Collection[str]) -> list[str]:
+    return [one for one in tests if not any(one == p or one.startswith(f"{p}/") for p in paths)]
+
+
+def test_every_test_module_lies_where_pytest_looks() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    paths = settings["tool"]["pytest"]["ini_options"]["testpaths"]
+    tests = [path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py")]
+    assert left_out(tests, paths) == []
+    assert left_out([*tests, "tests/units/test_new.py"], paths) == ["tests/units/test_new.py"]
