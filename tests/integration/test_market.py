@@ -7,22 +7,28 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+from tanzhang.accounts.v1 import accounts_pb2
 from tanzhang.market.v1 import market_pb2 as pb
 from tanzhang.market.v1 import market_pb2_grpc
 
 from cli.stack.provision import venue_key
 from kernel.errors import Refused
 from kernel.record import decode_record
+from kernel.rpc.items import act_message
 from kernel.values import DAY_MS, Caller, shanghai_day
+from services.accounts.domain.changes import Status
 from services.accounts.domain.commands import PostEntry
 from services.accounts.domain.events import SerialRange
 from tests.support.books import person
+from tests.support.companies import PAPER, WANG
+from tests.support.companies import order as signed_order
 from tests.support.lanzhou import (
     BUYER,
     CITY_GROUP,
     CNY,
     FARMER,
     FOREST_T,
+    PROGRAMME,
     QINWANGCHUAN,
     TICKET,
     TOTAL_FEN,
@@ -143,6 +149,23 @@ class Floor:
         message = pb.Release(id=self.id(), holder=holder, asset=asset, amount=amount)
         accepted(self.send("RequestReleases", "releases", [message], _operator(holder))[0])
         return str(message.id)
+
+    def set_status(self, holder: str, to: Status, number: str) -> None:
+        """By order of the authority of the tickets."""
+        status = accounts_pb2.StatusChange(
+            holder=holder,
+            status=accounts_pb2.Status.Value(f"STATUS_{to.name}"),
+            reason="an investigation",
+            document=accounts_pb2.Document(digest=PAPER.digest, name=PAPER.name),
+        )
+        item = accounts_pb2.StatusOrder(
+            id=self.id(),
+            authority=f"authority:{PROGRAMME}",
+            number=number,
+            status=status,
+            acts=[act_message(signed_order(holder, to, number))],
+        )
+        accepted(self.world.send("OrderStatuses", [item], WANG)[0])
 
     # ---- reading --------------------------------------------------------------------------------
 
@@ -320,6 +343,30 @@ def test_a_refused_order_says_what_was_needed_and_a_good_one_beside_it_goes_in(
     (outcome,) = floor.ask("GetOutcomes", pb.GetOutcomesRequest(ids=[good.id]), FARMER).results
     assert outcome.accepted.first_position == again.accepted.first_position
     accepted(floor.cancel(good.id, STAFF))
+
+
+def test_whom_the_authority_suspends_has_no_order_in_the_book_and_places_none(floor: Floor) -> None:
+    name = floor.place(QINWANGCHUAN, SELL, 10, 4250)
+    reserved = floor.position(QINWANGCHUAN, TICKET)[1]
+    floor.set_status(QINWANGCHUAN, Status.SUSPENDED, "甘碳 7")
+    cancelled = pb.ORDER_STATE_CANCELLED
+    until(lambda: floor.orders(QINWANGCHUAN)[name].state == cancelled, "the order to be cancelled")
+    assert floor.position(QINWANGCHUAN, TICKET)[1] == reserved - 10
+    assert not floor.ask("GetBook", pb.GetBookRequest(instrument=PICKED)).asks
+
+    placed: list[Any] = []
+
+    def place() -> Any:
+        message = floor.order(QINWANGCHUAN, SELL, 10, 4250)
+        placed.append(floor.send("PlaceOrders", "orders", [message], FARMER)[0])
+        return placed[-1]
+
+    refused = place()
+    assert refusal(refused) == "STATUS_FORBIDS"
+    assert details(refused) == {"flow": "trade", "holder": QINWANGCHUAN, "status": "suspended"}
+    floor.set_status(QINWANGCHUAN, Status.ACTIVE, "甘碳 8")
+    until(lambda: place().HasField("accepted"), "orders to be taken")
+    accepted(floor.cancel(placed[-1].id, FARMER))
 
 
 def test_positions_orders_and_trades_are_their_holders_and_the_auditors(floor: Floor) -> None:
