@@ -115,8 +115,7 @@ class LogReader:
         """What it says; None when two persons have accepted that it says nothing."""
         if self._halts():
             self._stay_halted(event.position)
-        if event.position < self._log.known:
-            self._compare(event)
+        self._compare(event)
         try:
             return self._log.decode(event)
         except RuleBroken as broken:

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from tanzhang.accounts.v1 import accounts_pb2 as pb
 
-from kernel.rpc.items import timestamp_of
 from tests.support.lanzhou import available, leg
 from tests.support.patient import Asked, Step
 from tests.support.traders import ASSETS, MUCH, LiveHold, Trader, held, place
-from tests.support.world import World, account_message
+from tests.support.world import World
 
 LIVES_MS = (None, None, 1500, 4000)  # of a hold, until it expires
 FAILING = 0.25  # of the groups have a member that is refused
@@ -77,7 +76,7 @@ class Batcher(Trader):
 
     def _hold_and_its_end(self) -> list[Asked]:
         """Placed, paid out in parts, and more than is left; released or not, in one batch."""
-        placed, one = self._hold(None)
+        placed, one = self._of_a_few(None)
         parts = [self._part(one, 1) for _ in range(self.chance.randint(0, one.amount))]
         paid = len(parts)
         asked = [placed, *parts]
@@ -88,7 +87,7 @@ class Batcher(Trader):
         return asked
 
     def _hold_for_later(self) -> list[Asked]:
-        placed, one = self._hold(self.chance.choice(LIVES_MS))
+        placed, one = self._of_a_few(self.chance.choice(LIVES_MS))
         self._in_batches.append(one)
         return [placed]
 
@@ -103,7 +102,7 @@ class Batcher(Trader):
         """Linked, of all kinds; the numbers of a refusal in it are those of a trial."""
         members = [self._payment_of_little() for _ in range(self.chance.randint(1, 3))]
         if self.chance.random() < 0.5:
-            placed, one = self._hold(None)
+            placed, one = self._of_a_few(None)
             members += [placed, self._rest(one, one.amount)]
         if self.chance.random() < FAILING:
             source, target = self._two()
@@ -124,23 +123,8 @@ class Batcher(Trader):
         asset = self.chance.choice(ASSETS)
         return self._entry([leg(1, asset, available(source), available(target))])
 
-    def _hold(self, life_ms: int | None) -> tuple[Asked, LiveHold]:
-        holder, to = self._two()
-        asset, amount = self.chance.choice(ASSETS), self.chance.randint(2, 5)
-        id = self.world.new_id()
-        item = pb.Hold(
-            id=id,
-            holder=holder,
-            asset=asset,
-            amount=amount,
-            to=account_message(available(to)),
-            expires_at=None
-            if life_ms is None
-            else timestamp_of(self.world.clock.now_ms() + life_ms),
-        )
-        moved = (place(available(holder), asset), place(held(holder, id), asset), amount)
-        asked = Asked(item, "HoldPlaced", (moved,), moved[0])
-        return asked, LiveHold(id, asset, holder, to, amount)
+    def _of_a_few(self, life_ms: int | None) -> tuple[Asked, LiveHold]:
+        return self._hold(self.chance.randint(2, 5), life_ms)
 
     def _part(self, one: LiveHold, amount: int) -> Asked:
         """The rest stays held."""

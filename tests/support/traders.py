@@ -130,9 +130,15 @@ class Trader(PatientClient):
     def holds(self) -> None:
         if len(self._holds) >= LIVE_HOLDS:
             return
-        holder, to = self._two()
-        asset, amount = self.chance.choice(ASSETS), self.chance.randint(1, 6)
         life_ms = self.chance.choice((None, None, 1500, 5000))
+        placed, one = self._hold(self.chance.randint(1, 6), life_ms)
+        if self.ask("PlaceHolds", [placed])[0]:
+            self._holds.append(one)
+
+    def _hold(self, amount: int, life_ms: int | None) -> tuple[Asked, LiveHold]:
+        """One to place, and what it is once it stands."""
+        holder, to = self._two()
+        asset = self.chance.choice(ASSETS)
         id = self.world.new_id()
         item = pb.Hold(
             id=id,
@@ -145,8 +151,8 @@ class Trader(PatientClient):
             else timestamp_of(self.world.clock.now_ms() + life_ms),
         )
         moved = (place(available(holder), asset), place(held(holder, id), asset), amount)
-        if self.ask("PlaceHolds", [Asked(item, "HoldPlaced", (moved,), moved[0])])[0]:
-            self._holds.append(LiveHold(id, asset, holder, to, amount))
+        asked = Asked(item, "HoldPlaced", (moved,), moved[0])
+        return asked, LiveHold(id, asset, holder, to, amount)
 
     def ends_a_hold(self) -> None:
         """Paid out, all or part, or released; some have expired by then."""
