@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
-from typing import NamedTuple
 
 import pytest
 
-from kernel.values import DAY_MS, Caller
+from kernel.values import DAY_MS
 from services.accounts.domain.changes import Change as Asked
 from services.accounts.domain.changes import Rebinding, RequiredSafeguards, Right
 from services.accounts.domain.commands import (
@@ -28,7 +26,6 @@ from services.accounts.domain.commands import (
     WithdrawProposal,
 )
 from services.accounts.domain.events import SafeguardLimit, SafeguardRules
-from services.ledger.books.port import RuleBroken
 from tests.support.books import MORNING_MS
 from tests.support.companies import BOSS, TRADER, WANG, closing, give, opening, operator, terms
 from tests.support.companies_day import Day
@@ -67,9 +64,9 @@ from tests.support.ledgers import (
     found_the_place,
     keep,
     open_desks,
-    planted,
     sign_anew,
 )
+from tests.support.lies import Lie, asked_by, check_gone_on_from, check_named, id_of
 from tests.support.plants import Change, as_type, both, only, put, signed
 
 DELAY_MS = 2 * DAY_MS
@@ -151,24 +148,6 @@ async def _tell() -> Story:
 STORY = asyncio.run(_tell())
 
 
-class Lie(NamedTuple):
-    rule: str
-    place: str
-    change: Change
-    expected: str
-    actual: str
-    also: Mapping[str, Change] = {}  # earlier events that tell the same lie
-
-
-def id_of(place: str) -> str:
-    by: str = json.loads(STORY.accounts[STORY.at[place]].record)["by"]
-    return by
-
-
-def asked_by(who: Caller) -> Change:
-    return put("actor", {"iss": who.actor.iss, "sub": who.actor.sub})
-
-
 def unchanged(record: Json) -> None:
     """True in itself; false after what was changed before it."""
 
@@ -201,7 +180,7 @@ def without_a_reason(record: Json) -> None:
 def the_second_agreed_to(record: Json) -> None:
     first = json.loads(STORY.accounts[STORY.at["first agreed"]].record)
     record.update(type=first["type"], actor=first["actor"])
-    record["body"] = {**first["body"], "proposal": id_of("second asked")}
+    record["body"] = {**first["body"], "proposal": id_of(STORY, "second asked")}
 
 
 def given_by_the_farm(record: Json) -> None:
@@ -217,7 +196,7 @@ def proposed_instead(record: Json) -> None:
 
 
 REBINDING = "body.rebinding"
-STOPPED = both(as_type("ProposalWithdrawn"), only(proposal=id_of("last asked")))
+STOPPED = both(as_type("ProposalWithdrawn"), only(proposal=id_of(STORY, "last asked")))
 
 LIES = [
     # another bank account
@@ -266,7 +245,7 @@ LIES = [
     ),
     Lie("OPERATOR", "stopped", asked_by(FARMER), "who may administer", "farmer"),
     Lie("ACT_UNEXPECTED", "stopped", put("acts", []), "no signed", "0 acts"),
-    Lie("PROPOSAL_OPEN", "in time", STOPPED, "an open", id_of("last asked")),
+    Lie("PROPOSAL_OPEN", "in time", STOPPED, "an open", id_of(STORY, "last asked")),
     Lie(
         "WITHDRAWAL_ACCOUNT",
         "too early",
@@ -312,7 +291,7 @@ LIES = [
             put("body.closing.venue", ""),
         ),
         "[]",
-        id_of("held early"),
+        id_of(STORY, "held early"),
         {
             "秦王川 trades no more proposed": both(
                 put("body.change.closing.holder", ZHONGCHUAN),
@@ -379,17 +358,6 @@ LIES = [
 ]
 
 
-def folded_with(lie: Lie) -> Books:
-    """The books before the lie, its own past changed with it."""
-    books = Books()
-    books.fold("ledger", STORY.ledger)
-    changed = {STORY.at[place]: change for place, change in lie.also.items()}
-    for event in STORY.accounts[: STORY.at[lie.place]]:
-        change = changed.get(event.position)
-        books.fold("accounts", [event if change is None else planted(event, change)])
-    return books
-
-
 def test_a_truthful_week_passes_whole_and_the_balances_agree() -> None:
     books = Books()
     books.fold("ledger", STORY.ledger)
@@ -399,27 +367,9 @@ def test_a_truthful_week_passes_whole_and_the_balances_agree() -> None:
 
 @pytest.mark.parametrize("lie", LIES, ids=lambda one: f"{one.rule} {one.place}")
 def test_a_lie_is_named_with_its_rule_and_changes_nothing(lie: Lie) -> None:
-    books = folded_with(lie)
-    before = books.picture()
-    with pytest.raises(RuleBroken) as caught:
-        books.check("accounts", planted(STORY.accounts[STORY.at[lie.place]], lie.change))
-    broken = caught.value
-    assert broken.rule == lie.rule, str(broken)
-    assert lie.expected in broken.expected
-    assert lie.actual in broken.actual
-    assert books.picture() == before
+    check_named(STORY, lie)
 
 
 @pytest.mark.parametrize("lie", LIES, ids=lambda one: f"{one.rule} {one.place}")
 def test_what_two_persons_accept_as_it_is_can_be_applied_and_the_week_goes_on(lie: Lie) -> None:
-    books = folded_with(lie)
-    position = STORY.at[lie.place]
-    raw, body = books.accounts.types.decode_canonical(planted(STORY.accounts[position], lie.change))
-    books.accounts.apply(raw, body)
-    for later in STORY.accounts[position + 1 :]:
-        raw, body = books.accounts.types.decode_canonical(later.record)
-        try:
-            books.accounts.check(raw, body)
-        except RuleBroken:
-            continue  # named, one after the other; never another exception
-        books.accounts.apply(raw, body)
+    check_gone_on_from(STORY, lie)

@@ -6,14 +6,11 @@ Who holds the service's key can change a proposal and what came of it: those lie
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from kernel.values import Caller
-from services.ledger.books.port import RuleBroken
 from tests.support.companies import (
     CITIZEN,
     FUND,
@@ -37,29 +34,12 @@ from tests.support.lanzhou import (
     VENUE_KEY,
     ZHONGCHUAN,
 )
-from tests.support.ledgers import Books, Json, folded_up_to, planted, sign_anew
+from tests.support.ledgers import Json, folded_up_to, sign_anew
+from tests.support.lies import Lie, asked_by, check_gone_on_from, check_named, id_of
 from tests.support.plants import Change, both, drop, put, signed
 
 STORY = tell_the_companies()
 GIVEN = "body.legs.0"
-
-
-class Lie(NamedTuple):
-    rule: str
-    place: str
-    change: Change
-    expected: str
-    actual: str
-    also: Mapping[str, Change] = {}  # earlier events that tell the same lie
-
-
-def id_of(place: str) -> str:
-    by: str = json.loads(STORY.accounts[STORY.at[place]].record)["by"]
-    return by
-
-
-def asked_by(who: Caller) -> Change:
-    return put("actor", {"iss": who.actor.iss, "sub": who.actor.sub})
 
 
 def told_twice(
@@ -116,8 +96,8 @@ def ordered_again(record: Json) -> None:
 
 
 LATER = both(put("at", "2027-01-01T08:00:00.000Z"), put("on", "2027-01-01T08:00:00.000Z"))
-REVOKED = id_of("offered")
-LIVE = id_of("mandate by registrars proposed")
+REVOKED = id_of(STORY, "offered")
+LIVE = id_of(STORY, "mandate by registrars proposed")
 
 LIES = [
     # proposals
@@ -323,43 +303,11 @@ def test_a_truthful_day_passes_whole_and_the_balances_agree() -> None:
     }
 
 
-def folded_with(lie: Lie) -> Books:
-    """The books before the lie, its own past changed with it."""
-    books = Books()
-    books.fold("ledger", STORY.ledger)
-    changed = {STORY.at[place]: change for place, change in lie.also.items()}
-    for event in STORY.accounts[: STORY.at[lie.place]]:
-        change = changed.get(event.position)
-        books.fold("accounts", [event if change is None else planted(event, change)])
-    return books
-
-
 @pytest.mark.parametrize("lie", LIES, ids=lambda one: f"{one.rule}-{one.place}")
 def test_a_lie_about_holders_is_named_with_its_rule_and_changes_nothing(lie: Lie) -> None:
-    books = folded_with(lie)
-    truth = STORY.accounts[STORY.at[lie.place]]
-    told = planted(truth, lie.change)
-    before = books.picture()
-    with pytest.raises(RuleBroken) as caught:
-        books.check("accounts", told)
-    broken = caught.value
-    assert broken.rule == lie.rule, str(broken)
-    assert lie.expected in broken.expected
-    assert lie.actual in broken.actual
-    assert books.picture() == before
+    check_named(STORY, lie)
 
 
 @pytest.mark.parametrize("lie", LIES, ids=lambda one: f"{one.rule}-{one.place}")
 def test_what_two_persons_accept_as_it_is_can_be_applied_and_the_day_goes_on(lie: Lie) -> None:
-    books = folded_with(lie)
-    position = STORY.at[lie.place]
-    told = planted(STORY.accounts[position], lie.change)
-    raw, body = books.accounts.types.decode_canonical(told)
-    books.accounts.apply(raw, body)
-    for later in STORY.accounts[position + 1 :]:
-        raw, body = books.accounts.types.decode_canonical(later.record)
-        try:
-            books.accounts.check(raw, body)
-        except RuleBroken:
-            continue  # named, one after the other; never another exception
-        books.accounts.apply(raw, body)
+    check_gone_on_from(STORY, lie)
