@@ -10,6 +10,7 @@ Exit codes: 0 valid, 1 refused, 2 could not try.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ import typer
 
 from cli.errors import NO, CliError
 from cli.reading import event_lines
+from cli.words import ENGLISH, LANGUAGES, Words, language_of, words_in
 from kernel.tlog.encoding import encode_base64
 from kernel.tlog.errors import PolicyError, ReceiptError
 from kernel.tlog.policy import Policy, parse_policy
@@ -33,12 +35,16 @@ def verify(
     directory: Annotated[
         Path, typer.Option("--dir", help="data folder whose policy.txt is used without --policy")
     ] = Path("var"),
+    language: Annotated[
+        str, typer.Option("--lang", help="zh-CN or en; without it that of the terminal")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Verify a receipt, offline.
 
     Against a policy that comes from elsewhere: never take it from who hands you the receipt.
     """
+    words = _words(language)
     source = policy if policy is not None else directory / "policy.txt"
     try:
         verified = verify_receipt(_read(receipt, "receipt"), read_policy(source))
@@ -47,8 +53,15 @@ def verify(
         _answer(told, f"refused: {error}", as_json, NO)
     else:
         told = {"valid": True, "policy": str(source), **facts(verified)}
-        lines = [_proved(verified), *readable(verified), f"policy      {source}"]
+        lines = [_proved(verified), *readable(verified, words), f"policy      {source}"]
         _answer(told, "\n".join(lines), as_json, YES)
+
+
+def _words(language: str) -> Words:
+    chosen = language or language_of(os.environ)
+    if chosen not in LANGUAGES:
+        raise CliError(f"--lang: expected {' or '.join(LANGUAGES)}, got {chosen}")
+    return words_in(chosen)
 
 
 def _proved(verified: VerifiedReceipt) -> str:
@@ -90,10 +103,10 @@ def facts(verified: VerifiedReceipt) -> dict[str, Any]:
     }
 
 
-def readable(verified: VerifiedReceipt) -> list[str]:
+def readable(verified: VerifiedReceipt, words: Words = ENGLISH) -> list[str]:
     """The same for people, one fact a line, free of control characters."""
     try:
-        event = event_lines(json.loads(verified.record))
+        event = event_lines(json.loads(verified.record), words)
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
         event = [f"event       not one of ours to read: {verified.record.decode()}"]
     cosigners = ", ".join(signed.name for signed in verified.cosigners) or "none asked for"
