@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +25,8 @@ from kernel.tlog.encoding import encode_base64
 from kernel.tlog.policy import Policy
 
 if TYPE_CHECKING:
+    from cli.clients import Books
+    from cli.log_sources import LogSource
     from cli.mirror import Mirrored
 
 app = typer.Typer(help="The signed logs: open to everyone.", no_args_is_help=True)
@@ -34,7 +39,9 @@ def ledger() -> None:
 
 @app.command("mirror")
 def mirror(
-    book: Annotated[str, typer.Argument(help="accounts, registry, market, inclusive or ledger")],
+    source: Annotated[
+        str, typer.Argument(help="a book, accounts or another; or a log's URL or folder, anywhere")
+    ],
     folder: Annotated[Path, typer.Argument(help="where the copy is kept")],
     policy: Annotated[
         Path | None, typer.Option(help="whom you trust; without it <dir>/policy.txt")
@@ -44,19 +51,20 @@ def mirror(
 ) -> None:
     """Copy a log into a folder, and check it.
 
-    Checkpoint, tiles and entries; a second run proves that the log has only grown.
+    Checkpoint, tiles and entries; a second run proves that the log has only grown. Any static host
+    may serve the folder as it is.
     """
-    from cli.mirror import MirrorRefused  # noqa: PLC0415 - gRPC is loaded by who needs it
+    from cli.mirror import MirrorRefused  # noqa: PLC0415
     from cli.verify import read_policy  # noqa: PLC0415
 
     trusted = read_policy(policy if policy is not None else directory / "policy.txt")
     try:
-        done = asyncio.run(_mirror(book, folder, trusted, directory, quiet=as_json))
+        done = asyncio.run(_mirror(source, folder, trusted, directory, quiet=as_json))
     except MirrorRefused as error:
-        told = {"ok": False, "book": book, "error": str(error)}
+        told = {"ok": False, "book": source, "rule": error.rule, "error": str(error)}
         typer.echo(json.dumps(told, indent=2) if as_json else f"refused: {error}")
         raise typer.Exit(NO) from None
-    typer.echo(json.dumps(_told(book, done), indent=2) if as_json else _sentence(done, folder))
+    typer.echo(json.dumps(_told(source, done), indent=2) if as_json else _sentence(done, folder))
 
 
 Person = Annotated[str, typer.Option("--person", help="who acts: a ledger operator")]
@@ -127,27 +135,66 @@ async def _approve(proposal: str, person: str, directory: Path) -> None:
 
 
 async def _mirror(
-    book: str, folder: Path, trusted: Policy, directory: Path, *, quiet: bool
+    source: str, folder: Path, trusted: Policy, directory: Path, *, quiet: bool
 ) -> Mirrored:
-    from cli.clients import OWNERS, Books  # noqa: PLC0415
     from cli.mirror import mirror_log  # noqa: PLC0415
+
+    async with _opened(source, directory) as log:
+        with Progress(console=Console(stderr=True), transient=True, disable=quiet) as bar:
+            task = bar.add_task(f"{source} into {folder}", total=None)
+            return await mirror_log(
+                folder,
+                await log.checkpoint(),
+                trusted,
+                log.tile,
+                lambda done, total: bar.update(task, completed=done, total=total),
+            )
+
+
+@asynccontextmanager
+async def _opened(source: str, directory: Path) -> AsyncIterator[LogSource]:
+    """A log by URL, by folder, or by the name of a book of what runs here."""
+    from cli.log_sources import FolderLog, HttpLog, Web, is_url  # noqa: PLC0415
+
+    if is_url(source):
+        web = Web.open(source)
+        try:
+            yield HttpLog(web, source)
+        finally:
+            await web.close()
+    elif (Path(source) / "checkpoint").is_file():
+        yield FolderLog(Path(source))
+    else:
+        async with _own_log(source, directory) as log:
+            yield log
+
+
+@asynccontextmanager
+async def _own_log(book: str, directory: Path) -> AsyncIterator[LogSource]:
+    from cli.clients import OWNERS, Books  # noqa: PLC0415 - gRPC is loaded by who needs it
     from cli.workspace import Workspace  # noqa: PLC0415
 
     if book not in OWNERS:
-        raise CliError(f"expected a book, {' or '.join(sorted(OWNERS))}, got {book}", NOT_TRIED)
+        known = " or ".join(sorted(OWNERS))
+        raise CliError(f"expected a book, {known}, a URL or a folder, got {book}", NOT_TRIED)
     workspace = Workspace(directory)
     workspace.require_running()
     async with Books(workspace) as books:
-        note = await books.checkpoint(book)
-        with Progress(console=Console(stderr=True), transient=True, disable=quiet) as bar:
-            task = bar.add_task(f"{book} into {folder}", total=None)
-            return await mirror_log(
-                folder,
-                note,
-                trusted,
-                lambda path: books.tile(book, path),
-                lambda done, total: bar.update(task, completed=done, total=total),
-            )
+        yield _OwnLog(books, book)
+
+
+@dataclass(frozen=True)
+class _OwnLog:
+    """A log of what runs here, asked of the ledger itself."""
+
+    books: Books
+    book: str
+
+    async def checkpoint(self) -> bytes:
+        return await self.books.checkpoint(self.book)
+
+    async def tile(self, path: str) -> bytes:
+        return await self.books.tile(self.book, path)
 
 
 def _told(book: str, done: Mirrored) -> dict[str, object]:

@@ -1,7 +1,8 @@
 """The signed logs: C2SP tlog-tiles for any monitor, status and proofs, receipts for parties.
 
-What a tile says never changes, so it may be kept for ever; the checkpoint must be asked for again.
-Open to everyone, from any web page: a stranger's verifier needs no account.
+What a tile says never changes, so it may be kept for ever; the checkpoint must be asked for again,
+and so must what is not there yet. Open to everyone, from any web page: a stranger's verifier needs
+no account. `GET /log` names the logs; whether to believe their keys is the reader's policy's.
 """
 
 from __future__ import annotations
@@ -12,19 +13,23 @@ import hashlib
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import BaseModel
 
 from gateway.clients import answer_model
 from gateway.entrance import VisitorDependency
 from gateway.models import parts
+from gateway.problems import problem_response
 from gateway.resources import Read, add_reads, json_response, make_router, services_of
 from kernel.errors import Kind, Refused
 from kernel.tlog.errors import FormatError
-from kernel.tlog.receipt import make_receipt
+from kernel.tlog.policy import parse_policy
+from kernel.tlog.receipt import book_of, make_receipt
 from kernel.tlog.tiles import parse_tile_path
 from kernel.values import MAX_INTEGER
 
 FOR_EVER: Final = "public, max-age=31536000, immutable"
 ASK_AGAIN: Final = "no-cache"
+A_MOMENT: Final = "public, max-age=2"  # a tile that is not there may be there with the next entries
 TEXT: Final = "text/plain; charset=utf-8"
 BYTES: Final = "application/octet-stream"
 WORTH_PACKING_BYTES: Final = 512  # below, the headers weigh more than what is saved
@@ -51,7 +56,39 @@ def make_routes() -> APIRouter:
     return router
 
 
+class KnownLog(BaseModel):
+    """A log, its key and where it is read; what it is worth is for the reader's own policy."""
+
+    origin: str
+    verifier_key: str
+    path: str
+
+
+class KnownLogs(BaseModel):
+    logs: list[KnownLog]
+
+
 def _add_tiles(router: APIRouter) -> None:
+    @router.get(
+        "/log",
+        summary="The logs: origin, verifier key, and where each is",
+        responses={200: {"model": KnownLogs}},
+        operation_id="get_log",
+    )
+    async def index(request: Request) -> Response:
+        answer = await services_of(request).ask("ledger.GetStatus", {}, None)
+        known = parse_policy(answer["policy"].encode()).logs
+        found = [
+            KnownLog(
+                origin=log.key.name,
+                verifier_key=log.key.vkey,
+                path=f"/log/{book_of(log.key.name)}/",
+            )
+            for log in known
+        ]
+        data = KnownLogs(logs=found).model_dump_json().encode()
+        return _public(request, data, "application/json", ASK_AGAIN, False)
+
     @router.head("/log/{book}/checkpoint", include_in_schema=False)
     @router.get(
         "/log/{book}/checkpoint",
@@ -76,12 +113,15 @@ def _add_tiles(router: APIRouter) -> None:
         try:
             asked = parse_tile_path(f"tile/{path}")
         except FormatError as error:
-            raise Refused(
-                "TILE_PATH_MALFORMED", str(error), Kind.INVALID, path=path[:80]
-            ) from error
-        answer = await services_of(request).ask(
-            "ledger.GetTile", {"book": book, "path": f"tile/{path}"}, None
-        )
+            return _not_there(
+                Refused("TILE_PATH_MALFORMED", str(error), Kind.INVALID, path=path[:80])
+            )
+        try:
+            answer = await services_of(request).ask(
+                "ledger.GetTile", {"book": book, "path": f"tile/{path}"}, None
+            )
+        except Refused as refused:
+            return _not_there(refused)
         # Entries are text and pack well; hashes do not.
         data, packs = base64.b64decode(answer["data"]), asked.level is None
         return _public(request, data, BYTES, FOR_EVER, packs)
@@ -146,9 +186,21 @@ def _bytes(media_type: str) -> dict[int | str, dict[str, Any]]:
     return {200: {"description": "The bytes", "content": {media_type: {"schema": schema}}}}
 
 
+def _not_there(refused: Refused) -> Response:
+    """Any web page may read why, and nobody keeps it for long."""
+    answer = problem_response(refused)
+    answer.headers["Access-Control-Allow-Origin"] = "*"
+    answer.headers["Cache-Control"] = A_MOMENT if refused.kind == Kind.UNKNOWN else "no-store"
+    return answer
+
+
 def _public(request: Request, data: bytes, media_type: str, keep: str, packs: bool) -> Response:
     """For everyone, with a tag; packed when asked for and worth it (the tag then differs)."""
-    headers = {"Cache-Control": keep, "Access-Control-Allow-Origin": "*"}
+    headers = {
+        "Cache-Control": keep,
+        "Access-Control-Allow-Origin": "*",
+        "Access-Control-Expose-Headers": "ETag",
+    }
     tag = hashlib.sha256(data).hexdigest()[:32]
     if packs:
         headers["Vary"] = "Accept-Encoding"

@@ -336,8 +336,24 @@ async def test_who_has_a_tile_is_told_so_and_head_has_no_body(desk: Desk, batch:
     assert head.headers["etag"] == whole.headers["etag"]
 
 
+async def test_the_index_names_every_log_its_key_and_its_path(desk: Desk) -> None:
+    answer = await desk.read("/log")
+    assert answer.headers["access-control-allow-origin"] == "*"
+    known = {one["origin"]: one for one in answer.json()["logs"]}
+    for log in parse_policy(policy_file(desk.world.directory).read_bytes()).logs:
+        if (found := known.get(log.key.name)) is not None:
+            assert found["verifier_key"] == log.key.vkey
+            note = await desk.read(f"{found['path']}checkpoint")
+            assert open_checkpoint(note.content, log.key).checkpoint.size > 0
+    assert any(origin.endswith("/accounts") for origin in known)
+
+
 async def test_what_no_checkpoint_covers_is_not_there(desk: Desk) -> None:
-    problem(await desk.read("/log/accounts/tile/0/999"), 404, "TILE_NOT_COVERED")
+    missing = await desk.read("/log/accounts/tile/0/999")
+    problem(missing, 404, "TILE_NOT_COVERED")
+    # it may be there soon, and a web page that asks is told so
+    assert missing.headers["cache-control"] == "public, max-age=2"
+    assert missing.headers["access-control-allow-origin"] == "*"
     problem(await desk.read("/log/nothing/checkpoint"), 404, "UNKNOWN_BOOK")
     problem(await desk.read("/log/accounts/tile/0/1"), 400, "TILE_PATH_MALFORMED")
 
