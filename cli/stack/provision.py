@@ -24,15 +24,23 @@ from cli.stack.nats import NatsUser, operator, service_permissions
 from cli.stack.postgres import write_secret
 from kernel.acts import public_bytes
 from kernel.config import DEFAULT_LOG_PREFIX
+from kernel.errors import Misconfigured
 from kernel.identities import FrameKey, Identities, TokenKey, sign_identities
-from kernel.keys import create_private_key
+from kernel.keys import (
+    create_private_key,
+    load_note_key,
+    make_note_key,
+    passphrase_of_environment,
+    public_of,
+)
 from kernel.tlog.errors import TlogError
-from kernel.tlog.note import ED25519, Signer, load_signer
+from kernel.tlog.note import Signer
 from kernel.tlog.policy import NONE, Policy, parse_policy
 
 PROJECT = Path(cli.__file__).resolve().parent.parent
 DATABASE = "tanzhang"
-PASSED_ON = ("PATH", "HOME", "LANG")  # all a service gets of its caller's environment
+# All a service gets of its caller's environment; the last is how it opens its keys.
+PASSED_ON = ("PATH", "HOME", "LANG", "TANZHANG_KEY_PASSPHRASE_FILE")
 PASSWORD_BYTES = 24
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -136,6 +144,11 @@ def venue_key(directory: Path) -> Ed25519PrivateKey:
 def operator_signer(directory: Path) -> Signer:
     """The operator's key. Raises StackFault if the folder has none, or a damaged one."""
     return _load_signer(_operator_file(directory))
+
+
+def operator_vkey_of(directory: Path) -> str:
+    """The public half of the operator's key, which needs no passphrase. Raises Misconfigured."""
+    return public_of(_operator_file(directory))
 
 
 def known_prefix(directory: Path) -> str:
@@ -279,8 +292,7 @@ def _ensure_operator(path: Path, log_prefix: str | None) -> Signer:
 
 def _signer(path: Path, name: str) -> Signer:
     if not path.exists():
-        made = Signer(name, ED25519, secrets.token_bytes(32))
-        write_secret(path, made.private() + "\n")
+        make_note_key(path, name, passphrase=passphrase_of_environment())
     signer = _load_signer(path)
     if signer.name != name:
         raise StackFault(
@@ -291,12 +303,12 @@ def _signer(path: Path, name: str) -> Signer:
 
 
 def _load_signer(path: Path) -> Signer:
+    if not path.exists():
+        raise StackFault(f"expected a key in {path}, found no file")
     try:
-        return load_signer(path.read_text(encoding="ascii").strip())
-    except FileNotFoundError:
-        raise StackFault(f"expected a key in {path}, found no file") from None
-    except (TlogError, ValueError) as error:
-        raise StackFault(f"{path}: {error}") from error
+        return load_note_key(path)
+    except Misconfigured as error:
+        raise StackFault(f"{path.parent}/{error}") from error
 
 
 def _password(directory: Path, owner: str, server: str) -> str:

@@ -19,12 +19,11 @@ from kernel.config import Environment
 from kernel.errors import Conflict
 from kernel.frames import Frame, FrameError, verify_frame
 from kernel.journal.snapshots import Head, PostgresSnapshots
-from kernel.keys import load_private_key, load_secret
+from kernel.keys import load_note_key, load_private_key
 from kernel.logs import get_logger
 from kernel.rpc.client import Channel, OwnerSource, open_channel
 from kernel.snapshot.offline import Reading
 from kernel.snapshot.recovery import NotBelieved, OtherVersion
-from kernel.tlog.note import load_signer
 from kernel.tlog.tiles import TileTree
 from services.ledger.books.followed import make_checkers, owner_of
 from services.ledger.books.memory import Memory
@@ -58,8 +57,7 @@ class Refold:
         self._origins: dict[str, str] = {}
         self.trees: dict[str, ProvenTree] = {}
         for name in config.books:
-            secret = load_secret(config.log_keys / f"{name}.skey").decode().strip()
-            verifier = load_signer(secret).verifier
+            verifier = load_note_key(config.log_keys / f"{name}.skey").verifier
             file = CheckpointFile(config.checkpoints / f"{name}.checkpoint")
             self._origins[name] = verifier.name
             tiles = TileStore(book.engine, name)

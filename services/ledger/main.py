@@ -18,13 +18,12 @@ from kernel.identities import identities_digest, open_identities
 from kernel.ids import derived_id
 from kernel.journal.database import Engine
 from kernel.journal.snapshots import PostgresSnapshots
-from kernel.keys import load_secret
+from kernel.keys import load_note_key
 from kernel.record import EventTypes
 from kernel.rpc.client import OwnerSource
 from kernel.rpc.journal import JournalSource
 from kernel.service import open_service
 from kernel.snapshot.keeper import SnapshotKeeper
-from kernel.tlog.note import load_signer
 from kernel.tlog.policy import Policy
 from kernel.values import Actor, Caller
 from kernel.writer import Writer
@@ -125,7 +124,7 @@ def _open_logs(
     served: dict[str, ServedLog] = {}
 
     for book in config.books:
-        signer = load_signer(load_secret(config.log_keys / f"{book}.skey").decode().strip())
+        signer = load_note_key(config.log_keys / f"{book}.skey")
         policy.add_log(signer.verifier.vkey)
         tiles = TileStore(engine, book)
         tree = tiles.load_tree()
