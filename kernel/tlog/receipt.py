@@ -42,7 +42,7 @@ MAX_RECORD_BYTES = 64 * 1024
 MAX_PROOF_BYTES = 64 * 1024
 _PROOF_FILE = "event.tlog-proof"
 _LIMITS = {EVENT: MAX_RECORD_BYTES, SALT: SALT_BYTES, _PROOF_FILE: MAX_PROOF_BYTES}
-_MAX_RECEIPT_BYTES = sum(_LIMITS.values()) + 1024  # headers of the three members
+MAX_RECEIPT_BYTES = sum(_LIMITS.values()) + 1024  # headers of the three members
 _BOOK = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 
 
@@ -105,9 +105,9 @@ def make_receipt(record: bytes, salt: bytes, proof: bytes) -> bytes:
 
 def split_receipt(data: bytes) -> tuple[bytes, bytes, bytes]:
     """(record, salt, proof file) of a receipt, unverified. ReceiptError if it is not one."""
-    if len(data) > _MAX_RECEIPT_BYTES:
+    if len(data) > MAX_RECEIPT_BYTES:
         raise ReceiptError(
-            CONTAINER, f"expected at most {_MAX_RECEIPT_BYTES} bytes, got {len(data)}"
+            CONTAINER, f"expected at most {MAX_RECEIPT_BYTES} bytes, got {len(data)}"
         )
     try:
         members = unpack_members(data, _LIMITS)

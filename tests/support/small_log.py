@@ -83,9 +83,12 @@ class SmallLog:
     def append_record(self, record: bytes) -> None:
         position = len(self.records)
         self.records.append(record)
-        committed = commitment(self._salt(position), record)
-        self.entries.append(leaf_data(self.book, position, committed))
-        self._hashes.append(leaf_hash(self.entries[-1]))
+        committed = commitment(self.salt(position), record)
+        self.append_entry(leaf_data(self.book, position, committed))
+
+    def append_entry(self, entry: bytes) -> None:
+        self.entries.append(entry)
+        self._hashes.append(leaf_hash(entry))
 
     def fill(self, count: int) -> None:
         """Short events, many of them."""
@@ -104,7 +107,7 @@ class SmallLog:
         leaves = self._leaves(None)
         path = prove_inclusion(position, len(leaves), ListedLeaves(leaves))
         proof = TlogProof(position, tuple(path), self.checkpoint()).encode()
-        return make_receipt(self.records[position], self._salt(position), proof)
+        return make_receipt(self.records[position], self.salt(position), proof)
 
     def tile(self, path: str) -> bytes:
         """The bytes at a tile path; ValueError for what this log does not have."""
@@ -129,5 +132,5 @@ class SmallLog:
         return self._hashes[:size]
 
     @staticmethod
-    def _salt(position: int) -> bytes:
+    def salt(position: int) -> bytes:
         return hashlib.sha256(b"salt %d" % position).digest()[:16]

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from kernel.tlog import checkpoint as cp
-from kernel.tlog import errors, merkle, note, receipt, tiles
+from kernel.tlog import errors, merkle, note, receipt, states, tiles
 from kernel.tlog.policy import parse_policy
 from kernel.tlog.proof import TlogProof, parse_proof, verify_proof
+from tests.support.small_states import MAP_KEY, SmallStates
 
 FOLDER = Path(__file__).parents[1] / "vectors" / "tlog"
 
@@ -269,3 +270,40 @@ def test_receipts_that_must_be_refused_by_the_part_that_differs(case: Any) -> No
         receipt.verify_receipt(unbase(case["receipt_base64"]), policy)
     assert caught.value.part == case["part"]
     assert str(caught.value).startswith(f"{case['part']}: ")
+
+
+STATES = load("states.json")
+
+
+def test_the_state_proofs_say_what_they_say() -> None:
+    policy = parse_policy(STATES["policy"].encode())
+    lien = states.verify_lien(unbase(STATES["lien"]["file_base64"]), policy)
+    for name in ("lien", "pledgor", "pledgee", "asset", "quantity"):
+        assert getattr(lien, name) == STATES["lien"][name]
+    assert [list(one) for one in lien.serials] == STATES["lien"]["serials"]
+    assert lien.pledge.position == STATES["lien"]["pledge_position"]
+    assert lien.state.entry.encode() == STATES["state"].encode()
+    assert {one.timestamp_s for one in lien.state.cosigners} == {STATES["lien"]["witnessed_at_s"]}
+    ended = states.verify_lien(unbase(STATES["ended"]["file_base64"]), policy)
+    assert (ended.quantity, ended.serials) == (0, ())
+    for name in ("holding", "absent"):
+        holding = states.verify_holding(unbase(STATES[name]["file_base64"]), policy)
+        assert holding.account._asdict() == STATES[name]["account"]
+        assert holding.amount == STATES[name]["amount"]
+
+
+@cases("states.json", "refused")
+def test_a_state_proof_that_must_not_be_believed_names_its_part(case: dict[str, str]) -> None:
+    with pytest.raises(errors.ReceiptError) as refused:
+        states.verify_lien(unbase(case["file_base64"]), parse_policy(STATES["policy"].encode()))
+    assert refused.value.part == case["part"]
+    assert refused.value.part in states.PARTS
+
+
+def test_the_state_proofs_are_made_byte_for_byte() -> None:
+    made = SmallStates()
+    made.commit()
+    assert MAP_KEY.hex() == STATES["map_key_hex"]
+    assert made.lien(0) == unbase(STATES["lien"]["file_base64"])
+    account = states.Account(**STATES["holding"]["account"])
+    assert made.holding(account, 0) == unbase(STATES["holding"]["file_base64"])
