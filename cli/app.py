@@ -18,6 +18,7 @@ import typer
 from cli import bench, book, demo, history, keys, ledger, settlements, verify
 from cli.errors import NO, NOT_TRIED, CliError, of_file
 from cli.replay import shenzhen, vrod
+from cli.witness import commands as witness
 from kernel.errors import Kind, Refused, TanzhangError
 
 INTERRUPTED = 130
@@ -166,6 +167,7 @@ app.command("statement")(history.statement)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(keys.app, name="keys")
 app.add_typer(settlements.app, name="settlements")
+app.add_typer(witness.app, name="witness")
 app.add_typer(bench.app, name="bench")
 app.add_typer(book.app, name="book")
 app.add_typer(clock_app, name="clock")

@@ -25,6 +25,7 @@ POINTS: Final = frozenset(
         "errand.answered",  # another book has done what we asked, ours does not know yet
         "ledger.tiles",  # tiles are committed, the checkpoint is not signed
         "ledger.signed",  # the checkpoint file is durable, nobody has seen it
+        "witness.kept",  # a witness has cosigned and kept a checkpoint, its log does not know
     }
 )
 

@@ -43,6 +43,7 @@ ELSEWHERE = {
     "snapshot.writing": "tests/faults/test_snapshots.py",
     "errand.answered": "tests/integration/test_registry.py",
     "gateway.called": "tests/integration/test_gateway_process.py",
+    "witness.kept": "tests/integration/test_witness_process.py",
 }
 
 

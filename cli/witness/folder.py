@@ -1,0 +1,215 @@
+"""A witness's folder: its private keys, the logs it knows, what it cosigned, evidence of forks.
+
+    witness.skey           Ed25519 cosigner (0x04), mode 0600
+    witness-mldsa44.skey   ML-DSA-44 cosigner (0x06), if it has one
+    policy.txt             C2SP tlog-policy: its `log` lines are the logs that are witnessed
+    cosigned.sqlite3       store.py
+    evidence/              one folder for each refused checkpoint that speaks against its log
+
+policy.txt is read again when it changes. Trust: who holds a key file can cosign as this witness.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from cli.errors import CliError
+from cli.witness.store import Store
+from kernel.errors import Fault
+from kernel.keys import load_secret, write_secret
+from kernel.logs import get_logger
+from kernel.tlog.checkpoint import Checkpoint, MldsaSigner, load_signer, parse_checkpoint
+from kernel.tlog.errors import TlogError
+from kernel.tlog.note import COSIGNATURE, MLDSA44, Signer, Verifier, parse_note
+from kernel.tlog.policy import parse_policy
+
+FORK: Final = "fork"  # two checkpoints of one size under the log's signature: it has two histories
+UNPROVEN: Final = "unproven"  # signed by the log, and not shown to lead on from what was cosigned
+# A log that forks can sign without end, and anybody can send its checkpoints with a wrong proof.
+MAX_EVIDENCE: Final = {FORK: 64, UNPROVEN: 16}
+KEY_FILES: Final = {COSIGNATURE: "witness.skey", MLDSA44: "witness-mldsa44.skey"}
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Two checkpoints that their log signed: what we cosigned, and what we refused."""
+
+    kind: str
+    origin: str
+    cosigned: bytes
+    refused: bytes
+    old_size: int
+    at_s: int
+
+    def told(self) -> dict[str, Any]:
+        """The facts as JSON values."""
+        ours, theirs = _head(self.cosigned), _head(self.refused)
+        return {
+            "kind": self.kind,
+            "origin": self.origin,
+            "cosigned_size": ours.size,
+            "cosigned_root": ours.root.hex(),
+            "refused_size": theirs.size,
+            "refused_root": theirs.root.hex(),
+            "refused_old_size": self.old_size,
+            "at_s": self.at_s,
+        }
+
+    @property
+    def name(self) -> str:
+        """One for each refused checkpoint, whatever else it came with."""
+        place = sha256(self.origin.encode()).hexdigest()[:16]
+        refused = _head(self.refused)
+        return f"{self.kind}-{place}-{refused.size}-{refused.root.hex()[:16]}"
+
+
+class WitnessFolder:
+    """Reads and writes one witness's folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self._logs: list[Verifier] = []
+        self._stamp: tuple[int, int, int] | None = None
+
+    @property
+    def evidence_path(self) -> Path:
+        return self.path / "evidence"
+
+    @property
+    def policy_path(self) -> Path:
+        return self.path / "policy.txt"
+
+    def store(self) -> Store:
+        return Store(self.path / "cosigned.sqlite3")
+
+    def make_keys(self, name: str, kinds: list[int]) -> list[Signer]:
+        """The keys asked for, made where they are missing. CliError on another name."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for kind in kinds:
+            path = self.path / KEY_FILES[kind]
+            if not path.exists():
+                made = signer_of(name, kind, secrets.token_bytes(32))
+                write_secret(path, made.private().encode() + b"\n")
+        signers = self.signers()
+        for signer in signers:
+            if signer.name != name:
+                raise CliError(f"{self.path}: expected the key {name}, got {signer.name}")
+        return signers
+
+    def signers(self) -> list[Signer]:
+        """The keys that are there, Ed25519 first. CliError if there is none, or a damaged one."""
+        paths = [self.path / name for name in KEY_FILES.values()]
+        found = [_load(path) for path in paths if path.exists()]
+        if not found:
+            raise CliError(f"{self.path} has no key: make one with tanzhang witness keys")
+        return found
+
+    def logs(self) -> list[Verifier]:
+        """The keys of the logs that are witnessed, as the policy file says now.
+
+        A file that cannot be read any more leaves those known before in force; CliError at first.
+        """
+        try:
+            found = self.policy_path.stat()
+            stamp = (found.st_mtime_ns, found.st_ino, found.st_size)
+            if stamp != self._stamp:
+                policy = parse_policy(self.policy_path.read_bytes())
+                self._logs, self._stamp = [one.key for one in policy.logs], stamp
+        except (OSError, TlogError) as error:
+            if self._stamp is None:
+                raise CliError(f"{self.policy_path}: {error}") from error
+            log.error("witness.policy_unreadable", path=str(self.policy_path), error=str(error))
+        return self._logs
+
+    # ------------------------------------------------------------------------ evidence
+
+    def keep_evidence(self, evidence: Evidence) -> bool:
+        """Whole and durable, or not at all; False if it is there already or there is too much."""
+        place = self.evidence_path / evidence.name
+        if place.exists() or self._count(evidence) >= MAX_EVIDENCE[evidence.kind]:
+            return False
+        fresh = self.evidence_path / f".{evidence.name}.{os.getpid()}.{secrets.token_hex(4)}"
+        fresh.mkdir(mode=0o700, parents=True)
+        about = json.dumps(evidence.told(), indent=2, sort_keys=True).encode() + b"\n"
+        for name, data in (
+            ("cosigned.checkpoint", evidence.cosigned),
+            ("refused.checkpoint", evidence.refused),
+            ("about.json", about),
+        ):
+            _write_synced(fresh / name, data)
+        sync_folder(fresh)
+        try:
+            fresh.rename(place)
+        except OSError:  # another process was first
+            _remove(fresh)
+            return False
+        sync_folder(self.evidence_path)
+        return True
+
+    def evidence(self) -> list[dict[str, Any]]:
+        """What is kept, oldest first, each with the folder it lies in."""
+        if not self.evidence_path.is_dir():
+            return []
+        found = []
+        for place in sorted(self.evidence_path.glob("[!.]*/about.json")):
+            try:
+                about = json.loads(place.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise Fault(f"{place}: {error}") from error
+            found.append({**about, "folder": str(place.parent)})
+        return sorted(found, key=lambda one: (one["at_s"], one["folder"]))
+
+    def _count(self, evidence: Evidence) -> int:
+        origin = evidence.name.split("-")[1]
+        if not self.evidence_path.is_dir():
+            return 0
+        return sum(1 for _ in self.evidence_path.glob(f"{evidence.kind}-{origin}-*"))
+
+
+def signer_of(name: str, kind: int, seed: bytes) -> Signer:
+    """A cosigner's key of either kind."""
+    return (MldsaSigner if kind == MLDSA44 else Signer)(name, kind, seed)
+
+
+def sync_folder(path: Path) -> None:
+    """What was made or renamed in a folder is there after a power cut."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _load(path: Path) -> Signer:
+    try:
+        signer = load_signer(load_secret(path).decode("ascii").strip())
+    except (TlogError, ValueError) as error:
+        raise CliError(f"{path}: {error}") from error
+    if KEY_FILES.get(signer.kind) != path.name:
+        raise CliError(f"{path}: expected the key of a cosigner, got type 0x{signer.kind:02x}")
+    return signer
+
+
+def _head(note: bytes) -> Checkpoint:
+    return parse_checkpoint(parse_note(note)[0])
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _remove(folder: Path) -> None:
+    for file in folder.iterdir():
+        file.unlink()
+    folder.rmdir()
