@@ -16,6 +16,7 @@ from gateway.problems import FieldError, Problem, problem_response
 from gateway.routes import (
     accounts,
     banks,
+    disclosure,
     health,
     holders,
     inclusive,
@@ -34,7 +35,7 @@ VERSION: Final = "1"
 MAX_ERRORS: Final = 20  # of one request, shown
 AREAS: Final = (
     *(accounts, holders, orders, settling, banks),
-    *(registry, market, inclusive, logs, health),
+    *(registry, market, inclusive, logs, disclosure, health),
 )
 DESCRIPTION: Final = (
     "Carbon accounts: one ledger for carbon assets and their trading that strangers can check."

@@ -23,7 +23,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pydantic import BaseModel, Field, create_model
 from tanzhang.accounts.v1 import accounts_pb2, accounts_pb2_grpc
 from tanzhang.inclusive.v1 import inclusive_pb2, inclusive_pb2_grpc
-from tanzhang.kernel.v1 import auth_pb2
+from tanzhang.kernel.v1 import auth_pb2, disclosure_pb2, disclosure_pb2_grpc
 from tanzhang.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from tanzhang.market.v1 import market_pb2, market_pb2_grpc
 from tanzhang.registry.v1 import registry_pb2, registry_pb2_grpc
@@ -62,6 +62,8 @@ _CONTRACTS: Final[Mapping[str, tuple[Any, Any]]] = {
     "inclusive": (inclusive_pb2, inclusive_pb2_grpc.InclusiveServiceStub),
     "ledger": (ledger_pb2, ledger_pb2_grpc.LedgerServiceStub),
 }
+# What every service speaks beside its own contract.
+_COMMON: Final = disclosure_pb2
 _TIMESTAMP: Final = "google.protobuf.Timestamp"
 # The words of purposes, by number.
 PURPOSES: Final[dict[int, str]] = {
@@ -88,11 +90,13 @@ class Services:
     def __init__(self, targets: Mapping[str, str], root_certificate: bytes | None = None) -> None:
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._stubs: dict[str, Any] = {}
+        self._common: dict[str, Any] = {}
         self._patience_s: dict[str, float] = {}
         for name, target in targets.items():
             self._channels[name] = open_channel(target, root_certificate)
             self._patience_s[name] = TAKEOVER_PATIENCE_S if is_several(target) else PATIENCE_S
             self._stubs[name] = _CONTRACTS[name][1](self._channels[name])
+            self._common[name] = disclosure_pb2_grpc.DisclosureServiceStub(self._channels[name])
 
     async def ask(self, method: str, values: Values, token: str | None) -> Values:
         """A query, `registry.ListProjects`. Raises Refused, Conflict or Fault."""
@@ -124,8 +128,10 @@ class Services:
 
     async def _call(self, method: str, values: Values, token: str | None) -> Any:
         service, _, name = method.partition(".")
-        request = to_message(method_of(method).input_type, values)
-        rpc = getattr(self._stubs[service], name)
+        contract = method_of(method)
+        request = to_message(contract.input_type, values)
+        is_common = contract.containing_service.full_name.startswith(_COMMON.DESCRIPTOR.package)
+        rpc = getattr((self._common if is_common else self._stubs)[service], name)
         try:
             return await call(
                 rpc,
@@ -193,10 +199,11 @@ def _refused(refusal: Any) -> ItemRefused:
 def method_of(method: str) -> MethodDescriptor:
     """`accounts.PostEntries` in its contract; raises Fault for what no contract has."""
     service, _, name = method.partition(".")
-    module: Any = _CONTRACTS[service][0]
-    for contract in module.DESCRIPTOR.services_by_name.values():
-        if name in contract.methods_by_name:
-            return contract.methods_by_name[name]  # type: ignore[no-any-return]
+    own: Any = _CONTRACTS[service][0]
+    for module in (own, _COMMON):
+        for contract in module.DESCRIPTOR.services_by_name.values():
+            if name in contract.methods_by_name:
+                return contract.methods_by_name[name]  # type: ignore[no-any-return]
     raise Fault(f"no contract has {method}")
 
 

@@ -31,6 +31,7 @@ from kernel.migrate import check_current
 from kernel.projection import Apply, Decode, Projector, recorded_by
 from kernel.reactor import Observe, React, Reactor
 from kernel.rpc.client import Channel, OwnerSource, open_channel
+from kernel.rpc.disclosure import IsPublic, disclosure_service, nothing_public
 from kernel.rpc.journal import journal_service
 from kernel.rpc.server import Register, RpcServer
 from kernel.rpc.standby import waiting_room
@@ -122,12 +123,17 @@ class BookService(Generic[S]):
         projectors: Sequence[Projector],
         jobs: Iterable[Job],
         stop: asyncio.Event,
+        is_public: IsPublic = nothing_public,
     ) -> None:
-        """Answers calls, and runs the jobs while the book is ours and in order."""
+        """Answers calls, and runs the jobs while the book is ours and in order.
+
+        Events of the types that are public are shown to everybody.
+        """
+        disclosure = disclosure_service(self.writer, self.engine, self.clock, is_public)
         server = RpcServer(
             self.settings.listen,
             TokenVerifier(self.identities, self.clock),
-            [*services, journal_service({self.writer.book: self.host})],
+            [*services, journal_service({self.writer.book: self.host}), disclosure],
         )
         self.writer.opening = bool(self._observed) and self.writer.damaged is None
         gc.freeze()  # what was replayed lives as long as we do: not to be walked again and again

@@ -1,6 +1,7 @@
 """Who was shown which event, and when: an audit trail, append-only by convention.
 
-The table `disclosures` is one of each service's own: its tables.py asks for it here.
+The table `disclosures` is one of each service's own: its tables.py asks for it here. What auditors
+are shown by ranges stands in `disclosed_ranges` (kernel/journal/schema.py), a row for each answer.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from kernel.journal.database import Engine
+from kernel.journal.schema import disclosed_ranges
 
 
 def disclosures_table(metadata: sa.MetaData) -> sa.Table:
@@ -31,6 +33,15 @@ def log_disclosures(engine: Engine, at: str, principal: str, positions: Sequence
             sa.insert(_DISCLOSURES),
             [{"at": at, "principal": principal, "position": p} for p in positions],
         )
+
+
+def log_disclosed_range(
+    engine: Engine, book: str, at: str, principal: str, first: int, last: int
+) -> None:
+    """One row for all of first..last, before they are handed out."""
+    row = {"book": book, "at": at, "principal": principal, "first": first, "last": last}
+    with engine.begin() as connection:
+        connection.execute(sa.insert(disclosed_ranges), [row])
 
 
 _DISCLOSURES = disclosures_table(sa.MetaData())

@@ -63,6 +63,18 @@ leases = sa.Table(
     sa.Column("renewed_at", sa.DateTime(timezone=True), nullable=False),
 )
 
+# Trust: it may be read, never changed; who can write to the database can hide a disclosure.
+disclosed_ranges = sa.Table(
+    "disclosed_ranges",
+    metadata,
+    sa.Column("number", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("book", sa.Text, nullable=False),
+    sa.Column("at", sa.Text, nullable=False),
+    sa.Column("principal", sa.Text, nullable=False),
+    sa.Column("first", sa.BigInteger, nullable=False),
+    sa.Column("last", sa.BigInteger, nullable=False),
+)
+
 # How far each reader of a book has come, saved in the transaction of its effect.
 watermarks = sa.Table(
     "watermarks",

@@ -24,7 +24,7 @@ from services.registry.domain.state import State
 from services.registry.projections import READER, project_retirements
 from services.registry.reactions import MARKS, react_to_accounts
 from services.registry.rpc import SERVICE as REGISTRY_SERVICE
-from services.registry.rpc import RegistryRpc, register
+from services.registry.rpc import RegistryRpc, is_public, register
 
 DOMAIN = Domain(EventTypes(*EVENTS), State, decide, evolve, due, told)
 
@@ -59,4 +59,5 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
             [retirements],
             [directory.run, entries.run, *errands],
             stop,
+            is_public,
         )

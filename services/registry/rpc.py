@@ -264,6 +264,11 @@ class RegistryRpc(registry_pb2_grpc.RegistryServiceServicer):
         return "auditor" in caller.roles if lien is None else queries.is_party(caller, lien)
 
 
+def is_public(type: str) -> bool:
+    """Programmes, projects, reductions, issuances, retirements and keys are everybody's to see."""
+    return type not in PRIVATE
+
+
 def fitting(found: list[M], limit: int) -> tuple[list[M], bool]:
     """The part of a page that one message holds, at least one row; may there be more after it?"""
     size = 0

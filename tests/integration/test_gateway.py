@@ -19,7 +19,7 @@ from cli.stack.provision import policy_file
 from kernel.ids import derived_holder_id
 from kernel.tlog.checkpoint import open_checkpoint
 from kernel.tlog.policy import parse_policy
-from kernel.tlog.receipt import verify_receipt
+from kernel.tlog.receipt import commitment, leaf_data, verify_receipt
 from kernel.tlog.tiles import decode_bundle, root_at, tile_path
 from tests.support.books import person
 from tests.support.gateway_desk import Desk, act_of, open_desk, problem, shown
@@ -356,6 +356,38 @@ async def test_what_no_checkpoint_covers_is_not_there(desk: Desk) -> None:
     assert missing.headers["access-control-allow-origin"] == "*"
     problem(await desk.read("/log/nothing/checkpoint"), 404, "UNKNOWN_BOOK")
     problem(await desk.read("/log/accounts/tile/0/1"), 400, "TILE_PATH_MALFORMED")
+
+
+async def test_an_auditor_reads_events_by_ranges_and_each_answer_is_noted(
+    desk: Desk, batch: int
+) -> None:
+    path = "/v1/logs/accounts/disclosed-events"
+    answer = shown(await desk.read(path, AUDITOR, begin=2, limit=5), "accounts.DiscloseRange")
+    assert [one["position"] for one in answer["events"]] == [2, 3, 4, 5, 6]
+    assert answer["next_position"] == 7
+    entries = decode_bundle((await desk.read("/log/accounts/tile/entries/000.p/7")).content, 7)
+    for one in answer["events"]:
+        salt, record = base64.b64decode(one["salt"]), base64.b64decode(one["record"])
+        leaf = leaf_data("accounts", one["position"], commitment(salt, record))
+        assert entries[one["position"]] == leaf
+    noted = desk.world.sql(
+        "SELECT first, last FROM accounts.disclosed_ranges WHERE principal LIKE %s",
+        f"%{AUDITOR.actor.sub}",
+    )
+    assert noted == [(2, 6)]
+    end = shown(await desk.read(path, AUDITOR, begin=10**9), "accounts.DiscloseRange")
+    assert (end["events"], end["next_position"]) == ([], 10**9)
+    problem(await desk.read(path, BUYER), 403, "ROLE_MISSING")
+    problem(await desk.read(path), 401, "TOKEN_MISSING")
+    problem(await desk.read("/v1/logs/nothing/disclosed-events", AUDITOR), 404, "UNKNOWN_BOOK")
+    problem(await desk.read(path, AUDITOR, limit=1001), 400, "REQUEST_MALFORMED")
+
+
+async def test_the_accounts_book_makes_nothing_public(desk: Desk, batch: int) -> None:
+    answer = shown(
+        await desk.read("/v1/logs/accounts/public-events", limit=5), "accounts.ListPublicEvents"
+    )
+    assert (answer["events"], answer["next_position"]) == ([], 5)
 
 
 async def test_a_party_gets_a_receipt_that_verifies_offline_and_a_stranger_gets_none(
