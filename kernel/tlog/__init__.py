@@ -9,6 +9,7 @@ else of this project, so that a verifier can be lifted out of the checkout by it
     tiles.py       how a tree is stored and grown                         c2sp.org/tlog-tiles
     proof.py       one entry's offline proof                              c2sp.org/tlog-proof
     policy.py      whom to trust                                          c2sp.org/tlog-policy
+    cose.py        the same proof as a COSE receipt                       RFC 9942
     witness.py     how a witness is asked, and what it may cosign         c2sp.org/tlog-witness
     receipt.py     one event with its salt and proof, in our container (container.py)
     maps.py        who holds what and where every serial is: hashes and proofs of two maps

@@ -144,6 +144,10 @@ class Signer:
         when_s = check_timestamp(self.name, timestamp_s)
         return when_s.to_bytes(8, "big") + self._key.sign(cosigned_message(text, when_s))
 
+    def sign_bytes(self, message: bytes) -> bytes:
+        """The raw Ed25519 signature, for a format that is no note and cannot be taken for one."""
+        return self._key.sign(message)
+
     def line(self, text: str, timestamp_s: int | None = None) -> str:
         """One signature line over `text`, with its newline."""
         blob = self.key_id.to_bytes(4, "big") + self.sign(text, timestamp_s)

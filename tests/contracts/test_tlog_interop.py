@@ -1,19 +1,26 @@
 """Our logs, read and checked by other people's programs, and theirs by ours.
 
 A log of the Lanzhou registry is written as the ledger serves it; tlog-scales, sigstore and Go's
-sumdb must accept it, and must refuse it after one byte is changed.
+sumdb must accept it, and must refuse it after one byte is changed. COSE receipts are read by
+scitt-cose, and its by us.
 """
 
 from __future__ import annotations
 
+import base64
+import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
+import scitt_cose
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from tlog_scales import signing as scales_signing
 from tlog_scales import writer as scales_writer
 from tlog_scales.tlog import Checkpoint as ScalesCheckpoint
@@ -25,10 +32,11 @@ from tlog_scales.tlog import (
 )
 
 from kernel.tlog import checkpoint as cp
-from kernel.tlog import merkle, note, receipt, tiles
+from kernel.tlog import cose, merkle, note, receipt, tiles
 from kernel.tlog.errors import ProofError
 from kernel.tlog.policy import parse_policy
 from kernel.tlog.proof import TlogProof, verify_proof
+from tests.support.checkout import ROOT
 from tests.support.logcheckers import (
     Checked,
     LogRejected,
@@ -215,3 +223,68 @@ def accepted(check: Callable[..., None], *arguments: object) -> bool:
     except (ProofError, InclusionProofInvalid, ConsistencyProofInvalid):
         return False
     return True
+
+
+COSE = json.loads((ROOT / "tests/vectors/tlog/cose.json").read_text(encoding="utf-8"))
+COSE_LOG = cp.load_verifier(COSE["log_vkey"])
+
+
+def cose_cases(part: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("case", COSE[part], ids=[case["why"] for case in COSE[part]])
+
+
+def by_scitt(data: bytes, entry: str, log: note.Verifier = COSE_LOG) -> scitt_cose.ReceiptResult:
+    return scitt_cose.verify_receipt(
+        data, leaf_entry_hex=entry.encode().hex(), log_public_key_pem=pem_of(log)
+    )
+
+
+def pem_of(log: note.Verifier) -> bytes:
+    return Ed25519PublicKey.from_public_bytes(log.public).public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+
+
+@cose_cases("accepted")
+def test_scitt_accepts_the_cose_receipts_that_hold(case: Any) -> None:
+    read = by_scitt(base64.b64decode(case["receipt_base64"]), case["entry"])
+    assert (read.ok, read.leaf_index, read.issuer) == (True, case["index"], COSE_LOG.name)
+
+
+@cose_cases("refused")
+def test_scitt_refuses_the_cose_receipts_that_must_be_refused(case: Any) -> None:
+    read = by_scitt(base64.b64decode(case["receipt_base64"]), case["entry"])
+    assert read.ok is case.get("ours_alone", False), read.errors
+
+
+@pytest.mark.parametrize("size", [2, 3, 7, 256, 300])
+def test_scitt_accepts_a_cose_receipt_of_every_place_in_a_tree(size: int) -> None:
+    entries = [entry(position) for position in range(size)]
+    leaves = [merkle.leaf_hash(data) for data in entries]
+    reader, root = merkle.ListedLeaves(leaves), merkle.root(leaves)
+    for index in {0, 1, size // 2, size - 1}:
+        path = tuple(merkle.prove_inclusion(index, size, reader))
+        made = cose.make_cose_receipt(LOG, f"{ORIGIN}/{index}", index, size, path, root)
+        read = by_scitt(made, entries[index].decode(), LOG.verifier)
+        assert (read.ok, read.root, read.tree_size) == (True, root.hex(), size), read.errors
+
+
+def test_a_cose_receipt_that_scitt_made_is_verified_by_ours() -> None:
+    entries = [entry(position) for position in range(9)]
+    key = Ed25519PrivateKey.from_private_bytes(SEED).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    theirs = scitt_cose.build_receipt(
+        leaf_entry_hex=entries[5].hex(),
+        leaf_index=5,
+        tree_entries_hex=[data.hex() for data in entries],
+        alg="EdDSA",
+        log_private_key_pem=key,
+        iss=ORIGIN,
+        sub="entry 5",
+        kid=LOG.key_id.to_bytes(4, "big"),
+    )
+    read = cose.verify_cose_receipt(theirs, entries[5], LOG.verifier)
+    assert (read.index, read.size, read.subject) == (5, 9, "entry 5")

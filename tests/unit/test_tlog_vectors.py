@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kernel.tlog import checkpoint as cp
-from kernel.tlog import errors, merkle, note, receipt, states, tiles
+from kernel.tlog import cose, errors, merkle, note, receipt, states, tiles
 from kernel.tlog.policy import parse_policy
 from kernel.tlog.proof import TlogProof, parse_proof, verify_proof
 from tests.support.small_states import MAP_KEY, SmallStates
@@ -307,3 +307,33 @@ def test_the_state_proofs_are_made_byte_for_byte() -> None:
     assert made.lien(0) == unbase(STATES["lien"]["file_base64"])
     account = states.Account(**STATES["holding"]["account"])
     assert made.holding(account, 0) == unbase(STATES["holding"]["file_base64"])
+
+
+def test_the_cose_receipt_is_made_byte_for_byte() -> None:
+    vector = load("cose.json")
+    path = tuple(merkle.prove_inclusion(vector["index"], 300, merkle.ListedLeaves(LEAVES)))
+    made = cose.make_cose_receipt(LOG, vector["subject"], vector["index"], 300, path, HEAD.root)
+    assert made == unbase(vector["receipt_base64"])
+    assert sha256(made).hexdigest() == vector["receipt_sha256"]
+    read = cose.verify_cose_receipt(made, vector["entry"].encode(), LOG.verifier)
+    assert (read.issuer, read.subject, read.index) == (HEAD.origin, vector["subject"], 42)
+
+
+@cases("cose.json", "accepted")
+def test_cose_receipts_that_hold(case: Any) -> None:
+    data, entry = unbase(case["receipt_base64"]), case["entry"].encode()
+    assert cose.verify_cose_receipt(data, entry, LOG.verifier).index == case["index"]
+
+
+@cases("cose.json", "refused")
+def test_cose_receipts_that_must_be_refused(case: Any) -> None:
+    data, entry = unbase(case["receipt_base64"]), case["entry"].encode()
+    with pytest.raises(getattr(errors, case["error"])):
+        cose.verify_cose_receipt(data, entry, LOG.verifier)
+
+
+def test_a_log_of_one_entry_has_no_cose_receipt() -> None:
+    with pytest.raises(errors.FormatError, match="expected a path and a root, got 0 hashes"):
+        cose.make_cose_receipt(LOG, "first", 0, 1, (), LEAVES[0])
+    with pytest.raises(errors.FormatError, match="expected a log's Ed25519 key, got 0x04"):
+        cose.make_cose_receipt(WITNESS, "first", 0, 2, (LEAVES[1],), HEAD.root)
