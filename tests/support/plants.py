@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from tests.support.ledgers import Json, sign_anew
@@ -23,6 +23,7 @@ class Plant(NamedTuple):
     change: Change
     expected: str  # stands in what the rule expected
     actual: str  # stands in what it found
+    also: Mapping[str, Change] = {}  # earlier events that tell the same lie
 
 
 def put(path: str, value: object) -> Change:
@@ -36,6 +37,10 @@ def put(path: str, value: object) -> Change:
         target[int(last) if isinstance(target, list) else last] = value
 
     return change
+
+
+def as_it_was(record: Json) -> None:
+    """True, had what came before it not been changed."""
 
 
 def both(*changes: Change) -> Change:

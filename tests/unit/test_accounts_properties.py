@@ -149,11 +149,14 @@ class SecondPair:
         self.told += 1
         self.books.fold("accounts", [encode_record(record)])
 
-    def admit(self, key: msgspec.Struct) -> None:
-        """The directory has it, as two persons would have had it registered."""
+    def admit(self, key: msgspec.Struct) -> tuple[str, int]:
+        """The directory has it, as two persons would have had it registered; answers where."""
         fields = {name: getattr(key, name) for name in key.__struct_fields__}
         registered = KeyRegistered(proposal="p", proposed_by=Actor("lanzhou", "wang"), **fields)
-        self.books.ledger.registered[registered.key_id] = registered
+        known = self.books.ledger
+        known.registered_at[registered.key_id] = len(known.registered)
+        known.registered[registered.key_id] = registered
+        return "ledger", known.registered_at[registered.key_id]
 
 
 class Books(RuleBasedStateMachine):
@@ -167,9 +170,9 @@ class Books(RuleBasedStateMachine):
         self.second = SecondPair()
         self.book = the_place(self.decide, type(self).evolve).given(admitted(COURT_KEY, COURT))
         for event in self.book.history:
-            if type(event).__name__ == "KeyAdmitted":
-                self.second.admit(event)
-            self.second.tell(event, FOUNDERS)
+            is_key = type(event).__name__ == "KeyAdmitted"
+            cause = self.second.admit(event) if is_key else None
+            self.second.tell(event, msgspec.structs.replace(FOUNDERS, cause=cause))
         self.naive = Naive()
         self.holds: dict[str, tuple[str, Account, str, int, int | None]] = {}
         self.settled: list[Deal] = []

@@ -37,6 +37,7 @@ from tests.support.lanzhou import (
     settlement,
 )
 from tests.support.ledgers import (
+    Books,
     Json,
     Story,
     admit,
@@ -357,3 +358,52 @@ def test_a_venue_that_sends_files_settles_nothing_by_an_entry_beside_them(place:
 
     with pytest.raises(RuleBroken, match="ONE_WAY"):
         books.check("accounts", planted(STORY.accounts[position], sold_on))
+
+
+def as_of_old(record: Json) -> None:
+    """As the parts stand in journals of before a venue settled by files alone."""
+    record["body"].pop("files_alone", None)
+
+
+def old_books_before(place: str) -> Books:
+    books = Books()
+    books.fold("ledger", STORY.ledger)
+    for event in STORY.accounts[: STORY.at[place]]:
+        books.fold("accounts", [planted(event, as_of_old)])
+    return books
+
+
+def sold_by_entry(name: str) -> Change:
+    """Another hundred tonnes that the seller still has at the venue."""
+
+    def change(record: Json) -> None:
+        act = settlement((name, *DEAL[1:]), key=WUHAN_KEY, venue=WUHAN)
+        settled_by_entry(record)
+        record["acts"][0].update(
+            key_id=act.key_id, signature=act.signature, statement=act.statement
+        )
+        record["body"]["trades"] = [name]
+        record["body"]["legs"][0]["serials"] = [{"batch": "LZXQ-2021", "first": 201, "last": 300}]
+
+    return change
+
+
+def test_a_journal_of_before_that_rule_may_have_entries_beside_files() -> None:
+    """Until a part says that the rule holds: then it holds for ever."""
+    position = STORY.at["part again"]
+    books = old_books_before("part again")
+    entry = planted(STORY.accounts[position], sold_by_entry("T-9"))
+    books.fold("accounts", [entry])
+    part, settled = STORY.accounts[position : position + 2]
+    books.fold("accounts", [part])
+    books.accounts.apply(*books.accounts.types.decode_canonical(settled.record))
+    with pytest.raises(RuleBroken, match="ONE_WAY"):
+        books.check("accounts", planted(STORY.accounts[position], sold_by_entry("T-10")))
+
+
+def test_also_in_an_old_journal_no_entry_settles_what_a_file_has_settled() -> None:
+    books = old_books_before("part again")
+    lie = planted(STORY.accounts[STORY.at["part again"]], sold_by_entry("T-1"))
+    with pytest.raises(RuleBroken, match="no file of 2026-11-20 has settled") as caught:
+        books.check("accounts", lie)
+    assert (caught.value.rule, caught.value.actual) == ("ONCE", "T-1")

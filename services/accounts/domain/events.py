@@ -361,7 +361,9 @@ class FileTrade(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=Fals
     trade: str
 
 
-class SettlementReceived(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SettlementReceived(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
     """A part of a venue's settlement file; its trades stand in the act, in their order.
 
     Right after it, under the same command, one event for each trade that was not known: EntryPosted
@@ -371,6 +373,8 @@ class SettlementReceived(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     closes_at_ms: int  # of the whole session
     fee_holder: str
     file: str
+    # From here on no entry settles trades of this venue. Absent: recorded before that was a rule.
+    files_alone: bool = False
     known: list[int]  # places of the trades that had been settled before
     part: int
     session: str

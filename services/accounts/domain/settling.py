@@ -103,15 +103,16 @@ class PartDraft:
     ) -> list[msgspec.Struct]:
         part = self._part
         received = SettlementReceived(
-            part.closes_at_ms,
-            part.fee_holder,
-            part.file,
-            [],
-            part.part,
-            part.session,
-            len(part.trades),
-            [],
-            part.venue,
+            closes_at_ms=part.closes_at_ms,
+            fee_holder=part.fee_holder,
+            file=part.file,
+            files_alone=True,
+            known=[],
+            part=part.part,
+            session=part.session,
+            trades=len(part.trades),
+            unsettled=[],
+            venue=part.venue,
         )
         events: list[msgspec.Struct] = [received]
         for place, trade in enumerate(part.trades):

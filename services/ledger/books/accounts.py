@@ -53,6 +53,7 @@ from services.ledger.books.banks_events import (
 )
 from services.ledger.books.crossings import Crossings, Place, delivery_and_payment
 from services.ledger.books.destinations import SAFEGUARD_EVENTS, Destinations
+from services.ledger.books.directory import check_no_acts, require_no_acts
 from services.ledger.books.freezes import FREEZE_EVENTS, Accounts, Freezes
 from services.ledger.books.holders import Holders
 from services.ledger.books.holders_events import (
@@ -62,13 +63,7 @@ from services.ledger.books.holders_events import (
     HolderStatusSet,
     ProposalWithdrawn,
 )
-from services.ledger.books.keys import (
-    KEY_EVENTS,
-    AdmittedKeys,
-    KeyAdmitted,
-    KeyWithdrawn,
-    require_no_acts,
-)
+from services.ledger.books.keys import KEY_EVENTS, AdmittedKeys, KeyAdmitted, KeyWithdrawn
 from services.ledger.books.ledger import LedgerBook
 from services.ledger.books.liens import Liens
 from services.ledger.books.port import (
@@ -105,6 +100,12 @@ DAY_MS: Final = 86_400_000
 DECIDED_BEFORE: Final = (WithdrawalConfirmed, ReserveMoved)
 # Their causes are checked where they are: of keys, of parts, and of what follows in its turn.
 CAUSED: Final = (*KEY_EVENTS, SettlementReceived, TradeUnsettled)
+# Whatever else is without a signed statement says so itself, among what it rests on.
+UNSIGNED: Final = (
+    *(HolderRegistered, AssetDefined, HoldPlaced, HoldPosted, HoldReleased, HoldExpired),
+    *(TransferProposed, TransferApproved, TransferRefused, TransferWithdrawn),
+    *KEY_EVENTS,
+)
 
 
 @dataclass(slots=True)
@@ -185,6 +186,8 @@ class AccountsBook(Checker):
             groups.append(self._desk.check)
         elif kind not in CAUSED:
             groups.append(require_no_cause)
+        if kind in UNSIGNED:
+            groups.append(check_no_acts)
         return groups
 
     def _check_change(self, raw: RawRecord, event: msgspec.Struct) -> None:
@@ -426,7 +429,7 @@ class AccountsBook(Checker):
             if name in names[:i]:
                 raise RuleBroken("ONCE", "every trade once in a statement", name)
             self._require_once("trade", venues[0], str(name))
-        self._settlements.require_no_files(venues[0])
+        self._settlements.check_beside(venues[0], event.trades)
 
     def _from_external(self, raw: RawRecord, event: EntryPosted) -> None:
         require("ADVICE_LEGS", 1, len(event.legs))

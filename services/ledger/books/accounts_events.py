@@ -239,10 +239,13 @@ class FileTrade(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=Fals
     trade: str
 
 
-class SettlementReceived(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SettlementReceived(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
     closes_at_ms: int
     fee_holder: str
     file: str
+    files_alone: bool = False
     known: list[int]
     part: int
     session: str

@@ -17,8 +17,8 @@ from services.ledger.books.accounts_events import (
     serials,
 )
 from services.ledger.books.crossings import REGISTRY, Crossings, DealRow, Overridden, Retirement
+from services.ledger.books.directory import acts_of
 from services.ledger.books.holders_events import HolderStatusSet
-from services.ledger.books.keys import acts_of
 from services.ledger.books.port import RuleBroken, require
 from services.ledger.books.serials import Range, merged
 

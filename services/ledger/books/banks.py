@@ -40,7 +40,8 @@ from services.ledger.books.banks_events import (
 )
 from services.ledger.books.bindings import Bindings
 from services.ledger.books.crossings import Place, canonical
-from services.ledger.books.keys import AdmittedKeys, acts_of, require_no_acts
+from services.ledger.books.directory import acts_of, require_no_acts
+from services.ledger.books.keys import AdmittedKeys
 from services.ledger.books.port import RuleBroken, instant_ms, require, require_holds, require_text
 from services.ledger.books.tallies import Tallies
 

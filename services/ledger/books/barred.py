@@ -22,6 +22,7 @@ class Barred:
         self._book = book
         self._crossings = crossings
         self._layers: dict[str, dict[str, str]] = {}  # by holder and who has set it: a status
+        self._heard_last: dict[str, int] = {}  # by barred holder: where its last status stands
 
     def check_heard(self, raw: RawRecord, event: StandingHeard) -> None:
         waiting = self._crossings.statuses.get(self._book, {})
@@ -43,9 +44,9 @@ class Barred:
             require("CAUSE_NONE", None, raw.cause)
             return
         require("CANCELLED_FOR", REASON, event.reason)
-        require_holds("CANCELLED_FOR", raw.cause is not None, "an event that bars", "none")
         barred = bool(self._by(holder, units_of))
         require_holds("CANCELLED_FOR", barred, "a holder who may not trade", holder)
+        require("CANCELLED_WITH", (ACCOUNTS, self._heard_last.get(holder)), raw.cause)
 
     def _by(self, holder: str, units_of: str) -> list[str]:
         """Who keeps a holder from trading these units; the registrars are "" here."""
@@ -59,6 +60,7 @@ class Barred:
     def take(self, raw: RawRecord, event: StandingHeard) -> None:
         if raw.cause is not None:
             self._crossings.statuses.get(self._book, {}).pop(raw.cause[1], None)
+            self._heard_last[event.holder] = raw.cause[1]
         layers = self._layers.setdefault(event.holder, {})
         if event.status == ACTIVE:
             layers.pop(event.authority, None)
@@ -66,3 +68,4 @@ class Barred:
             layers[event.authority] = event.status
         if not layers:
             del self._layers[event.holder]
+            self._heard_last.pop(event.holder, None)

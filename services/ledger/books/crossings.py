@@ -140,8 +140,9 @@ class Crossings:
         require("OUTCOME_ENTRY", asked_at, done.asked_at)
         return done
 
-    def check_refused(self, asked_at: At) -> None:
-        """What was carried out was not refused."""
+    def check_refused(self, asked_at: At, cause: At | None) -> None:
+        """What was carried out was not refused; and a refusal is an answer, which no event is."""
+        require("CAUSE_NONE", None, cause)
         if self.entry_asked(asked_at) is None:
             raise RuleBroken("OUTCOME_REFUSED", f"no entry for {asked_at}", "one that did it")
 

@@ -28,7 +28,7 @@ from services.ledger.books.accounts_events import (
     TransferProposed,
 )
 from services.ledger.books.days import day_of
-from services.ledger.books.keys import require_no_acts
+from services.ledger.books.directory import require_no_acts
 from services.ledger.books.port import RuleBroken, instant_ms, require, require_holds
 
 SAFEGUARD_EVENTS: Final = (

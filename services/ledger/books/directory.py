@@ -6,6 +6,7 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
@@ -13,6 +14,8 @@ from kernel.acts import verify_act
 from kernel.record import RawRecord
 from kernel.values import Act
 from services.ledger.books.port import RuleBroken
+
+SUITES: Final = frozenset({"ed25519"})  # what `statement` can verify
 
 
 @dataclass(slots=True)
@@ -39,7 +42,7 @@ class Directory:
         Raises RuleBroken: ACT_MISSING, ACT_KEY, ACT_SIGNATURE, ACT_DIFFERS, ACT_CANONICAL,
         ACT_KIND.
         """
-        acts = raw.acts if isinstance(raw.acts, list) else []
+        acts = acts_of(raw)
         if len(acts) != len(subjects):
             wanted = f"one signed {kind} of {' and of '.join(subjects)}"
             raise RuleBroken("ACT_MISSING", wanted, f"{len(acts)} acts")
@@ -87,3 +90,18 @@ def _decoded(public_key: str) -> bytes:
         return base64.b64decode(public_key, validate=True)
     except ValueError:
         return b""
+
+
+def acts_of(raw: RawRecord) -> list[Act]:
+    return raw.acts if isinstance(raw.acts, list) else []
+
+
+def check_no_acts(raw: RawRecord, event: msgspec.Struct) -> None:
+    """The step of events that nobody's signature stands under."""
+    require_no_acts(raw)
+
+
+def require_no_acts(raw: RawRecord) -> None:
+    """A signature that no rule looks at would pass, in the log, for one that holds."""
+    if isinstance(raw.acts, list):
+        raise RuleBroken("ACT_UNEXPECTED", "no signed statement", f"{len(raw.acts)} acts")

@@ -25,7 +25,8 @@ from services.ledger.books.accounts_events import (
 )
 from services.ledger.books.crossings import Place, canonical
 from services.ledger.books.days import parse_day
-from services.ledger.books.keys import AdmittedKeys, require_no_acts
+from services.ledger.books.directory import require_no_acts
+from services.ledger.books.keys import AdmittedKeys
 from services.ledger.books.liens import Liens
 from services.ledger.books.port import RuleBroken, instant_ms, require, require_holds
 from services.ledger.books.serials import BatchMap, Range, require_ranges

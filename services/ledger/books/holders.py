@@ -18,6 +18,7 @@ from services.ledger.books.accounts_events import AssetDefined
 from services.ledger.books.closing import Closings, Promise
 from services.ledger.books.crossings import Place, canonical
 from services.ledger.books.days import day_of, parse_day
+from services.ledger.books.directory import require_no_acts
 from services.ledger.books.holders_events import (
     AccountClosed,
     AccountOpened,
@@ -37,7 +38,7 @@ from services.ledger.books.holders_events import (
     ProposalRefused,
     ProposalWithdrawn,
 )
-from services.ledger.books.keys import AdmittedKeys, require_no_acts
+from services.ledger.books.keys import AdmittedKeys
 from services.ledger.books.liens import Liens
 from services.ledger.books.port import RuleBroken, instant_ms, require, require_holds, require_text
 from services.ledger.books.terms import Timeline

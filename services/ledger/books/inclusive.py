@@ -17,6 +17,7 @@ import msgspec
 from kernel.record import EventTypes, RawRecord
 from services.ledger.books.crossings import canonical
 from services.ledger.books.days import day_of, parse_day
+from services.ledger.books.directory import check_no_acts
 from services.ledger.books.inclusive_events import (
     CitizenEnrolled,
     CitizenForgotten,
@@ -30,13 +31,7 @@ from services.ledger.books.inclusive_events import (
     TripCredited,
     TripRefused,
 )
-from services.ledger.books.keys import (
-    KEY_EVENTS,
-    AdmittedKeys,
-    KeyAdmitted,
-    KeyWithdrawn,
-    check_no_acts,
-)
+from services.ledger.books.keys import KEY_EVENTS, AdmittedKeys, KeyAdmitted, KeyWithdrawn
 from services.ledger.books.ledger import LedgerBook
 from services.ledger.books.port import (
     Checker,
@@ -50,6 +45,13 @@ from services.ledger.books.port import (
 FILED: Final = "filed"
 CONFIRMED_AFTER: Final = 2  # days after a trip was recorded
 STEP_M: Final = 10  # distances are floored to this before anything is reckoned with them
+OLDEST_DAYS: Final = 366  # a year, and the day it began on
+FACTOR_MG_PER_KM: Final = (1_000, 100_000)  # no published one is outside
+MOST_POINTS_PER_KG: Final = 1_000_000
+# The way a person makes at a mode's top speed in its longest time, and never beyond 1,000 km.
+LONGEST_M: Final = {"metro": 270_000, "bus": 1_000_000, "bike": 90_000, "ebike": 960_000}
+DECLARED: Final = frozenset({"bike", "ebike"})  # what a person's own word earns points for
+NATIONWIDE: Final = "CN"
 MG_PER_KG: Final = 1_000_000
 
 Version = tuple[str, str]  # methodology, version
@@ -91,15 +93,16 @@ class InclusiveBook(Checker):
         self._keys = AdmittedKeys(ledger)
         self._methodologies = Methodologies()
         self._points: dict[str, dict[str, int]] = {}  # by mode and first day: points per kg
-        self._operators: dict[str, frozenset[str]] = {}  # and the modes they run
+        self._operators: dict[str, OperatorRegistered] = {}
         self._citizens: dict[str, Citizen] = {}
         self._batches: dict[Batch, int] = {}  # trips of each that may still come
         self._earned: set[bytes] = set()  # nullifiers
         self._confirmed = ""  # the last day
+        self._unconfirmed: set[str] = set()  # days on which something is to be confirmed
 
     def steps(self, kind: type[msgspec.Struct]) -> list[Step]:
         if kind in KEY_EVENTS:
-            return [self._keys.check]
+            return [self._keys.check, check_no_acts]
         groups: list[Step] = [partial(_CHECKS[kind], self), require_no_cause]
         if kind is not TripBatchReceived:
             groups.append(check_no_acts)
@@ -112,7 +115,8 @@ class InclusiveBook(Checker):
         require("PROPOSER", raw.actor, event.proposed_by)
         require("METHODOLOGY_NEW", False, key in known.proposed or key in known.approved)
         factor, baseline = event.factor_mg_per_km, event.baseline_mg_per_km
-        require_holds("FACTOR", factor > 0, "1 or more", factor)
+        least, most = FACTOR_MG_PER_KM
+        require_holds("FACTOR", least <= factor <= most, f"{least}..{most}", factor)
         if baseline or event.project_mg_per_km:  # both are published: they must explain the factor
             require("FACTOR", baseline - event.project_mg_per_km, factor)
 
@@ -124,7 +128,8 @@ class InclusiveBook(Checker):
             raise RuleBroken("TWO_PERSONS", f"not {proposed.proposed_by.sub}", raw.actor.sub)
 
     def _check_points(self, raw: RawRecord, event: PointRuleSet) -> None:
-        require_holds("POINTS", event.points_per_kg >= 0, "0 or more", event.points_per_kg)
+        within = 0 <= event.points_per_kg <= MOST_POINTS_PER_KG
+        require_holds("POINTS", within, f"0..{MOST_POINTS_PER_KG}", event.points_per_kg)
         parse_day(event.valid_first)
 
     def _check_operator(self, raw: RawRecord, event: OperatorRegistered) -> None:
@@ -191,10 +196,13 @@ class InclusiveBook(Checker):
             raise RuleBroken("TRIP_ONCE", "a trip that has not earned", event.nullifier)
         citizen = self._live(event.citizen)
         require_holds("CONSENT", citizen.measure, "consent to measure", event.citizen)
-        modes = self._operators.get(event.operator, frozenset())
-        if event.mode not in modes:
-            raise RuleBroken("TRIP_MODE", sorted(modes), event.mode)
+        operator = self._operators.get(event.operator)
+        if operator is None:
+            raise RuleBroken("OPERATOR_KNOWN", "a registered operator", event.operator)
+        if event.mode not in operator.modes:
+            raise RuleBroken("TRIP_MODE", operator.modes, event.mode)
         methodology = self._judging(event)
+        _check_place(operator, methodology)
         self._check_days(raw, event, methodology)
         self._check_amounts(event, methodology)
         self._check_saleable(event, methodology, citizen)
@@ -217,6 +225,9 @@ class InclusiveBook(Checker):
         first, last = methodology.valid_first, methodology.valid_last
         if day < first or (last and day > last):
             raise RuleBroken("TRIP_DAY", f"{first}..{last}", day)
+        age_days = (recorded - parse_day(day)).days
+        if age_days > OLDEST_DAYS and not methodology.counterfactual:
+            raise RuleBroken("TRIP_DAY", f"at most {OLDEST_DAYS} days before {recorded}", day)
         require("CONFIRMS_ON", CONFIRMED_AFTER, (parse_day(event.confirms_on) - recorded).days)
 
     def _check_amounts(self, event: TripCredited, methodology: MethodologyProposed) -> None:
@@ -231,11 +242,20 @@ class InclusiveBook(Checker):
         if factor * STEP_M * tens // 1000 != reduction_mg:
             wanted = f"{factor} mg/km times tens of metres"
             raise RuleBroken("REDUCTION_STEP", wanted, reduction_mg)
+        longest_m = LONGEST_M.get(event.mode, 0)
+        limit = f"at most {longest_m} m by {event.mode}"
+        require_holds("TRIP_FAR", tens * STEP_M <= longest_m, limit, tens * STEP_M)
+        if not reduction_mg:  # only what a person says of herself has none
+            require_holds("DECLARED", event.mode in DECLARED, sorted(DECLARED), event.mode)
         if methodology.counterfactual:
             require("TRIP_POINTS", 0, points)
-        elif reduction_mg:
-            per_kg = self._points_per_kg(event.mode, event.day)
+            return
+        per_kg = self._points_per_kg(event.mode, event.day)
+        if reduction_mg:
             require("TRIP_POINTS", per_kg * reduction_mg // MG_PER_KG, points)
+            return
+        most = per_kg * (factor * longest_m // 1000) // (2 * MG_PER_KG)  # half, and of any length
+        require_holds("TRIP_POINTS", points <= most, f"at most {most}", points)
 
     def _points_per_kg(self, mode: str, day: str) -> int:
         rules = self._points.get(mode, {})
@@ -259,6 +279,8 @@ class InclusiveBook(Checker):
             raise RuleBroken("DAY_ORDER", f"after {self._confirmed}", event.day)
         today = day_of(raw.at)
         require_holds("DAY_BEGUN", parse_day(event.day) <= today, f"at most {today}", event.day)
+        due = event.day in self._unconfirmed
+        require_holds("DAY_DUE", due, "a day with trips to confirm", event.day)
 
     # ---- applying -------------------------------------------------------------------------------
 
@@ -282,9 +304,10 @@ class InclusiveBook(Checker):
             case PointRuleSet():
                 self._points.setdefault(event.mode, {})[event.valid_first] = event.points_per_kg
             case OperatorRegistered():
-                self._operators[event.operator] = frozenset(event.modes)
+                self._operators[event.operator] = event
             case DayConfirmed():
                 self._confirmed = max(self._confirmed, event.day)
+                self._unconfirmed -= {day for day in self._unconfirmed if day <= event.day}
             case KeyAdmitted() | KeyWithdrawn():
                 self._keys.apply(event)
             case _:
@@ -295,6 +318,7 @@ class InclusiveBook(Checker):
         if batch in self._batches:
             self._batches[batch] -= 1
         if isinstance(event, TripCredited):
+            self._unconfirmed.add(event.confirms_on)
             try:
                 self._earned.add(_nullifier(event.nullifier))
             except RuleBroken:
@@ -304,6 +328,18 @@ class InclusiveBook(Checker):
 def _check_consents(event: CitizenEnrolled | ConsentChanged) -> None:
     """What is not measured is not sold."""
     require_holds("CONSENTS", event.measure or not event.sell, "consent to measure", "to sell")
+
+
+def _check_place(operator: OperatorRegistered, methodology: MethodologyProposed) -> None:
+    """One for cities without a metro gives more for the same way."""
+    require_holds(
+        "METHODOLOGY_PLACE",
+        methodology.region in (operator.city, NATIONWIDE),
+        f"{operator.city} or {NATIONWIDE}",
+        methodology.region,
+    )
+    if methodology.has_metro is not None:
+        require("METHODOLOGY_METRO", operator.city_has_metro, methodology.has_metro)
 
 
 def _nullifier(text: str) -> bytes:

@@ -14,7 +14,8 @@ from kernel.values import Actor
 from services.ledger.books.crossings import REGISTRY, At, Crossings, Move, canonical, sums
 from services.ledger.books.crossings import Asked as AskedEntry
 from services.ledger.books.days import day_of, parse_day
-from services.ledger.books.keys import AdmittedKeys, acts_of
+from services.ledger.books.directory import acts_of
+from services.ledger.books.keys import AdmittedKeys
 from services.ledger.books.port import RuleBroken, instant_ms, require, require_holds
 from services.ledger.books.registry_events import (
     ApprovalStep,
@@ -208,7 +209,7 @@ class Issuing:
         self._crossings.carried_out(self._requested(event.issuance), raw.cause)
 
     def check_refused(self, raw: RawRecord, event: IssuanceRefused) -> None:
-        self._crossings.check_refused(self._requested(event.issuance))
+        self._crossings.check_refused(self._requested(event.issuance), raw.cause)
 
     def _project(self, name: str) -> Project:
         project = self._projects.get(name)

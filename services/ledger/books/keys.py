@@ -12,8 +12,7 @@ from typing import Final
 import msgspec
 
 from kernel.record import RawRecord
-from kernel.values import Act
-from services.ledger.books.directory import Directory
+from services.ledger.books.directory import Directory, acts_of
 from services.ledger.books.ledger import LedgerBook
 from services.ledger.books.port import RuleBroken, instant_ms, require
 
@@ -33,6 +32,7 @@ class KeyWithdrawn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 KEY_EVENTS: Final = (KeyAdmitted, KeyWithdrawn)
+DIRECTORY: Final = "ledger"  # the book that says which keys there are
 
 
 class AdmittedKeys:
@@ -46,8 +46,13 @@ class AdmittedKeys:
     def check(self, raw: RawRecord, event: KeyAdmitted | KeyWithdrawn) -> None:
         if isinstance(event, KeyAdmitted):
             self._check_admitted(event)
-        elif event.key_id in self._ledger.directory.keys:
-            raise RuleBroken("KEY_REVOKED", "a key the directory has ended", event.key_id)
+            told_at = self._ledger.registered_at.get(event.key_id)
+        else:
+            if event.key_id in self._ledger.directory.keys:
+                raise RuleBroken("KEY_REVOKED", "a key the directory has ended", event.key_id)
+            told_at = self._ledger.revoked_at.get(event.key_id)
+        # Which of the two books is ahead is chance: by its cause, this one waits for the other.
+        require("KEY_CAUSE", (DIRECTORY, told_at), raw.cause)
 
     def _check_admitted(self, event: KeyAdmitted) -> None:
         known = self._ledger.registered.get(event.key_id)
@@ -81,18 +86,3 @@ class AdmittedKeys:
                     "ACT_KEY_ENDED", f"a live key of {' and '.join(subjects)}", act.key_id
                 )
         return statement
-
-
-def acts_of(raw: RawRecord) -> list[Act]:
-    return raw.acts if isinstance(raw.acts, list) else []
-
-
-def check_no_acts(raw: RawRecord, event: msgspec.Struct) -> None:
-    """The step of events that nobody's signature stands under."""
-    require_no_acts(raw)
-
-
-def require_no_acts(raw: RawRecord) -> None:
-    """A signature that no rule looks at would pass, in the log, for one that holds."""
-    if isinstance(raw.acts, list):
-        raise RuleBroken("ACT_UNEXPECTED", "no signed statement", f"{len(raw.acts)} acts")

@@ -11,8 +11,16 @@ import msgspec
 
 from kernel.record import EventTypes, RawRecord
 from kernel.values import Actor, is_small_order_key
-from services.ledger.books.directory import Directory, key_id_of
-from services.ledger.books.port import Checker, RuleBroken, Step, instant_ms, require
+from services.ledger.books.directory import SUITES, Directory, check_no_acts, key_id_of
+from services.ledger.books.port import (
+    Checker,
+    RuleBroken,
+    Step,
+    instant_ms,
+    require,
+    require_holds,
+    require_no_cause,
+)
 from services.ledger.domain.events import (
     EVENTS,
     BookHalted,
@@ -31,7 +39,7 @@ Proposed = KeyProposed | KeyRevocationProposed | OverrideProposed | IdentitiesPr
 
 
 class LedgerBook(Checker):
-    """Open proposals with their makers, and the directory that results."""
+    """Open proposals with their makers, the directory that results, and the halts that stand."""
 
     types = EventTypes(*EVENTS)
 
@@ -42,11 +50,17 @@ class LedgerBook(Checker):
         self._proposals: dict[str, tuple[Actor, Proposed]] = {}
         # When each key was ended, in ms: what it signs for later is not believed, whoever says so.
         self.revoked_at_ms: dict[str, int] = {}
+        # By key: which event here registered it, and which one ended it.
+        self.registered_at: dict[str, int] = {}
+        self.revoked_at: dict[str, int] = {}
+        # Nothing is accepted ahead of its halt: such a lie would never be seen by anybody.
+        self._halts: set[tuple[str, int, str]] = set()
         self._pinned = False
 
     def steps(self, kind: type[msgspec.Struct]) -> list[Step]:
         check = _CHECKS.get(kind)
-        return [] if check is None else [partial(check, self)]
+        own: list[Step] = [] if check is None else [partial(check, self)]
+        return [*own, require_no_cause, check_no_acts]
 
     def _check_proposed(self, raw: RawRecord, event: Proposed) -> None:
         require("PROPOSER", raw.actor, event.proposed_by)
@@ -61,13 +75,37 @@ class LedgerBook(Checker):
             public_key = b""
         if len(public_key) != 32 or is_small_order_key(public_key):
             raise RuleBroken("KEY_WEAK", "a key that only its holder signs with", event.public_key)
+        # Signatures of another suite would be judged as if they were of this one.
+        require_holds("KEY_SUITE", event.suite in SUITES, f"one of {sorted(SUITES)}", event.suite)
 
-    def _asked(self, raw: RawRecord, proposal: str, proposed_by: Actor) -> msgspec.Struct:
-        """What was proposed, if somebody else proposed it."""
+    def _check_revocation_proposed(self, raw: RawRecord, event: KeyRevocationProposed) -> None:
+        self._check_proposed(raw, event)
+        self._require_live(event.key_id)
+
+    def _require_live(self, key_id: str) -> None:
+        live = key_id in self.directory.keys
+        require_holds("KEY_LIVE", live, "a live key of the directory", key_id)
+
+    def _check_override_proposed(self, raw: RawRecord, event: OverrideProposed) -> None:
+        self._check_proposed(raw, event)
+        self._require_halted(event)
+
+    def _require_halted(self, event: OverrideProposed | OverrideAccepted) -> None:
+        place = (event.book, event.position, event.rule)
+        require_holds("OVERRIDE_HALT", place in self._halts, "a halt that stands", place)
+
+    def _check_withdrawn(self, raw: RawRecord, event: ProposalWithdrawn) -> None:
+        self._open(event.proposal)
+
+    def _open(self, proposal: str) -> tuple[Actor, Proposed]:
         found = self._proposals.get(proposal)
         if found is None:
             raise RuleBroken("PROPOSAL_OPEN", "an open proposal", proposal)
-        maker, asked = found
+        return found
+
+    def _asked(self, raw: RawRecord, proposal: str, proposed_by: Actor) -> msgspec.Struct:
+        """What was proposed, if somebody else proposed it."""
+        maker, asked = self._open(proposal)
         require("PROPOSER", maker, proposed_by)
         if raw.actor == maker:
             raise RuleBroken("TWO_PERSONS", f"somebody else than {maker.sub}", raw.actor.sub)
@@ -87,6 +125,7 @@ class LedgerBook(Checker):
         asked = self._asked(raw, event.proposal, event.proposed_by)
         expected = KeyRevocationProposed(event.key_id, event.proposal, event.proposed_by)
         require("AS_PROPOSED", asked, expected)
+        self._require_live(event.key_id)
 
     def _check_override(self, raw: RawRecord, event: OverrideAccepted) -> None:
         asked = self._asked(raw, event.proposal, event.proposed_by)
@@ -99,6 +138,7 @@ class LedgerBook(Checker):
             event.rule,
         )
         require("AS_PROPOSED", asked, expected)
+        self._require_halted(event)
 
     def _check_identities(self, raw: RawRecord, event: IdentitiesPinned) -> None:
         if event.proposal is None or event.proposed_by is None:
@@ -119,29 +159,33 @@ class LedgerBook(Checker):
             case KeyRegistered():
                 self._proposals.pop(event.proposal, None)
                 self.registered[event.key_id] = event
+                self.registered_at[event.key_id] = raw.position
                 self.directory.add(event.key_id, event.subject, event.public_key)
             case KeyRevoked():
                 self._proposals.pop(event.proposal, None)
                 self.directory.remove(event.key_id)
                 self.revoked_at_ms[event.key_id] = instant_ms(raw.at)
+                self.revoked_at[event.key_id] = raw.position
             case OverrideAccepted():
                 self._proposals.pop(event.proposal, None)
+                self._halts.discard((event.book, event.position, event.rule))
             case IdentitiesPinned():
                 self._proposals.pop(event.proposal or "", None)
                 self._pinned = True
             case BookHalted():
-                pass  # a fact about another log; nothing here follows from it
+                self._halts.add((event.book, event.position, event.rule))
             case _:
                 raise TypeError(f"not an event of the ledger's book: {event!r}")
 
 
 _CHECKS: dict[type[msgspec.Struct], Callable[[LedgerBook, RawRecord, Any], None]] = {
     KeyProposed: LedgerBook._check_key_proposed,
-    KeyRevocationProposed: LedgerBook._check_proposed,
-    OverrideProposed: LedgerBook._check_proposed,
+    KeyRevocationProposed: LedgerBook._check_revocation_proposed,
+    OverrideProposed: LedgerBook._check_override_proposed,
     IdentitiesProposed: LedgerBook._check_proposed,
     KeyRegistered: LedgerBook._check_key_registered,
     KeyRevoked: LedgerBook._check_key_revoked,
     OverrideAccepted: LedgerBook._check_override,
     IdentitiesPinned: LedgerBook._check_identities,
+    ProposalWithdrawn: LedgerBook._check_withdrawn,
 }

@@ -27,7 +27,7 @@ from services.ledger.books.crossings import (
     told_of,
 )
 from services.ledger.books.days import day_of, parse_day
-from services.ledger.books.keys import check_no_acts
+from services.ledger.books.directory import check_no_acts
 from services.ledger.books.market_events import (
     AllocationsReceived,
     EndedSettlement,
@@ -237,6 +237,7 @@ class MarketBook(Checker):
         placed = taker.placed
         require("TAKER", (placed.holder, placed.side), (holders[0], event.taker_side))
         require("TAKER_INSTRUMENT", event.instrument, placed.instrument)
+        require("TAKER_DAY", event.day, placed.day)
         limit = f"at most {taker.open_t} t of {event.taker}"
         require_holds("TAKER_OPEN", total_t <= taker.open_t, limit, total_t)
         for trade in event.trades:
@@ -248,7 +249,7 @@ class MarketBook(Checker):
         self._crossings.carried_out(self._settlement(event.settlement).asked_at, raw.cause)
 
     def _check_unwound(self, raw: RawRecord, event: SettlementRefused) -> None:
-        self._crossings.check_refused(self._settlement(event.settlement).asked_at)
+        self._crossings.check_refused(self._settlement(event.settlement).asked_at, raw.cause)
 
     def _check_ended(self, raw: RawRecord, event: SettlementsEnded) -> None:
         """What the accounts book has told of each trade; and of those that no part has told of."""
@@ -284,7 +285,7 @@ class MarketBook(Checker):
         self._crossings.carried_out(self._release(event.release).asked_at, raw.cause)
 
     def _check_kept(self, raw: RawRecord, event: ReleaseRefused) -> None:
-        self._crossings.check_refused(self._release(event.release).asked_at)
+        self._crossings.check_refused(self._release(event.release).asked_at, raw.cause)
 
     def _release(self, name: str) -> Release:
         release = self._releases.get(name)

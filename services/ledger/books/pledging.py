@@ -18,8 +18,9 @@ from services.ledger.books.crossings import (
     canonical,
 )
 from services.ledger.books.days import day_of, parse_day
+from services.ledger.books.directory import acts_of
 from services.ledger.books.issuing import Issuing
-from services.ledger.books.keys import AdmittedKeys, acts_of
+from services.ledger.books.keys import AdmittedKeys
 from services.ledger.books.port import RuleBroken, instant_ms, require, require_holds
 from services.ledger.books.registry_events import (
     PledgeOverridden,
@@ -116,7 +117,7 @@ class Pledging:
         require("OUTCOME_SERIALS", done.serials, merged(event.serials))
 
     def check_refused(self, raw: RawRecord, event: PledgeRefused) -> None:
-        self._crossings.check_refused(self._requested(event.lien).asked_at)
+        self._crossings.check_refused(self._requested(event.lien).asked_at, raw.cause)
 
     def check_release_requested(self, raw: RawRecord, event: ReleaseRequested) -> None:
         lien = self._liens.get(event.lien)
@@ -145,7 +146,8 @@ class Pledging:
         require("OUTCOME_SERIALS", done.serials, merged(event.serials))
 
     def check_release_refused(self, raw: RawRecord, event: ReleaseRefused) -> None:
-        self._crossings.check_refused(self._releasing(event.lien, event.release).asked_at)
+        asked_at = self._releasing(event.lien, event.release).asked_at
+        self._crossings.check_refused(asked_at, raw.cause)
 
     def check_overridden(self, raw: RawRecord, event: PledgeOverridden) -> None:
         """What an order took out from under liens in the accounts book, lien by lien, each once."""

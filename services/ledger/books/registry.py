@@ -15,8 +15,9 @@ import msgspec
 from kernel.record import EventTypes, RawRecord
 from services.ledger.books import registry_events as events
 from services.ledger.books.crossings import ACCOUNTS, Crossings, told_of
+from services.ledger.books.directory import check_no_acts
 from services.ledger.books.issuing import Issuing
-from services.ledger.books.keys import KEY_EVENTS, AdmittedKeys, check_no_acts
+from services.ledger.books.keys import KEY_EVENTS, AdmittedKeys
 from services.ledger.books.ledger import LedgerBook
 from services.ledger.books.pledging import Pledging
 from services.ledger.books.port import Checker, RuleBroken, Step, require
@@ -78,7 +79,7 @@ class RegistryBook(Checker):
 
     def steps(self, kind: type[msgspec.Struct]) -> list[Step]:
         if kind in KEY_EVENTS:
-            return [self._keys.check]
+            return [self._keys.check, check_no_acts]
         groups: list[Step] = [self._check_by_type]
         if kind not in SIGNED:
             groups.append(check_no_acts)

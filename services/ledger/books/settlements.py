@@ -25,7 +25,8 @@ from services.ledger.books.accounts_events import (
     places,
 )
 from services.ledger.books.crossings import MONEY, At, Move, Place
-from services.ledger.books.keys import AdmittedKeys, acts_of, require_no_acts
+from services.ledger.books.directory import acts_of, require_no_acts
+from services.ledger.books.keys import AdmittedKeys
 from services.ledger.books.port import RuleBroken, instant_ms, require, require_holds
 from services.ledger.books.statements import integer, rows_of
 
@@ -62,7 +63,7 @@ class Settlements:
         self._balances = balances
         self._open: dict[tuple[str, str], OpenSession] = {}
         self._closed: set[tuple[str, str]] = set()
-        self._filing: set[str] = set()  # venues that have sent a file
+        self._alone: set[str] = set()  # venues whose trades come in files alone
         self.pending: deque[Expected] = deque()  # of the part that is being told of
 
     # ---- checking -------------------------------------------------------------------------------
@@ -133,9 +134,17 @@ class Settlements:
         if before is not None and before != _digest(trade):
             raise RuleBroken("TRADE_SAME", "the trade as it first came", trade)
 
-    def require_no_files(self, venue: str) -> None:
-        """Closed sessions are forgotten with their trades: no other way leads past them."""
-        require_holds("ONE_WAY", venue not in self._filing, f"trades of {venue} in files", "none")
+    def check_beside(self, venue: str, trades: list[str]) -> None:
+        """Closed sessions are forgotten with their trades: no other way leads past them.
+
+        A journal may be older than that rule of its service: until a part says that it holds, an
+        entry settles what no file has, as far as sessions are remembered.
+        """
+        require_holds("ONE_WAY", venue not in self._alone, f"trades of {venue} in files", "none")
+        for (whose, name), session in self._open.items():
+            for trade in trades:
+                if whose == venue and trade in session.settled:
+                    raise RuleBroken("ONCE", f"a trade that no file of {name} has settled", trade)
 
     def check_unsettled(self, raw: RawRecord, event: TradeUnsettled) -> None:
         require_no_acts(raw)
@@ -180,7 +189,8 @@ class Settlements:
 
     def take_received(self, raw: RawRecord, event: SettlementReceived) -> None:
         key = (event.venue, event.session)
-        self._filing.add(event.venue)
+        if event.files_alone:
+            self._alone.add(event.venue)
         self._open.setdefault(key, OpenSession(event.closes_at_ms, event.fee_holder))
         self.pending.clear()
         known, unsettled = set(event.known), set(event.unsettled)

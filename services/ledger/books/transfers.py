@@ -19,8 +19,9 @@ from services.ledger.books.accounts_events import (
     TransferWithdrawn,
 )
 from services.ledger.books.crossings import canonical
+from services.ledger.books.directory import require_no_acts
 from services.ledger.books.freezes import Accounts, Name, programme_of
-from services.ledger.books.keys import AdmittedKeys, require_no_acts
+from services.ledger.books.keys import AdmittedKeys
 from services.ledger.books.port import RuleBroken, require, require_holds
 from services.ledger.books.serials import merged
 from services.ledger.books.statements import ranges_of, rows_of
