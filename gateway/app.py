@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
@@ -23,6 +24,7 @@ from gateway.routes import (
     logs,
     market,
     orders,
+    pages,
     registry,
     settling,
 )
@@ -35,7 +37,7 @@ VERSION: Final = "1"
 MAX_ERRORS: Final = 20  # of one request, shown
 AREAS: Final = (
     *(accounts, holders, orders, settling, banks),
-    *(registry, market, inclusive, logs, disclosure, health),
+    *(registry, market, inclusive, logs, disclosure, health, pages),
 )
 DESCRIPTION: Final = (
     "Carbon accounts: one ledger for carbon assets and their trading that strangers can check."
@@ -77,13 +79,18 @@ def make_api() -> FastAPI:
 
 
 def make_app(
-    services: Services, verifier: TokenVerifier, streams: Streams, clock: Clock
+    services: Services,
+    verifier: TokenVerifier,
+    streams: Streams,
+    clock: Clock,
+    policy: Path | None = None,
 ) -> ASGIApp:
-    """What a server serves."""
+    """What a server serves; `policy` is the file the verify page suggests."""
     api = make_api()
     api.state.services = services
     api.state.verifier = verifier
     api.state.streams = streams
+    api.state.policy = policy
     return Edge(api, clock, verifier)
 
 

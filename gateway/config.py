@@ -22,6 +22,7 @@ class Config(msgspec.Struct, frozen=True):
     operator_vkey: str
     clock_file: Path | None
     tls_authority: Path | None
+    policy: Path | None  # what the verify page suggests to its readers
     peers: Mapping[str, str]  # service to host:port
 
     def root_certificate(self) -> bytes | None:
@@ -40,5 +41,6 @@ def load_config(env: Environment) -> Config:
         operator_vkey=env.text("OPERATOR_VKEY"),
         clock_file=clock_file,
         tls_authority=env.optional_path("TLS_AUTHORITY"),
+        policy=env.optional_path("POLICY"),
         peers={peer: env.text(f"PEER_{peer.upper()}") for peer in PEERS},
     )

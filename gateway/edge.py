@@ -94,7 +94,9 @@ class _Answer:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = [*message.get("headers", []), *_HEADERS]
+            headers = list(message.get("headers", []))
+            set_already = {name.lower() for name, _ in headers}
+            headers += [one for one in _HEADERS if one[0] not in set_already]
             self.is_stream = any(value.startswith(b"text/event-stream") for _, value in headers)
             headers.append((b"x-request-id", self.request_id.encode()))
             if self._secure:

@@ -47,7 +47,8 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
     services, streams = Services(config.peers, config.root_certificate()), Streams()
     serve_metrics(config.metrics_port)
     listening = _bind(config.listen)
-    server = Server(_settings(make_app(services, verifier, streams, clock), config.listen))
+    app = make_app(services, verifier, streams, clock, config.policy)
+    server = Server(_settings(app, config.listen))
 
     async def end() -> None:
         await stop.wait()

@@ -218,7 +218,9 @@ def service_environment(
     }
     for peer, target in endpoints.peers.items():
         environment[f"TANZHANG_PEER_{peer.upper()}"] = target
-    if service != GATEWAY:
+    if service == GATEWAY:
+        environment["TANZHANG_POLICY"] = str(policy_file(directory))
+    else:
         environment |= {
             "TANZHANG_DATABASE_URL": endpoints.database_url,
             "TANZHANG_NATS_URL": endpoints.nats_url,

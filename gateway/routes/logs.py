@@ -87,7 +87,7 @@ def _add_tiles(router: APIRouter) -> None:
             for log in known
         ]
         data = KnownLogs(logs=found).model_dump_json().encode()
-        return _public(request, data, "application/json", ASK_AGAIN, False)
+        return to_everyone(request, data, "application/json", ASK_AGAIN, False)
 
     @router.head("/log/{book}/checkpoint", include_in_schema=False)
     @router.get(
@@ -99,7 +99,7 @@ def _add_tiles(router: APIRouter) -> None:
     )
     async def checkpoint(request: Request, book: Book) -> Response:
         answer = await services_of(request).ask("ledger.GetCheckpoint", {"book": book}, None)
-        return _public(request, base64.b64decode(answer["checkpoint"]), TEXT, ASK_AGAIN, False)
+        return to_everyone(request, base64.b64decode(answer["checkpoint"]), TEXT, ASK_AGAIN, False)
 
     @router.head("/log/{book}/tile/{path:path}", include_in_schema=False)
     @router.get(
@@ -124,7 +124,7 @@ def _add_tiles(router: APIRouter) -> None:
             return _not_there(refused)
         # Entries are text and pack well; hashes do not.
         data, packs = base64.b64decode(answer["data"]), asked.level is None
-        return _public(request, data, BYTES, FOR_EVER, packs)
+        return to_everyone(request, data, BYTES, FOR_EVER, packs)
 
 
 def _add_proofs(router: APIRouter) -> None:
@@ -194,7 +194,7 @@ def _not_there(refused: Refused) -> Response:
     return answer
 
 
-def _public(request: Request, data: bytes, media_type: str, keep: str, packs: bool) -> Response:
+def to_everyone(request: Request, data: bytes, media_type: str, keep: str, packs: bool) -> Response:
     """For everyone, with a tag; packed when asked for and worth it (the tag then differs)."""
     headers = {
         "Cache-Control": keep,

@@ -722,24 +722,41 @@ def image_instructions() -> list[tuple[str, str]]:
     ]
 
 
-def copied_sources() -> list[str]:
-    copies = [rest.split() for word, rest in image_instructions() if word == "COPY"]
+def sources_of(instructions: list[tuple[str, str]]) -> list[str]:
+    """What is copied out of the checkout, and not out of another stage."""
+    copies = [rest.split() for word, rest in instructions if word == "COPY"]
     return [
         item.rstrip("/") for parts in copies if not parts[0].startswith("--") for item in parts[:-1]
     ]
 
 
+def copied_sources() -> list[str]:
+    """Of the last stage, which is the image."""
+    instructions = image_instructions()
+    last = max(n for n, (word, _) in enumerate(instructions) if word == "FROM")
+    return sources_of(instructions[last:])
+
+
 def test_the_image_holds_the_product_and_nothing_else() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
-    assert sorted(copied_sources()) == sorted([*packages, "LICENSE", "requirements/run.txt"])
-    assert all((ROOT / source).exists() for source in copied_sources())
+    assert sorted(copied_sources()) == sorted([*packages, "LICENSE"])
+    assert all((ROOT / source).exists() for source in sources_of(image_instructions()))
 
 
 def test_the_context_of_the_image_is_what_is_copied() -> None:
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] != "#"]
     assert lines[0] == "*"
-    assert sorted(line[1:] for line in lines if line[0] == "!") == sorted(copied_sources())
+    copied = set(sources_of(image_instructions()))
+    parts = {one for one in copied if any(one.startswith(f"{other}/") for other in copied)}
+    assert sorted(line[1:] for line in lines if line[0] == "!") == sorted(copied - parts)
+
+
+def test_the_image_brings_the_verify_page_built_from_its_own_lock() -> None:
+    built = [
+        rest for word, rest in image_instructions() if word == "COPY" and "--from=page" in rest
+    ]
+    assert built == ["--from=page /page/gateway/web/dist gateway/web/dist"]
 
 
 def test_the_image_runs_as_the_user_the_pods_name() -> None:
@@ -754,7 +771,7 @@ def test_the_image_installs_by_hash_and_names_no_registry() -> None:
     assert "--require-hashes" in text
     assert "--only-binary :all:" in text
     bases = re.findall(r"^(?:ARG PYTHON=|FROM )(\S+)", CONTAINERFILE, re.MULTILINE)
-    assert bases == ["python:3.12-slim", "${PYTHON}", "${PYTHON}"]
+    assert bases == ["python:3.12-slim", *["${PYTHON}"] * 3]
 
 
 def entry_point() -> list[str]:
