@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from cli import bench, book, demo, history, keys, ledger, settlements, verify
+from cli import bench, book, demo, history, keys, ledger, policy, settlements, verify
 from cli.errors import NO, NOT_TRIED, CliError, of_file
 from cli.replay import shenzhen, vrod
 from cli.witness import commands as witness
@@ -164,6 +164,7 @@ app.command("demo")(demo.demo)
 app.command("verify")(verify.verify)
 app.command("balance")(history.balance)
 app.command("statement")(history.statement)
+app.add_typer(policy.app, name="policy")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(keys.app, name="keys")
 app.add_typer(settlements.app, name="settlements")

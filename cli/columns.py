@@ -14,8 +14,8 @@ WIDTH: Final = 80
 INDENT: Final = 12
 
 _WIDE = "\u2e80-\u303f\u3040-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef"
-# A closing mark stays with the character before it.
-_PIECES = re.compile(rf"\s+|[{_WIDE}][、。，；：）】》”’]*|[^\s{_WIDE}]+")
+# An opening mark stays with what follows it, a closing one with what is before it.
+_PIECES = re.compile(rf"\s+|[（【《“‘]*(?:[{_WIDE}]|[^\s{_WIDE}]+)[、。，；：）】》”’]*")
 
 
 def columns(text: str) -> int:

@@ -55,7 +55,7 @@ def mirror(
     may serve the folder as it is.
     """
     from cli.mirror import MirrorRefused  # noqa: PLC0415
-    from cli.verify import read_policy  # noqa: PLC0415
+    from cli.trust import read_policy  # noqa: PLC0415
 
     trusted = read_policy(policy if policy is not None else directory / "policy.txt")
     try:

@@ -65,7 +65,7 @@ class Isolation:
 
 @dataclass(frozen=True)
 class Judged:
-    """What `tanzhang verify --json` answered."""
+    """What `tanzhang verify --json` answered of the one file."""
 
     code: int
     told: dict[str, Any]
@@ -116,8 +116,8 @@ def judge(receipt: Path, policy: Path, isolation: Isolation) -> Judged:
         env=environment,
     )
     try:
-        return Judged(done.returncode, json.loads(done.stdout))
-    except ValueError:
+        return Judged(done.returncode, json.loads(done.stdout)["files"][0])
+    except (KeyError, ValueError):
         words = done.stderr.decode(errors="replace").strip()
         return Judged(done.returncode, {"valid": None, "error": words[-1000:]})
 

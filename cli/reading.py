@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from cli.columns import INDENT, WIDTH, labelled
+from cli.columns import INDENT, WIDTH, fold, labelled
 from cli.words import ENGLISH, Words, listed, unit_forms
 from kernel.values import format_fen, format_instant
 
@@ -37,12 +37,15 @@ def amount(asset: str, quantity: int, words: Words = ENGLISH) -> str:
     return f"{quantity:,} {asset}"
 
 
-def event_lines(record: Fields, words: Words = ENGLISH) -> list[str]:
+def event_lines(
+    record: Fields, words: Words = ENGLISH, tell_act: Callable[[Fields], str] | None = None
+) -> list[str]:
     """What it says, who, when, and every field of an event record, as lines for people.
 
-    Raises KeyError and the like for a record that is not shaped like ours.
+    `tell_act` says of an institution's signature in it whether it was checked; without it, that it
+    was not. Raises KeyError and the like for a record that is not shaped like ours.
     """
-    reader = _Reader(words)
+    reader = _Reader(words, tell_act)
     actor, body = record["actor"], record["body"]
     on = "" if record["on"] == record["at"] else f", {words.say('on', on=record['on'])}"
     says = meaning(record.get("book", ""), record["type"], body, words)
@@ -88,8 +91,9 @@ def _rule_of(body: Fields) -> str:
 class _Reader:
     """Fields and values of a record, in one language."""
 
-    def __init__(self, words: Words) -> None:
+    def __init__(self, words: Words, tell_act: Callable[[Fields], str] | None) -> None:
         self._words = words
+        self._tell_act = tell_act or (lambda act: words.say("unsigned", key=act["key_id"]))
 
     def leg(self, leg: Fields) -> Iterator[str]:
         """An amount, where it left, where it arrived, and which serials."""
@@ -102,17 +106,17 @@ class _Reader:
 
     def statements(self, acts: list[Fields]) -> Iterator[str]:
         """What institutions signed; where several signed the same words, once."""
-        keys: dict[str, list[str]] = {}
+        signed: dict[str, list[Fields]] = {}
         for act in acts:
-            keys.setdefault(act["statement"], []).append(act["key_id"])
-        for statement, ids in keys.items():
+            signed.setdefault(act["statement"], []).append(act)
+        for statement, theirs in signed.items():
             fields = json.loads(statement)
             kind = self._words.statement(fields.pop("kind", "")) or self._words.say("none")
             yield from labelled(self._words.say("statement"), kind)
             for name, value in fields.items():
                 yield from self.field(name, value, fields, INDENT)
-            for id in ids:
-                yield " " * INDENT + self._words.say("unsigned", key=id)
+            for act in theirs:
+                yield from fold(" " * INDENT, self._tell_act(act), INDENT + 2)
 
     def field(self, name: str, value: Any, beside: Fields, indent: int = 0) -> Iterator[str]:
         """A field in one line, a list of objects in one for each."""

@@ -1,121 +1,186 @@
-"""`tanzhang verify RECEIPT`: offline, with no account, no network and nothing but the policy.
+"""`tanzhang verify FILE...`: offline, with no account, no network and nothing but the policy.
 
-Checks a receipt (kernel/tlog/receipt.py) against a policy that comes from elsewhere: `--policy`,
-else `<dir>/policy.txt`. Prints what the event says (cli/reading.py), or which part differs. Loads
-no library that could speak to a network or a database: whoever verifies runs as little of ours as
-can be.
-Exit codes: 0 valid, 1 refused, 2 could not try.
+Judges receipts, holdings, liens and COSE receipts (cli/judging.py) by whom the reader trusts
+(cli/trust.py), and prints a page about each (cli/explaining.py), or JSON as
+docs/reference/verify.md says. Loads no library that could speak to a network or a database: whoever
+verifies runs as little of ours as can be.
+Exit codes: 0 all verify, 1 one does not, 2 one could not be read or nothing could be tried.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
-from cli.errors import NO, CliError
-from cli.reading import event_lines
-from cli.words import ENGLISH, LANGUAGES, Words, language_of, words_in
+from cli.errors import NO, NOT_TRIED, CliError
+from cli.explaining import cosigners_of, explain, instant, seen_at, signed_log
+from cli.judging import Proven, ProvenCose, Verdict, event_of, judge_files
+from cli.trust import Trust, find_trust
+from cli.words import LANGUAGES, Words, language_of, words_in
 from kernel.tlog.encoding import encode_base64
-from kernel.tlog.errors import PolicyError, ReceiptError
-from kernel.tlog.policy import Policy, parse_policy
-from kernel.tlog.receipt import VerifiedReceipt, verify_receipt
+from kernel.tlog.note import VerifiedSignature
+from kernel.tlog.states import ProvenState, VerifiedHolding, VerifiedLien
 
-YES = 0
+YES: Final = 0
+FORMAT_VERSION: Final = 1
+Language = Annotated[str, typer.Option("--lang", help="zh-CN or en; else that of the terminal")]
 
 
 def verify(
-    receipt: Annotated[Path, typer.Argument(help="the receipt file")],
+    files: Annotated[
+        list[Path], typer.Argument(help="receipts, .holding, .lien or .cose files", metavar="FILE")
+    ],
     policy: Annotated[
         Path | None, typer.Option(help="whom you trust: a C2SP tlog-policy file")
     ] = None,
     directory: Annotated[
-        Path, typer.Option("--dir", help="data folder whose policy.txt is used without --policy")
+        Path, typer.Option("--dir", help="folder whose policy.txt is used without --policy")
     ] = Path("var"),
-    language: Annotated[
-        str, typer.Option("--lang", help="zh-CN or en; without it that of the terminal")
-    ] = "",
+    institutions: Annotated[
+        Path | None,
+        typer.Option("--keys", help="institutions' keys; else institutions.json by the policy"),
+    ] = None,
+    lang: Language = "",
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
-    """Verify a receipt, offline.
+    """Verify receipts and proofs of liens, offline.
 
-    Against a policy that comes from elsewhere: never take it from who hands you the receipt.
+    By --policy, else <dir>/policy.txt, else the one you have pinned: never take it from who hands
+    you the file.
     """
-    words = _words(language)
-    source = policy if policy is not None else directory / "policy.txt"
-    try:
-        verified = verify_receipt(_read(receipt, "receipt"), read_policy(source))
-    except ReceiptError as error:
-        told = {"valid": False, "part": error.part, "error": str(error)}
-        _answer(told, f"refused: {error}", as_json, NO)
+    words = language(lang)
+    trust = find_trust(policy, directory, institutions)
+    verdicts = judge_files(files, trust)
+    if as_json:
+        typer.echo(json.dumps(_told(verdicts, trust), ensure_ascii=False, indent=2))
     else:
-        told = {"valid": True, "policy": str(source), **facts(verified)}
-        lines = [_proved(verified), *readable(verified, words), f"policy      {source}"]
-        _answer(told, "\n".join(lines), as_json, YES)
+        _print(verdicts, trust, words)
+    raise typer.Exit(_code(verdicts))
 
 
-def _words(language: str) -> Words:
-    chosen = language or language_of(os.environ)
+def language(asked: str) -> Words:
+    """The words to speak; CliError for a language there are none in."""
+    chosen = asked or language_of(os.environ)
     if chosen not in LANGUAGES:
         raise CliError(f"--lang: expected {' or '.join(LANGUAGES)}, got {chosen}")
     return words_in(chosen)
 
 
-def _proved(verified: VerifiedReceipt) -> str:
-    """What holds whatever the event says."""
-    place = f"{verified.origin} holds this event, unchanged, at position {verified.position:,}"
-    return f"valid: {place}"
+def _print(verdicts: Sequence[Verdict], trust: Trust, words: Words) -> None:
+    for number, verdict in enumerate(verdicts):
+        if number:
+            typer.echo()
+        page = "\n".join(explain(verdict, trust, words))
+        typer.echo(page, err=verdict.unread is not None)
 
 
-def _answer(told: dict[str, Any], text: str, as_json: bool, code: int) -> None:
-    typer.echo(json.dumps(told, ensure_ascii=False, indent=2) if as_json else text)
-    raise typer.Exit(code)
+def _code(verdicts: Sequence[Verdict]) -> int:
+    """The worst: a file that does not verify is worse than one that could not be read."""
+    found = {verdict.valid for verdict in verdicts}
+    return NO if False in found else NOT_TRIED if None in found else YES
 
 
-def _read(path: Path, what: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise CliError(f"{what} {path}: {error.strerror}") from error
+# ---- JSON: docs/reference/verify.md --------------------------------------------------------------
 
 
-def read_policy(path: Path) -> Policy:
-    """The policy in a file; CliError (exit 2) when it is missing or is none."""
-    try:
-        return parse_policy(_read(path, "policy"))
-    except PolicyError as error:
-        raise CliError(f"policy {path}: {error}") from error
-
-
-def facts(verified: VerifiedReceipt) -> dict[str, Any]:
-    """What a verified receipt says, as JSON values: its place in which log, and the record."""
+def _told(verdicts: Sequence[Verdict], trust: Trust) -> dict[str, Any]:
+    values = {verdict.valid for verdict in verdicts}
     return {
-        "book": verified.book,
-        "position": verified.position,
-        "origin": verified.origin,
-        "tree_size": verified.size,
-        "root": encode_base64(verified.root),
-        "cosigners": [signed.name for signed in verified.cosigners],
-        "record": json.loads(verified.record),
+        "v": FORMAT_VERSION,
+        "valid": False if False in values else None if None in values else True,
+        "policy": {
+            "source": str(trust.source),
+            "fingerprint": trust.fingerprint,
+            "pinned": trust.pinned,
+            "quorum": trust.policy.quorum,
+        },
+        "files": [_file(verdict, trust) for verdict in verdicts],
     }
 
 
-def readable(verified: VerifiedReceipt, words: Words = ENGLISH) -> list[str]:
-    """The same for people, one fact a line, free of control characters."""
-    try:
-        event = event_lines(json.loads(verified.record), words)
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
-        event = [f"event       not one of ours to read: {verified.record.decode()}"]
-    cosigners = ", ".join(signed.name for signed in verified.cosigners) or "none asked for"
-    lines = [
-        *event,
-        f"book        {verified.book}, position {verified.position}",
-        f"log         {verified.origin}, tree of {verified.size}",
-        f"root        {encode_base64(verified.root)}",
-        f"witnesses   {cosigners}",
+def _file(verdict: Verdict, trust: Trust) -> dict[str, Any]:
+    told = {"file": str(verdict.file), "kind": verdict.kind, "valid": verdict.valid}
+    if verdict.unread is not None:
+        return {**told, "error": str(verdict.unread)}
+    if verdict.refused is not None:
+        return {**told, "part": verdict.refused.part, "error": str(verdict.refused)}
+    proven = verdict.proven
+    return told if proven is None else {**told, **_proof(proven, verdict, trust)}
+
+
+def _proof(proven: Proven, verdict: Verdict, trust: Trust) -> dict[str, Any]:
+    cosigners, log = cosigners_of(proven), signed_log(proven)
+    seen = seen_at(cosigners)
+    told: dict[str, Any] = {
+        "log": {"origin": log.name, "key_id": f"{log.key_id:08x}"},
+        "as_of": None if seen is None else instant(seen.timestamp_s or 0),
+        "witnesses": _witnesses(cosigners, trust),
+    }
+    event = event_of(proven)
+    if event is not None:
+        told["acts"] = [
+            {
+                "key_id": act.key_id,
+                "kind": act.kind,
+                "checked": act.by is not None,
+                "subject": None if act.by is None else act.by.subject,
+                "revoked": None if act.by is None else act.by.revoked,
+            }
+            for act in verdict.acts
+        ]
+        told |= {"book": event.book, "position": event.position, "origin": event.origin}
+        told["record"] = json.loads(event.record)
+    return told | _own(proven)
+
+
+def _own(proven: Proven) -> dict[str, Any]:
+    """What only files of this kind say."""
+    match proven:
+        case VerifiedHolding():
+            account = proven.account._asdict()
+            return {"holding": {"account": account, "amount": proven.amount}} | _state(proven.state)
+        case VerifiedLien():
+            names = ("lien", "pledgor", "pledgee", "asset", "quantity")
+            lien = {name: getattr(proven, name) for name in names}
+            lien["serials"] = [one._asdict() for one in proven.serials]
+            return {"lien": lien} | _state(proven.state)
+        case ProvenCose():
+            return {"subject": proven.receipt.subject}
+    return {"tree_size": proven.size, "root": encode_base64(proven.root)}
+
+
+def _state(state: ProvenState) -> dict[str, Any]:
+    return {
+        "state": {
+            "at": state.entry.at,
+            "position": state.entry.position,
+            "newer_states": state.log_size - 1 - state.entry.position,
+            "tree_size": state.log_size,
+            "root": encode_base64(state.log_root),
+            "of": {
+                "book": state.entry.book,
+                "size": state.entry.size,
+                "root": encode_base64(state.entry.root),
+            },
+        }
+    }
+
+
+def _witnesses(cosigners: Sequence[VerifiedSignature], trust: Trust) -> list[dict[str, Any]]:
+    """Every witness of the policy; `signed_at` is null of those that have not signed."""
+    signed = {one.public: one for one in cosigners}
+    return [
+        {
+            "name": witness.name,
+            "key": str(witness.key),
+            "signed_at": instant(signed[witness.key.public].timestamp_s or 0)
+            if witness.key.public in signed
+            else None,
+        }
+        for witness in trust.policy.witnesses.values()
     ]
-    # The record is as somebody wrote it: it must not steer the reader's terminal.
-    return ["".join(ch if ch.isprintable() else "\ufffd" for ch in line) for line in lines]

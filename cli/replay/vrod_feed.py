@@ -49,7 +49,7 @@ from cli.replay.vrod_plan import (
     Retire,
 )
 from cli.replay.vrod_report import make_report
-from cli.verify import read_policy
+from cli.trust import read_policy
 from cli.workspace import Workspace
 from kernel.acts import sign_act
 from kernel.ids import derived_holder_id, derived_id

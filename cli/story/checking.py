@@ -19,7 +19,7 @@ from cli.mirror import mirror_log, read_entries
 from cli.story.cast import AUDITOR, PLEDGED_T, QUANTITY_T, RETIRED_T
 from cli.story.scene import Sample, Scene
 from cli.telling import expect
-from cli.verify import read_policy
+from cli.trust import read_policy
 from kernel.tlog.encoding import encode_base64
 from kernel.tlog.merkle import Frontier, leaf_hash
 from kernel.tlog.receipt import commitment, leaf_data

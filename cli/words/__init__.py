@@ -1,8 +1,9 @@
-"""What `verify` and the verify page say, in English and Chinese: one data file for both.
+"""What `verify` and the verify page say, in English and Chinese: data files for both.
 
 `events.json`: by book and type what an event says, the labels of its fields, their units, and the
-words of values that are one of a few. The page's build reads the same file. This module only looks
-words up; what is said when, and how figures are written, is cli/reading.py.
+words of values that are one of a few. `verify.json`: what was proved, by whom, and what not. The
+page's build reads the same files. This module only looks words up; what is said when, and how
+figures are written, is cli/reading.py and cli/explaining.py.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ EN, ZH_CN = "en", "zh-CN"
 LANGUAGES: Final = (EN, ZH_CN)
 ANY_BOOK: Final = "*"
 _EVENTS: Final = Path(__file__).with_name("events.json")
+_VERIFY: Final = Path(__file__).with_name("verify.json")
 
 
 class Words:
@@ -54,7 +56,8 @@ class Words:
 
     def say(self, sentence: str, **values: object) -> str:
         """A sentence with its values filled in."""
-        return self._of(_file(_EVENTS)["sentences"][sentence]).format(**values)
+        known = _file(_VERIFY)["sentences"].get(sentence) or _file(_EVENTS)["sentences"][sentence]
+        return self._of(known).format(**values)
 
     def _known(self, part: str, key: str) -> str | None:
         known = _file(_EVENTS)[part].get(key)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from kernel.tlog import note
 from kernel.tlog.checkpoint import OpenedCheckpoint, load_verifier, parse_checkpoint
@@ -169,6 +170,11 @@ class Policy:
         _check_item(name)
         if name == NONE or self._defined(name):
             raise PolicyError(f"expected a new name, got {shorten(name)} again")
+
+
+def policy_fingerprint(data: bytes) -> str:
+    """What a policy file is called where people compare two of them: `sha256:` and hex."""
+    return f"sha256:{sha256(data).hexdigest()}"
 
 
 def parse_policy(data: bytes) -> Policy:

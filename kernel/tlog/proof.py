@@ -62,6 +62,7 @@ class VerifiedProof:
     size: int
     root: bytes
     cosigners: tuple[VerifiedSignature, ...]
+    log: VerifiedSignature
 
 
 def parse_proof(data: bytes) -> TlogProof:
@@ -101,4 +102,6 @@ def verify_proof(data: bytes, entry: bytes, policy: Policy) -> VerifiedProof:
     opened = policy.open_checkpoint(proof.checkpoint)
     head = opened.checkpoint
     merkle.verify_inclusion(proof.index, head.size, merkle.leaf_hash(entry), head.root, proof.path)
-    return VerifiedProof(head.origin, proof.index, head.size, head.root, opened.cosignatures)
+    return VerifiedProof(
+        head.origin, proof.index, head.size, head.root, opened.cosignatures, opened.log
+    )

@@ -51,7 +51,7 @@ class VerifiedReceipt:
     """What a verified receipt says: this record is at `position` of that log.
 
     `size` and `root` are those of the checkpoint that covers it; `cosigners` the policy's
-    witnesses who saw that checkpoint.
+    witnesses who saw that checkpoint, `log` the log's own signature on it.
     """
 
     book: str
@@ -61,6 +61,7 @@ class VerifiedReceipt:
     size: int
     root: bytes
     cosigners: tuple[VerifiedSignature, ...]
+    log: VerifiedSignature
 
 
 def commitment(salt: bytes, record: bytes) -> bytes:
@@ -139,14 +140,21 @@ def verify_receipt(data: bytes, policy: Policy) -> VerifiedReceipt:
         raise ReceiptError(CHECKPOINT, str(error)) from error
     committed = commitment(salt, record)
     _check_leaf(book, proof, opened, committed, record)
-    stated = _stated_place(record)
+    stated = stated_place(record)
     if stated != (book, proof.index):
         # the log holds it, so this is the log's own lie or the writer's, not an altered file
         raise ReceiptError(
             EVENT, f"expected book {book} and position {proof.index}, the record says {stated}"
         )
     return VerifiedReceipt(
-        book, proof.index, record, head.origin, head.size, head.root, opened.cosignatures
+        book,
+        proof.index,
+        record,
+        head.origin,
+        head.size,
+        head.root,
+        opened.cosignatures,
+        opened.log,
     )
 
 
@@ -175,7 +183,7 @@ def _check_leaf(
     except ProofError as error:  # no path for this index and size has this length
         raise ReceiptError(PROOF, str(error)) from error
     try:
-        stated_book, position = _stated_place(record)
+        stated_book, position = stated_place(record)
         if (stated_book, position) != (book, proof.index) and leads_to_root(position):
             raise ReceiptError(PROOF, f"expected index {position}, got {proof.index}")
     except ProofError:
@@ -188,7 +196,7 @@ def _check_leaf(
     )
 
 
-def _stated_place(record: bytes) -> tuple[str, int]:
+def stated_place(record: bytes) -> tuple[str, int]:
     """(book, position) as the record itself says. ReceiptError if it does not say."""
     try:
         fields = json.loads(record.decode("utf-8"), object_pairs_hook=_unique_fields)

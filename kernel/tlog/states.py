@@ -92,6 +92,7 @@ class ProvenState:
     log_size: int
     log_root: bytes
     cosigners: tuple[VerifiedSignature, ...]
+    log: VerifiedSignature
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,7 +358,7 @@ def _state(members: Mapping[str, bytes], policy: Policy) -> ProvenState:
         raise ReceiptError(CHECKPOINT, f"expected a log <prefix>/{STATE_BOOK}, got {proven.origin}")
     if entry.position != proven.index:
         raise ReceiptError(STATE, f"expected position {proven.index}, got {entry.position}")
-    return ProvenState(entry, proven.origin, proven.size, proven.root, proven.cosigners)
+    return ProvenState(entry, proven.origin, proven.size, proven.root, proven.cosigners, proven.log)
 
 
 def _proven(members: Mapping[str, bytes], policy: Policy) -> VerifiedProof:

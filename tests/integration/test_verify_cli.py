@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cli.offline import bring_own_policy, change_byte, forge
+from kernel.tlog.policy import policy_fingerprint
 from tests.support.checkout import ROOT
 from tests.support.small_log import SmallLog, sale_body
 
@@ -56,15 +57,15 @@ def test_a_valid_receipt_says_who_what_and_when(folder: Path) -> None:
     done = verify(folder, "sale.receipt", "--policy", "policy.txt")
     assert done.returncode == 0, done.stderr
     for said in (
-        "valid",
+        "VERIFIED: sale.receipt",
         "EntryPosted",
         "2026-11-20T08:30:00.000Z",
         "sun.venue",
         "7,000 TICKET-LZXQ-1",
         "293,580.00 CNY",
         "serials 1 to 7,000 of LZXQ-1",
-        "accounts, position 2",
-        "tanzhang.test/accounts, tree of 5",
+        "The log tanzhang.test/accounts holds this event, unchanged, at",
+        policy_fingerprint((folder / "policy.txt").read_bytes()),
     ):
         assert said in done.stdout
 
@@ -93,7 +94,8 @@ def test_what_differs_is_named(folder: Path, log: SmallLog) -> None:
         (folder / "bad.receipt").write_bytes(data)
         done = verify(folder, "bad.receipt", "--policy", "policy.txt")
         assert done.returncode == 1, done.stderr
-        assert done.stdout.startswith(f"refused: {part}: ")
+        assert done.stdout.startswith("DOES NOT VERIFY: bad.receipt\n")
+        assert f"in detail   {part}: " in done.stdout
 
 
 def test_a_log_that_the_policy_does_not_know_is_refused(folder: Path, log: SmallLog) -> None:
@@ -101,13 +103,13 @@ def test_a_log_that_the_policy_does_not_know_is_refused(folder: Path, log: Small
     (folder / "other.txt").write_bytes(other.policy.encode())
     done = verify(folder, "sale.receipt", "--policy", "other.txt", "--json")
     assert done.returncode == 1
-    told = json.loads(done.stdout)
+    (told,) = json.loads(done.stdout)["files"]
     assert (told["valid"], told["part"]) == (False, "policy")
 
 
 def test_json_has_the_whole_record(folder: Path, log: SmallLog) -> None:
     done = verify(folder, "sale.receipt", "--policy", "policy.txt", "--json")
-    told = json.loads(done.stdout)
+    (told,) = json.loads(done.stdout)["files"]
     assert told["valid"] is True
     assert told["record"] == json.loads(log.records[2])
     assert (told["book"], told["position"], told["tree_size"]) == ("accounts", 2, 5)
@@ -120,7 +122,7 @@ def test_json_has_the_whole_record(folder: Path, log: SmallLog) -> None:
         (("missing.receipt", "--policy", "policy.txt"), "missing.receipt"),
         (("sale.receipt", "--policy", "missing.txt"), "missing.txt"),
         (("sale.receipt", "--policy", "sale.receipt"), "policy sale.receipt"),
-        ((), "receipt"),
+        ((), "FILE"),
     ],
 )
 def test_what_cannot_be_tried_ends_with_two(

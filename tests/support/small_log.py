@@ -62,7 +62,7 @@ class SmallLog:
         policy.set_quorum(NONE)
         return policy
 
-    def append(self, body: dict[str, Any], type: str = "EntryPosted") -> int:
+    def append(self, body: dict[str, Any], type: str = "EntryPosted", **more: Any) -> int:
         position = len(self.records)
         record = {
             "actor": {"iss": "tanzhang.test/issuer", "sub": "sun.venue"},
@@ -75,6 +75,7 @@ class SmallLog:
             "position": position,
             "type": type,
             "v": 1,
+            **more,
         }
         text = json.dumps(record, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
         self.append_record(text.encode())
