@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import msgspec
 import pytest
 
 from cli import words as word_files
 from cli.columns import WIDTH, columns
 from cli.reading import event_lines, meaning
-from cli.words import CHINESE, ENGLISH, LANGUAGES, Words, language_of, unit_forms, words_in
+from cli.words import CHINESE, ENGLISH, LANGUAGES, Words, language_of, words_in
 from kernel.record import KERNEL_EVENTS
 from services.accounts.domain import events as accounts
 from services.inclusive.domain import events as inclusive
@@ -42,7 +41,6 @@ EVENTS = {
     "inclusive": inclusive.EVENTS,
     "ledger": ledger.EVENTS,
 }
-ALL_EVENTS = [*KERNEL_EVENTS, *(event for events in EVENTS.values() for event in events)]
 EVENT_TYPES = [
     (book, event.__name__) for book, events in EVENTS.items() for event in (*KERNEL_EVENTS, *events)
 ]
@@ -78,25 +76,6 @@ def test_every_golden_event_is_told_in_chinese(path: Path) -> None:
     assert meaning(record["book"], record["type"], record["body"], CHINESE) != "已记录，内容如下"
     labels = [line.split()[0] for line in lines if line[0] != " "]
     assert [label for label in labels if label.isascii()] == []
-
-
-def test_every_field_of_every_event_has_a_chinese_label() -> None:
-    names = {name for one in ALL_EVENTS for name in field_names(one)}
-    assert len(names) > 200
-    assert [name for name in sorted(names) if label(name).isascii()] == []
-
-
-def field_names(struct: Any) -> set[str]:
-    """The fields of a struct and of the structs in it."""
-    if isinstance(struct, type) and issubclass(struct, msgspec.Struct):
-        fields = msgspec.structs.fields(struct)
-        return {f.encode_name for f in fields}.union(*(field_names(f.type) for f in fields))
-    return set().union(*(field_names(part) for part in get_args(struct)))
-
-
-def label(name: str) -> str:
-    ending = next((one for one in unit_forms() if name.endswith(one)), "")
-    return CHINESE.label(name.removesuffix(ending))
 
 
 def test_every_word_is_there_in_both_languages_with_the_same_values() -> None:

@@ -94,8 +94,8 @@ def test_an_interrupted_command_says_so(
     def interrupted(*anything: object) -> bytes:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "read_bytes", interrupted)
-    assert run(["verify", "sale.receipt"]) == INTERRUPTED
+    monkeypatch.setattr(Path, "open", interrupted)
+    assert run(["verify", "sale.receipt", "--policy", "policy.txt"]) == INTERRUPTED
     assert capsys.readouterr().err.endswith("tanzhang: interrupted\n")
 
 

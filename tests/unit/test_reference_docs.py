@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.words import CHINESE, unit_forms
 from docs import generate
 from kernel.crash import POINTS
 from tests.support.checkout import ROOT, checkout_files
@@ -290,3 +291,18 @@ def test_the_flow_of_a_command_names_every_crash_point() -> None:
     owners = "|".join(sorted({point.split(".")[0] for point in POINTS}))
     named = set(re.findall(rf"`((?:{owners})\.[a-z]+)`", FLOW.read_text()))
     assert named == set(POINTS)
+
+
+def test_every_event_and_field_of_the_list_has_words_in_chinese() -> None:
+    listed = EVENTS.read_text(encoding="utf-8").partition("## Every book")[2]
+    types = re.findall(r"^### (\w+)\n\nBook: ([\w ]+)\.", listed, re.MULTILINE)
+    fields = set(re.findall(r"^\| `(\w+)` \|", listed, re.MULTILINE))
+    assert len(types) > 100
+    assert len(fields) > 200
+    untold = [name for name, book in types if CHINESE.event(book, name) is None]
+    assert [name for name in untold if name != "EntryPosted"] == []  # told by what it does
+    assert [name for name in sorted(fields) if CHINESE.label(_without_unit(name)).isascii()] == []
+
+
+def _without_unit(name: str) -> str:
+    return name.removesuffix(next((unit for unit in unit_forms() if name.endswith(unit)), ""))
