@@ -23,7 +23,7 @@ from kernel.config import Environment
 from kernel.errors import Misconfigured
 from kernel.logs import get_logger
 from kernel.sealed import is_sealed, parse_sealed, seal, unseal
-from kernel.tlog.checkpoint import load_signer
+from kernel.tlog.checkpoint import load_signer, make_signer
 from kernel.tlog.errors import TlogError
 from kernel.tlog.note import ED25519, Signer
 
@@ -103,7 +103,7 @@ def make_note_key(
     path: Path, name: str, kind: int = ED25519, passphrase: bytes | None = None
 ) -> Signer:
     """A new note key in a new file. Raises Misconfigured when there is one."""
-    signer = Signer(name, kind, secrets.token_bytes(32))
+    signer = make_signer(name, kind, secrets.token_bytes(32))
     data = signer.private().encode() + b"\n"
     sealed = data if passphrase is None else seal(data, signer.verifier.vkey, passphrase)
     write_new_secret(path, sealed)

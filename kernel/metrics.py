@@ -42,6 +42,19 @@ proven_position = Gauge(
     "tanzhang_ledger_proven_position", "Events under the published checkpoint", ["book"]
 )
 halted = Gauge("tanzhang_ledger_halted", "1 while a log is halted", ["book"])
+witness_cosigned_position = Gauge(
+    "tanzhang_witness_cosigned_position",
+    "Events under the checkpoint that a witness cosigned last",
+    ["book", "witness"],
+)
+witness_alarm = Gauge(
+    "tanzhang_witness_alarm",
+    "1 while a witness says of a log what cannot be: that it forked, or is longer than we signed",
+    ["book", "witness"],
+)
+witness_answers_total = Counter(
+    "tanzhang_witness_answers_total", "Answers of witnesses", ["book", "witness", "result"]
+)
 market_stopped = Gauge("tanzhang_market_stopped", "1 while a market takes no orders", ["book"])
 disclosures_total = Counter(
     "tanzhang_disclosures_total", "Events handed out to their parties", ["book"]

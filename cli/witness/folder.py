@@ -21,10 +21,10 @@ from typing import Any, Final
 
 from cli.errors import CliError
 from cli.witness.store import Store
-from kernel.errors import Fault
-from kernel.keys import load_secret, write_secret
+from kernel.errors import Fault, Misconfigured
+from kernel.keys import load_note_key, make_note_key, passphrase_of_environment
 from kernel.logs import get_logger
-from kernel.tlog.checkpoint import Checkpoint, MldsaSigner, load_signer, parse_checkpoint
+from kernel.tlog.checkpoint import Checkpoint, parse_checkpoint
 from kernel.tlog.errors import TlogError
 from kernel.tlog.note import COSIGNATURE, MLDSA44, Signer, Verifier, parse_note
 from kernel.tlog.policy import parse_policy
@@ -96,8 +96,7 @@ class WitnessFolder:
         for kind in kinds:
             path = self.path / KEY_FILES[kind]
             if not path.exists():
-                made = signer_of(name, kind, secrets.token_bytes(32))
-                write_secret(path, made.private().encode() + b"\n")
+                make_note_key(path, name, kind, passphrase_of_environment())
         signers = self.signers()
         for signer in signers:
             if signer.name != name:
@@ -174,11 +173,6 @@ class WitnessFolder:
         return sum(1 for _ in self.evidence_path.glob(f"{evidence.kind}-{origin}-*"))
 
 
-def signer_of(name: str, kind: int, seed: bytes) -> Signer:
-    """A cosigner's key of either kind."""
-    return (MldsaSigner if kind == MLDSA44 else Signer)(name, kind, seed)
-
-
 def sync_folder(path: Path) -> None:
     """What was made or renamed in a folder is there after a power cut."""
     folder = os.open(path, os.O_RDONLY)
@@ -190,9 +184,9 @@ def sync_folder(path: Path) -> None:
 
 def _load(path: Path) -> Signer:
     try:
-        signer = load_signer(load_secret(path).decode("ascii").strip())
-    except (TlogError, ValueError) as error:
-        raise CliError(f"{path}: {error}") from error
+        signer = load_note_key(path)
+    except Misconfigured as error:
+        raise CliError(f"{path.parent}/{error}") from error
     if KEY_FILES.get(signer.kind) != path.name:
         raise CliError(f"{path}: expected the key of a cosigner, got type 0x{signer.kind:02x}")
     return signer

@@ -86,13 +86,18 @@ class Server(uvicorn.Server):
         yield
 
 
+def make_server(witness: Witness, listen: Listen) -> tuple[Server, socket.socket]:
+    """A server and the socket it is to serve. CliError if either cannot be."""
+    return Server(_settings(witness, listen)), _bind(listen)
+
+
 def serve(witness: Witness, listen: Listen) -> None:
     """Until SIGTERM or SIGINT."""
     asyncio.run(_serve(witness, listen))
 
 
 async def _serve(witness: Witness, listen: Listen) -> None:
-    server = Server(_settings(witness, listen))
+    server, listening = make_server(witness, listen)
     loop = asyncio.get_running_loop()
 
     def end() -> None:
@@ -100,7 +105,7 @@ async def _serve(witness: Witness, listen: Listen) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
-    await server.serve([_bind(listen)])
+    await server.serve([listening])
 
 
 def _bind(listen: Listen) -> socket.socket:

@@ -183,10 +183,15 @@ def load_verifier(vkey: str) -> note.Verifier:
     return (MldsaVerifier if kind == note.MLDSA44 else note.Verifier)(name, kind, public)
 
 
+def make_signer(name: str, kind: int, seed: bytes) -> note.Signer:
+    """The signer of any kind from its 32-byte seed. FormatError."""
+    return (MldsaSigner if kind == note.MLDSA44 else note.Signer)(name, kind, seed)
+
+
 def load_signer(skey: str) -> note.Signer:
     """The signer of a 0x01, 0x04 or 0x06 private key in Go's form. FormatError."""
     name, kind, seed, stated = note.parse_private(skey)
-    signer = (MldsaSigner if kind == note.MLDSA44 else note.Signer)(name, kind, seed)
+    signer = make_signer(name, kind, seed)
     if stated != signer.key_id:
         raise FormatError(f"key {name}: expected key id {signer.key_id:08x}, got {stated:08x}")
     return signer

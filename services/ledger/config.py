@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
-from kernel.config import Environment, Settings, load_settings
+from kernel.config import Environment, Settings, is_loopback, load_settings
 from kernel.errors import Misconfigured
+from kernel.tlog.errors import TlogError
+from kernel.tlog.policy import NONE, Policy, parse_policy
 from services.ledger.books.followed import OWNERS, owner_of
 
 SERVICE = "ledger"
@@ -20,6 +23,7 @@ class Config(msgspec.Struct, frozen=True):
     books: tuple[str, ...]  # those it folds and signs; its own is one of them
     peers: Mapping[str, str]  # host:port of the service that owns them
     log_keys: Path  # a folder with one private note key per log, <book>.skey
+    policy: Policy  # which witnesses are fed, and how many must have cosigned what is shown
     checkpoints: Path  # a folder outside PostgreSQL: the last signed checkpoint of each log
 
 
@@ -32,8 +36,33 @@ def load_config(env: Environment) -> Config:
         books,
         {owner: _peer(env, owner) for owner in owners},
         env.path("LOG_KEYS"),
+        _policy(env.optional_path("POLICY"), production=settings.production),
         env.path("CHECKPOINTS"),
     )
+
+
+def _policy(path: Path | None, *, production: bool) -> Policy:
+    """The deployment's policy file; without one no witness is asked and none is needed."""
+    if path is None:
+        none = Policy()
+        none.set_quorum(NONE)
+        return none
+    try:
+        policy = parse_policy(path.read_bytes())
+    except (OSError, TlogError) as error:
+        raise Misconfigured(f"TANZHANG_POLICY: {path}: {error}") from error
+    for name, witness in policy.witnesses.items():
+        if witness.url is not None:
+            _check_url(name, witness.url, production=production)
+    return policy
+
+
+def _check_url(name: str, text: str, *, production: bool) -> None:
+    """A witness is asked over TLS; on loopback, or in development, also without."""
+    url = urlsplit(text)
+    plain = url.scheme == "http" and (not production or is_loopback(url.hostname or ""))
+    if not url.hostname or url.query or url.fragment or not (url.scheme == "https" or plain):
+        raise Misconfigured(f"TANZHANG_POLICY: witness {name}: expected an https URL, got {text}")
 
 
 def _books(text: str) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ from services.ledger.domain.decide import decide, due
 from services.ledger.domain.events import EVENTS
 from services.ledger.domain.evolve import evolve
 from services.ledger.domain.state import State, told
+from services.ledger.feeding import Feeding
 from services.ledger.log import BookLog, Halt, Halted
 from services.ledger.queries import CommitmentReader, TileStore
 from services.ledger.reactions import halt_and_wait, reader_of
@@ -43,6 +44,8 @@ from services.ledger.rpc import SERVICE as LEDGER_SERVICE
 from services.ledger.rpc import LedgerRpc, ServedLog, register
 from services.ledger.sealing import CheckpointFile, Sealer
 from services.ledger.snapshots import CHECKERS, CheckerSnapshots, ProvenTree, proven_tree
+from services.ledger.witnessed import WitnessedLog
+from services.ledger.witnessing import RULES, Doubt
 
 __all__ = ["BOOK", "DOMAIN", "SERVICE", "beside", "serve"]
 
@@ -61,7 +64,7 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
     digest = identities_digest(identities_file)
     async with open_service(SERVICE, BOOK, settings, DOMAIN) as service:
         writer = service.writer
-        policy = Policy()
+        policy = config.policy
         logs, snapshots = await asyncio.to_thread(
             _open_logs,
             config,
@@ -94,8 +97,15 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
                     served.log.next_position,
                 )
 
-            return functools.partial(_keep_log, logs[book], writer, digest, begun, follower)
+            return functools.partial(
+                _keep_log, logs[book], writer, digest, begun, follower, feeding.doubts[book]
+            )
 
+        feeding = Feeding(policy, settings.tls_authority, writer, SYSTEM, service.clock)
+        feeders = {
+            book: feeding.feeders(one.sealer, one.shown, one.tiles) for book, one in logs.items()
+        }
+        logs = {book: one._replace(witnesses=feeders[book]) for book, one in logs.items()}
         rpc = LedgerRpc(writer, logs, service.engine, policy.encode().decode(), digest)
         pin = functools.partial(_pin_first_identities, writer, digest)
         keeper = SnapshotKeeper(
@@ -106,7 +116,11 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
         )
         begin = functools.partial(_begin, logs, snapshots, begun)
         jobs: list[Job] = [pin, begin, *(follow(book) for book in config.books), keeper.run]
-        await service.serve([(LEDGER_SERVICE, register(rpc))], [], jobs, stop)
+        jobs += feeding.jobs
+        try:
+            await service.serve([(LEDGER_SERVICE, register(rpc))], [], jobs, stop)
+        finally:
+            await feeding.close()
 
 
 def _open_logs(
@@ -125,7 +139,8 @@ def _open_logs(
 
     for book in config.books:
         signer = load_note_key(config.log_keys / f"{book}.skey")
-        policy.add_log(signer.verifier.vkey)
+        if signer.verifier not in [one.key for one in policy.logs]:
+            policy.add_log(signer.verifier.vkey)
         tiles = TileStore(engine, book)
         tree = tiles.load_tree()
         logs[book] = BookLog(
@@ -135,8 +150,8 @@ def _open_logs(
         trees[book] = proven_tree(file, signer.verifier, tiles, tree.size)
         sealer = Sealer(logs[book], engine, signer, file, tiles, clock)
         reader = reader_of(book, logs, writer.state)
-        served[book] = ServedLog(logs[book], reader, sealer, tiles)
-    policy.set_quorum("none")
+        shown = WitnessedLog(book, sealer, policy)
+        served[book] = ServedLog(logs[book], reader, sealer, tiles, shown)
     snapshots = CheckerSnapshots(
         PostgresSnapshots(engine, CHECKERS), keys, trees, Memory(checkers), writer.state
     )
@@ -173,6 +188,7 @@ async def _keep_log(
     digest: str,
     begun: asyncio.Event,
     make_follower: Callable[[], Follower],
+    doubt: Doubt,
 ) -> None:
     """Follows, checks, seals; halts and waits for two persons when something is wrong."""
     book_log, sealer = served.log, served.sealer
@@ -205,17 +221,30 @@ async def _keep_log(
                 if halted.halt.rule == "RESTORED_BACKWARDS":
                     return  # folds on, and signs nothing before it is where it was
 
+    async def heed_witnesses() -> None:
+        """A halt for what a witness showed ends by two persons, and not by a restart."""
+        while True:
+            try:
+                return served.reader.heed(RULES)
+            except Halted as halted:
+                sealer.paused = True
+                await halt_for(halted)
+                sealer.paused = False
+
     async def follow() -> None:
         while True:
             try:
-                await make_follower().run()
+                await run_jobs([make_follower().run, doubt.told], asyncio.Event())
             except (Halted, FrameError) as error:
                 await halt_for(error)
+                if isinstance(error, Halted) and error.halt.rule in RULES:
+                    sealer.paused = False
 
     await begun.wait()
     while writer.state.identities != digest:  # frames are believed only with pinned keys
         await writer.next_commit()
     await open_tree()
+    await heed_witnesses()
     await run_jobs([follow, sealer.run], asyncio.Event())
 
 

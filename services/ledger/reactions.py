@@ -156,6 +156,12 @@ class LogReader:
                 expected, actual = "two persons to accept it", "a halt that still stands"
                 raise Halted(Halt(book, position, rule, expected, actual))
 
+    def heed(self, rules: Collection[str]) -> None:
+        """Raises Halted while a recorded halt of one of these rules stands, wherever it is."""
+        for book, at, rule in sorted(self._halts()):
+            if book == self._log.book and rule in rules:
+                self._stay_halted(at)
+
     def _halt_unless_accepted(self, position: int, broken: RuleBroken) -> None:
         if not self._accepted(self._log.book, position, broken.rule):
             halt = Halt(self._log.book, position, broken.rule, broken.expected, broken.actual)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -27,6 +27,8 @@ from services.ledger.log import BookLog
 from services.ledger.queries import TileStore
 from services.ledger.reactions import LogReader
 from services.ledger.sealing import Sealer
+from services.ledger.witnessed import WitnessedLog
+from services.ledger.witnessing import Feeder
 
 SERVICE: Final = "tanzhang.ledger.v1.LedgerService"
 MAX_POSITIONS: Final = 1000
@@ -39,6 +41,8 @@ class ServedLog(NamedTuple):
     reader: LogReader
     sealer: Sealer
     tiles: TileStore
+    shown: WitnessedLog  # what of it others are shown
+    witnesses: Sequence[Feeder] = ()
 
 
 class LedgerRpc(ledger_pb2_grpc.LedgerServiceServicer):
@@ -72,7 +76,7 @@ class LedgerRpc(ledger_pb2_grpc.LedgerServiceServicer):
 
     async def GetTile(self, request: pb.GetTileRequest, context: object) -> Any:
         served = self._served(request.book)
-        size = served.sealer.published.size
+        size = served.shown.published.size
         data = await asyncio.to_thread(
             queries.read_path, served.tiles, self._engine, request.book, request.path, size
         )
@@ -87,8 +91,8 @@ class LedgerRpc(ledger_pb2_grpc.LedgerServiceServicer):
                 f"expected 1 to {MAX_POSITIONS} positions, got {len(positions)}",
                 Kind.INVALID,
             )
-        await served.sealer.proven(max(positions))
-        size, note = served.sealer.published.size, _note(served)
+        await served.shown.proven(max(positions))
+        size, note = served.shown.published.size, _note(served)
         proofs = await asyncio.to_thread(queries.make_proofs, served.tiles, positions, size, note)
         at_ms = await asyncio.to_thread(
             queries.proven_at_ms, self._engine, request.book, max(positions)
@@ -150,7 +154,9 @@ class LedgerRpc(ledger_pb2_grpc.LedgerServiceServicer):
 def _note(served: ServedLog) -> bytes:
     if served.sealer.note is None:
         raise Conflict("NOT_PROVEN_YET", f"{served.log.book}: nothing has been signed yet")
-    return served.sealer.note
+    if served.shown.note is None:
+        raise served.shown.not_witnessed_yet("anything")
+    return served.shown.note
 
 
 def _status(book: str, served: ServedLog) -> pb.BookStatus:
@@ -167,6 +173,19 @@ def _status(book: str, served: ServedLog) -> pb.BookStatus:
             position=halt.position, rule=halt.rule, expected=halt.expected, actual=halt.actual
         ),
         waiting_for=served.reader.waiting_for,
+        witnesses=[_witness(one) for one in served.witnesses],
+        witnessed=served.shown.published.size,
+    )
+
+
+def _witness(feeder: Feeder) -> pb.WitnessStatus:
+    standing = feeder.standing
+    return pb.WitnessStatus(
+        names=feeder.peer.names,
+        cosigned=standing.cosigned or 0,
+        cosigned_at=timestamp_of(standing.cosigned_at_s * 1000) if standing.cosigned_at_s else None,
+        said=standing.said,
+        alarm=standing.alarm,
     )
 
 

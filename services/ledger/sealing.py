@@ -96,6 +96,7 @@ class Sealer:
         self.note: bytes | None = None  # the published checkpoint
         self.published = Checkpoint(signer.verifier.name, 0, b"")
         self._waiters = PositionWaiters()
+        self.paused = False  # while two persons look at what a witness holds against this log
 
     def open(self, size: int) -> None:
         """Compares the stored tree with the last signed checkpoint; raises Halted.
@@ -140,7 +141,25 @@ class Sealer:
             else:
                 await asyncio.sleep(IDLE_S)
 
+    async def grown(self, size: int) -> None:
+        """Waits until a published checkpoint has more entries than that."""
+        while self.published.size <= size:
+            await self._waiters.wait(size + 1)
+
+    def adopt(self, note: bytes) -> None:
+        """A larger checkpoint under our own key, which came back from a witness. Blocks.
+
+        From here on it is what we signed last: nothing is signed before the tree leads through it.
+        """
+        signed = open_checkpoint(note, self._signer.verifier).checkpoint
+        if self._floor is None and signed.size > self.published.size:
+            self._file.swap(self._file.read(), note)
+            # A crash here: found again at start, as a file that is ahead of the tree.
+            self._floor = (note, signed)
+
     async def _seal(self) -> bool:
+        if self.paused:
+            return False
         pending = self._log.take_pending()
         if pending is not None:
             await asyncio.to_thread(store_pending, self._engine, pending)

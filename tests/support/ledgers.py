@@ -55,6 +55,7 @@ from services.ledger.books.port import Checker
 from services.ledger.domain.commands import (
     Approve,
     HaltBook,
+    NoteDisagreement,
     PinFirstIdentities,
     ProposeIdentities,
     ProposeKey,
@@ -114,6 +115,7 @@ Json = dict[str, Any]
 
 ALLOWANCE = "CEA-2024"  # defined without serials: nothing of it can be issued here
 WANG = person("wang", roles=["operator"])  # proposes
+CHECKER = Caller(Actor("book:ledger", "checker"), frozenset({"system"}), frozenset())
 LI = person("li", roles=["operator"])  # approves
 HUNDRED_THOUSAND_CNY_FEN = 10_000_000
 PRICE_FEN_PER_T = 4194
@@ -369,6 +371,10 @@ async def tell_of_trust(desks: Desks, at: dict[str, int]) -> None:
     at["operator registered"] = await approve(desks, at["operator proposed"])
     twice = proposal_of(desks, at["operator proposed again"])
     at["withdrawn"] = await ask(Withdraw(twice), LI)
+    disagreement = NoteDisagreement(
+        "accounts", "lzbank", "WITNESS_AHEAD", "a size up to 300", "999999"
+    )
+    at["a witness disagreed"] = await ask(disagreement, CHECKER)
     at["halted"] = await ask(HaltBook("market", 7, "SUFFICIENCY", "at least 5", "4"), SYSTEM)
     at["override proposed"] = await ask(
         ProposeOverride("market", 7, "SUFFICIENCY", "the bank booked it a day late"), WANG

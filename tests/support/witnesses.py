@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
@@ -14,8 +16,12 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from cli.stack.ports import free_port
-from cli.witness.folder import WitnessFolder, signer_of
-from kernel.tlog.checkpoint import Checkpoint, sign_checkpoint
+from cli.witness.folder import WitnessFolder
+from cli.witness.server import make_server
+from cli.witness.witness import Witness
+from kernel.clock import SystemClock
+from kernel.config import Listen
+from kernel.tlog.checkpoint import Checkpoint, make_signer, sign_checkpoint
 from kernel.tlog.merkle import ListedLeaves, leaf_hash, prove_consistency, root
 from kernel.tlog.note import COSIGNATURE, ED25519, Signer
 from kernel.tlog.policy import NONE, Policy
@@ -72,7 +78,7 @@ def policy_of(*trees: Tree) -> Policy:
 
 
 def witness_signer(name: str, kind: int = COSIGNATURE) -> Signer:
-    return signer_of(name, kind, sha256(f"{name} {kind}".encode()).digest())
+    return make_signer(name, kind, sha256(f"{name} {kind}".encode()).digest())
 
 
 def witness_folder(
@@ -83,6 +89,21 @@ def witness_folder(
     folder.make_keys(name, list(kinds))
     folder.policy_path.write_bytes(policy_of(*trees).encode())
     return folder
+
+
+@contextmanager
+def serving(folder: WitnessFolder, port: int = 0) -> Iterator[str]:
+    """The same server in a thread of this process: its address."""
+    witness = Witness(folder, folder.signers(), SystemClock())
+    server, listening = make_server(witness, Listen("127.0.0.1", port, None, None))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        witness.close()
 
 
 class HttpAnswer(NamedTuple):

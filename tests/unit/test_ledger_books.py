@@ -570,6 +570,20 @@ LEDGER_PLANTS = [
     Plant("CAUSE_NONE", "overridden", put("cause", ["accounts", 3]), "None", "accounts"),
     Plant("ACT_UNEXPECTED", "bank registered", with_a_strangers_act, "no signed", "1 acts"),
     Plant("KEY_NEW", "withdrawn", registered_again, "not registered before", ""),
+    Plant("DISAGREEMENT_BY", "a witness disagreed", put("actor", MAKER), "checker", "wang"),
+    Plant("DISAGREEMENT_RULE", "a witness disagreed", put("body.rule", "X"), "FORKED or", "X"),
+    Plant("DISAGREEMENT_DAY", "a witness disagreed", put("body.day", 1), "2", "1"),
+    Plant(
+        "DISAGREEMENT_ONCE",  # again on the same day
+        "halted",
+        both(
+            put("actor", {"iss": "book:ledger", "sub": "checker"}),
+            as_type("WitnessDisagreed"),
+            only(**body_of("ledger", "a witness disagreed")),
+        ),
+        "after",
+        "2",
+    ),
     Plant(
         "IDENTITIES_FIRST",
         "identities changed",

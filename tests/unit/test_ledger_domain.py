@@ -19,9 +19,11 @@ import pytest
 from kernel.acts import key_id, public_bytes
 from kernel.errors import Kind
 from kernel.record import EventTypes
+from kernel.values import DAY_MS
 from services.ledger.domain.commands import (
     Approve,
     HaltBook,
+    NoteDisagreement,
     PinFirstIdentities,
     ProposeIdentities,
     ProposeKey,
@@ -42,6 +44,7 @@ from services.ledger.domain.events import (
     OverrideAccepted,
     OverrideProposed,
     ProposalWithdrawn,
+    WitnessDisagreed,
 )
 from services.ledger.domain.evolve import evolve
 from services.ledger.domain.state import State
@@ -58,6 +61,7 @@ BANK_PUBLIC = public_bytes(BANK_KEY)
 BANKS_ID = key_id(BANK_PUBLIC)
 BANKS_KEY = ProposeKey(f"bank:{BANK}", "ed25519", BANK_PUBLIC)
 HALT = HaltBook("accounts", 41, "SUFFICIENCY", "at least 500", "480")
+DISAGREEMENT = NoteDisagreement("accounts", "lzbank", "WITNESS_AHEAD", "up to 300", "999999")
 OVERRIDE = ProposeOverride("accounts", 41, "SUFFICIENCY", "booked a day late, statement of 20 Nov")
 OLD_DIGEST, NEW_DIGEST = "ab" * 32, "cd" * 32
 
@@ -354,7 +358,22 @@ def test_a_halt_says_what_was_found_in_bounded_words(book: LedgerBook) -> None:
     assert event == BookHalted("a" * 1000, "accounts", "e" * 1000, 41, "SUFFICIENCY")
 
 
-@pytest.mark.parametrize("command", [HALT, PinFirstIdentities(OLD_DIGEST)])
+def test_a_witness_that_disagrees_is_noted_once_a_day(book: LedgerBook) -> None:
+    day = MORNING_MS // DAY_MS
+    assert book.when(DISAGREEMENT, SYSTEM) == [
+        WitnessDisagreed("999999", "accounts", day, "up to 300", "WITNESS_AHEAD", "lzbank")
+    ]
+    again = msgspec.structs.replace(DISAGREEMENT, actual="1000000")
+    assert book.refusal(again, SYSTEM).reason == "DISAGREEMENT_NOTED"
+    (other,) = book.when(msgspec.structs.replace(DISAGREEMENT, rule="FORKED"), SYSTEM)
+    assert other.rule == "FORKED"
+    assert book.state.disagreed == {
+        ("accounts", "lzbank", "WITNESS_AHEAD"): day,
+        ("accounts", "lzbank", "FORKED"): day,
+    }
+
+
+@pytest.mark.parametrize("command", [HALT, DISAGREEMENT, PinFirstIdentities(OLD_DIGEST)])
 def test_what_the_ledger_says_by_itself_nobody_else_may_say(
     book: LedgerBook, command: msgspec.Struct
 ) -> None:

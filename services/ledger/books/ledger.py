@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from kernel.record import EventTypes, RawRecord
-from kernel.values import Actor, is_small_order_key
+from kernel.values import DAY_MS, Actor, is_small_order_key
 from services.ledger.books.directory import SUITES, Directory, check_no_acts, key_id_of
 from services.ledger.books.port import (
     Checker,
@@ -33,7 +33,11 @@ from services.ledger.domain.events import (
     OverrideAccepted,
     OverrideProposed,
     ProposalWithdrawn,
+    WitnessDisagreed,
 )
+
+WITNESS_RULES: Final = frozenset({"FORKED", "WITNESS_AHEAD"})
+OURSELVES: Final = Actor("book:ledger", "checker")
 
 Proposed = KeyProposed | KeyRevocationProposed | OverrideProposed | IdentitiesProposed
 
@@ -56,6 +60,8 @@ class LedgerBook(Checker):
         # Nothing is accepted ahead of its halt: such a lie would never be seen by anybody.
         self._halts: set[tuple[str, int, str]] = set()
         self._pinned = False
+        # The day on which a witness was last noted to disagree, by log, witness and rule.
+        self._disagreed: dict[str, int] = {}
 
     def steps(self, kind: type[msgspec.Struct]) -> list[Step]:
         check = _CHECKS.get(kind)
@@ -148,6 +154,19 @@ class LedgerBook(Checker):
         expected = IdentitiesProposed(event.digest, event.proposal, event.proposed_by)
         require("AS_PROPOSED", asked, expected)
 
+    def _check_disagreed(self, raw: RawRecord, event: WitnessDisagreed) -> None:
+        """Only our own feeding says so, and no witness can fill the book with it."""
+        require("DISAGREEMENT_BY", OURSELVES, raw.actor)
+        require_holds(
+            "DISAGREEMENT_RULE",
+            event.rule in WITNESS_RULES,
+            " or ".join(sorted(WITNESS_RULES)),
+            event.rule,
+        )
+        require("DISAGREEMENT_DAY", instant_ms(raw.at) // DAY_MS, event.day)
+        before = self._disagreed.get(_who_disagrees(event), -1)
+        require_holds("DISAGREEMENT_ONCE", before < event.day, f"after {before}", event.day)
+
     def apply(self, raw: RawRecord, event: msgspec.Struct) -> None:
         match event:
             case (
@@ -172,10 +191,16 @@ class LedgerBook(Checker):
             case IdentitiesPinned():
                 self._proposals.pop(event.proposal or "", None)
                 self._pinned = True
+            case WitnessDisagreed():
+                self._disagreed[_who_disagrees(event)] = event.day
             case BookHalted():
                 self._halts.add((event.book, event.position, event.rule))
             case _:
                 raise TypeError(f"not an event of the ledger's book: {event!r}")
+
+
+def _who_disagrees(event: WitnessDisagreed) -> str:
+    return f"{event.book} {event.witness} {event.rule}"
 
 
 _CHECKS: dict[type[msgspec.Struct], Callable[[LedgerBook, RawRecord, Any], None]] = {
@@ -188,4 +213,5 @@ _CHECKS: dict[type[msgspec.Struct], Callable[[LedgerBook, RawRecord, Any], None]
     OverrideAccepted: LedgerBook._check_override,
     IdentitiesPinned: LedgerBook._check_identities,
     ProposalWithdrawn: LedgerBook._check_withdrawn,
+    WitnessDisagreed: LedgerBook._check_disagreed,
 }

@@ -44,6 +44,16 @@ class HaltBook(msgspec.Struct, frozen=True):
     actual: str
 
 
+class NoteDisagreement(msgspec.Struct, frozen=True):
+    """From the ledger's own feeding of witnesses alone."""
+
+    book: str
+    witness: str
+    rule: str
+    expected: str
+    actual: str
+
+
 class PinFirstIdentities(msgspec.Struct, frozen=True):
     """From the ledger's own start alone, and only once."""
 

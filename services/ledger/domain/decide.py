@@ -11,10 +11,11 @@ from typing import Any, Final
 import msgspec
 
 from kernel.errors import Kind, Refused
-from kernel.values import Actor, Context, check_text, is_small_order_key
+from kernel.values import DAY_MS, Actor, Context, check_text, is_small_order_key
 from services.ledger.domain.commands import (
     Approve,
     HaltBook,
+    NoteDisagreement,
     PinFirstIdentities,
     ProposeIdentities,
     ProposeKey,
@@ -33,6 +34,7 @@ from services.ledger.domain.events import (
     OverrideAccepted,
     OverrideProposed,
     ProposalWithdrawn,
+    WitnessDisagreed,
 )
 from services.ledger.domain.state import Proposal, State
 
@@ -211,6 +213,25 @@ def halt_book(state: State, command: HaltBook, context: Context) -> list[BookHal
     ]
 
 
+def note_disagreement(
+    state: State, command: NoteDisagreement, context: Context
+) -> list[WitnessDisagreed]:
+    _only_system(context)
+    day = context.at_ms // DAY_MS
+    if state.disagreed.get((command.book, command.witness, command.rule)) == day:
+        raise Refused("DISAGREEMENT_NOTED", f"{command.witness} has said so today")
+    return [
+        WitnessDisagreed(
+            command.actual[:1000],
+            command.book,
+            day,
+            command.expected[:1000],
+            command.rule,
+            command.witness,
+        )
+    ]
+
+
 def pin_first_identities(
     state: State, command: PinFirstIdentities, context: Context
 ) -> list[IdentitiesPinned]:
@@ -233,5 +254,6 @@ _DECIDE: dict[type[msgspec.Struct], Callable[[State, Any, Context], Sequence[msg
     Approve: approve,
     Withdraw: withdraw,
     HaltBook: halt_book,
+    NoteDisagreement: note_disagreement,
     PinFirstIdentities: pin_first_identities,
 }

@@ -88,6 +88,20 @@ class BookHalted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rule: str
 
 
+class WitnessDisagreed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A witness says something of a log of ours that cannot be: its word, not yet a proof.
+
+    At most one for each log, witness and rule on a day (days since 1970, UTC).
+    """
+
+    actual: str
+    book: str
+    day: int
+    expected: str
+    rule: str
+    witness: str
+
+
 EVENTS = (
     KeyProposed,
     KeyRevocationProposed,
@@ -99,4 +113,5 @@ EVENTS = (
     OverrideAccepted,
     IdentitiesPinned,
     BookHalted,
+    WitnessDisagreed,
 )

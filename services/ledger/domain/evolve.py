@@ -19,6 +19,7 @@ from services.ledger.domain.events import (
     OverrideAccepted,
     OverrideProposed,
     ProposalWithdrawn,
+    WitnessDisagreed,
 )
 from services.ledger.domain.state import DirectoryKey, Proposal, Proposed, State
 
@@ -81,6 +82,10 @@ def on_book_halted(state: State, event: BookHalted) -> None:
     state.halts_recorded += 1
 
 
+def on_witness_disagreed(state: State, event: WitnessDisagreed) -> None:
+    state.disagreed[event.book, event.witness, event.rule] = event.day
+
+
 _EVOLVE: dict[type[msgspec.Struct], Callable[[State, Any], None]] = {
     KeyProposed: on_key_proposed,
     KeyRevocationProposed: on_key_revocation_proposed,
@@ -92,4 +97,5 @@ _EVOLVE: dict[type[msgspec.Struct], Callable[[State, Any], None]] = {
     OverrideAccepted: on_override_accepted,
     IdentitiesPinned: on_identities_pinned,
     BookHalted: on_book_halted,
+    WitnessDisagreed: on_witness_disagreed,
 }

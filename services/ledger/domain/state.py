@@ -42,6 +42,8 @@ class State:
     # How often two persons have accepted (book, position, rule).
     overrides: dict[tuple[str, int, str], int] = field(default_factory=dict)
     identities: str | None = None
+    # The day on which (book, witness, rule) was noted last.
+    disagreed: dict[tuple[str, str, str], int] = field(default_factory=dict)
     # Of the event that is folded next.
     position: int = 0
 

@@ -27,7 +27,7 @@ from tanzhang.kernel.v1 import auth_pb2 as tanzhang_dot_kernel_dot_v1_dot_auth__
 from tanzhang.kernel.v1 import items_pb2 as tanzhang_dot_kernel_dot_v1_dot_items__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftanzhang/ledger/v1/ledger.proto\x12\x12tanzhang.ledger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dtanzhang/kernel/v1/auth.proto\x1a\x1etanzhang/kernel/v1/items.proto\"$\n\x14GetCheckpointRequest\x12\x0c\n\x04\x62ook\x18\x01 \x01(\t\"+\n\x15GetCheckpointResponse\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\",\n\x0eGetTileRequest\x12\x0c\n\x04\x62ook\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\"\x1f\n\x0fGetTileResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"3\n\x10GetProofsRequest\x12\x0c\n\x04\x62ook\x18\x01 \x01(\t\x12\x11\n\tpositions\x18\x02 \x03(\x04\"-\n\x05Proof\x12\x10\n\x08position\x18\x01 \x01(\x04\x12\x12\n\ntlog_proof\x18\x02 \x01(\x0c\"m\n\x11GetProofsResponse\x12)\n\x06proofs\x18\x01 \x03(\x0b\x32\x19.tanzhang.ledger.v1.Proof\x12-\n\tproven_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x12\n\x10GetStatusRequest\"p\n\x04Halt\x12\x10\n\x08position\x18\x01 \x01(\x04\x12\x0c\n\x04rule\x18\x02 \x01(\t\x12\x10\n\x08\x65xpected\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tual\x18\x04 \x01(\t\x12&\n\x02\x61t\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x85\x01\n\nBookStatus\x12\x0c\n\x04\x62ook\x18\x01 \x01(\t\x12\x0e\n\x06\x66olded\x18\x02 \x01(\x04\x12\x0e\n\x06proven\x18\x03 \x01(\x04\x12\x0c\n\x04root\x18\x04 \x01(\t\x12&\n\x04halt\x18\x05 \x01(\x0b\x32\x18.tanzhang.ledger.v1.Halt\x12\x13\n\x0bwaiting_for\x18\x06 \x01(\t\"m\n\x11GetStatusResponse\x12-\n\x05\x62ooks\x18\x01 \x03(\x0b\x32\x1e.tanzhang.ledger.v1.BookStatus\x12\x0e\n\x06policy\x18\x02 \x01(\t\x12\x19\n\x11identities_pinned\x18\x03 \x01(\x08\"\x11\n\x0fListKeysRequest\"l\n\x03Key\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\r\n\x05suite\x18\x03 \x01(\t\x12\x12\n\npublic_key\x18\x04 \x01(\x0c\x12\x0f\n\x07revoked\x18\x05 \x01(\x08\x12\x10\n\x08position\x18\x06 \x01(\x04\"Q\n\x10ListKeysResponse\x12%\n\x04keys\x18\x01 \x03(\x0b\x32\x17.tanzhang.ledger.v1.Key\x12\x16\n\x0e\x61s_of_position\x18\x02 \x01(\x04\"E\n\x0fKeyRegistration\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\r\n\x05suite\x18\x02 \x01(\t\x12\x12\n\npublic_key\x18\x03 \x01(\x0c\"\x1f\n\rKeyRevocation\x12\x0e\n\x06key_id\x18\x01 \x01(\t\"O\n\x08Override\x12\x0c\n\x04\x62ook\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x04\x12\x0c\n\x04rule\x18\x03 \x01(\t\x12\x15\n\rjustification\x18\x04 \x01(\t\"\"\n\x10IdentitiesChange\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\"\x97\x02\n\x0eProposeRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12;\n\x0cregister_key\x18\x02 \x01(\x0b\x32#.tanzhang.ledger.v1.KeyRegistrationH\x00\x12\x37\n\nrevoke_key\x18\x03 \x01(\x0b\x32!.tanzhang.ledger.v1.KeyRevocationH\x00\x12\x37\n\x0f\x61\x63\x63\x65pt_override\x18\x04 \x01(\x0b\x32\x1c.tanzhang.ledger.v1.OverrideH\x00\x12>\n\x0epin_identities\x18\x05 \x01(\x0b\x32$.tanzhang.ledger.v1.IdentitiesChangeH\x00\x42\n\n\x08proposal\"A\n\x0fProposeResponse\x12.\n\x06result\x18\x01 \x01(\x0b\x32\x1e.tanzhang.kernel.v1.ItemResult\"1\n\x0e\x41pproveRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0bproposal_id\x18\x02 \x01(\t\"A\n\x0f\x41pproveResponse\x12.\n\x06result\x18\x01 \x01(\x0b\x32\x1e.tanzhang.kernel.v1.ItemResult\"2\n\x0fWithdrawRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0bproposal_id\x18\x02 \x01(\t\"B\n\x10WithdrawResponse\x12.\n\x06result\x18\x01 \x01(\x0b\x32\x1e.tanzhang.kernel.v1.ItemResult\"*\n\x15\x44iscloseEventsRequest\x12\x11\n\tpositions\x18\x01 \x03(\x04\"L\n\x16\x44iscloseEventsResponse\x12\x32\n\x06\x65vents\x18\x01 \x03(\x0b\x32\".tanzhang.kernel.v1.DisclosedEvent2\xb1\x07\n\rLedgerService\x12l\n\rGetCheckpoint\x12(.tanzhang.ledger.v1.GetCheckpointRequest\x1a).tanzhang.ledger.v1.GetCheckpointResponse\"\x06\x8a\xe7\x18\x02\x18\x01\x12Z\n\x07GetTile\x12\".tanzhang.ledger.v1.GetTileRequest\x1a#.tanzhang.ledger.v1.GetTileResponse\"\x06\x8a\xe7\x18\x02\x18\x01\x12`\n\tGetProofs\x12$.tanzhang.ledger.v1.GetProofsRequest\x1a%.tanzhang.ledger.v1.GetProofsResponse\"\x06\x8a\xe7\x18\x02\x18\x01\x12`\n\tGetStatus\x12$.tanzhang.ledger.v1.GetStatusRequest\x1a%.tanzhang.ledger.v1.GetStatusResponse\"\x06\x8a\xe7\x18\x02\x18\x01\x12]\n\x08ListKeys\x12#.tanzhang.ledger.v1.ListKeysRequest\x1a$.tanzhang.ledger.v1.ListKeysResponse\"\x06\x8a\xe7\x18\x02\x18\x01\x12i\n\x07Propose\x12\".tanzhang.ledger.v1.ProposeRequest\x1a#.tanzhang.ledger.v1.ProposeResponse\"\x15\x8a\xe7\x18\x11\n\x0fledger-operator\x12i\n\x07\x41pprove\x12\".tanzhang.ledger.v1.ApproveRequest\x1a#.tanzhang.ledger.v1.ApproveResponse\"\x15\x8a\xe7\x18\x11\n\x0fledger-operator\x12l\n\x08Withdraw\x12#.tanzhang.ledger.v1.WithdrawRequest\x1a$.tanzhang.ledger.v1.WithdrawResponse\"\x15\x8a\xe7\x18\x11\n\x0fledger-operator\x12o\n\x0e\x44iscloseEvents\x12).tanzhang.ledger.v1.DiscloseEventsRequest\x1a*.tanzhang.ledger.v1.DiscloseEventsResponse\"\x06\x8a\xe7\x18\x02\x10\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftanzhang/ledger/v1/ledger.proto\x12\x12tanzhang.ledger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dtanzhang/kernel/v1/auth.proto\x1a\x1etanzhang/kernel/v1/items.proto\"$\n\x14GetCheckpointRequest\x12\x0c\n\x04\x62ook\x18\x01 \x01(\t\"+\n\x15GetCheckpointResponse\x12\x12\n\ncheckpoint\x18\x01 \x01(\x0c\",\n\x0eGetTileRequest\x12\x0c\n\x04\x62ook\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\"\x1f\n\x0fGetTileResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"3\n\x10GetProofsRequest\x12\x0c\n\x04\x62ook\x18\x01 \x01(\t\x12\x11\n\tpositions\x18\x02 \x03(\x04\"-\n\x05Proof\x12\x10\n\x08position\x18\x01 \x01(\x04\x12\x12\n\ntlog_proof\x18\x02 \x01(\x0c\"m\n\x11GetProofsResponse\x12)\n\x06proofs\x18\x01 \x03(\x0b\x32\x19.tanzhang.ledger.v1.Proof\x12-\n\tproven_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x12\n\x10GetStatusRequest\"p\n\x04Halt\x12\x10\n\x08position\x18\x01 \x01(\x04\x12\x0c\n\x04rule\x18\x02 \x01(\t\x12\x10\n\x08\x65xpected\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tual\x18\x04 \x01(\t\x12&\n\x02\x61t\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xce\x01\n\nBookStatus\x12\x0c\n\x04\x62ook\x18\x01 \x01(\t\x12\x0e\n\x06\x66olded\x18\x02 \x01(\x04\x12\x0e\n\x06proven\x18\x03 \x01(\x04\x12\x0c\n\x04root\x18\x04 \x01(\t\x12&\n\x04halt\x18\x05 \x01(\x0b\x32\x18.tanzhang.ledger.v1.Halt\x12\x13\n\x0bwaiting_for\x18\x06 \x01(\t\x12\x34\n\twitnesses\x18\x07 \x03(\x0b\x32!.tanzhang.ledger.v1.WitnessStatus\x12\x11\n\twitnessed\x18\x08 \x01(\x04\"~\n\rWitnessStatus\x12\r\n\x05names\x18\x01 \x03(\t\x12\x10\n\x08\x63osigned\x18\x02 \x01(\x04\x12/\n\x0b\x63osigned_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04said\x18\x04 \x01(\t\x12\r\n\x05\x61larm\x18\x05 \x01(\t\"m\n\x11GetStatusResponse\x12-\n\x05\x62ooks\x18\x01 \x03(\x0b\x32\x1e.tanzhang.ledger.v1.BookStatus\x12\x0e\n\x06policy\x18\x02 \x01(\t\x12\x19\n\x11identities_pinned\x18\x03 \x01(\x08\"\x11\n\x0fListKeysRequest\"l\n\x03Key\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\r\n\x05suite\x18\x03 \x01(\t\x12\x12\n\npublic_key\x18\x04 \x01(\x0c\x12\x0f\n\x07revoked\x18\x05 \x01(\x08\x12\x10\n\x08position\x18\x06 \x01(\x04\"Q\n\x10ListKeysResponse\x12%\n\x04keys\x18\x01 \x03(\x0b\x32\x17.tanzhang.ledger.v1.Key\x12\x16\n\x0e\x61s_of_position\x18\x02 \x01(\x04\"E\n\x0fKeyRegistration\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\r\n\x05suite\x18\x02 \x01(\t\x12\x12\n\npublic_key\x18\x03 \x01(\x0c\"\x1f\n\rKeyRevocation\x12\x0e\n\x06key_id\x18\x01 \x01(\t\"O\n\x08Override\x12\x0c\n\x04\x62ook\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x04\x12\x0c\n\x04rule\x18\x03 \x01(\t\x12\x15\n\rjustification\x18\x04 \x01(\t\"\"\n\x10IdentitiesChange\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\"\x97\x02\n\x0eProposeRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12;\n\x0cregister_key\x18\x02 \x01(\x0b\x32#.tanzhang.ledger.v1.KeyRegistrationH\x00\x12\x37\n\nrevoke_key\x18\x03 \x01(\x0b\x32!.tanzhang.ledger.v1.KeyRevocationH\x00\x12\x37\n\x0f\x61\x63\x63\x65pt_override\x18\x04 \x01(\x0b\x32\x1c.tanzhang.ledger.v1.OverrideH\x00\x12>\n\x0epin_identities\x18\x05 \x01(\x0b\x32$.tanzhang.ledger.v1.IdentitiesChangeH\x00\x42\n\n\x08proposal\"A\n\x0fProposeResponse\x12.\n\x06result\x18\x01 \x01(\x0b\x32\x1e.tanzhang.kernel.v1.ItemResult\"1\n\x0e\x41pproveRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0bproposal_id\x18\x02 \x01(\t\"A\n\x0f\x41pproveResponse\x12.\n\x06result\x18\x01 \x01(\x0b\x32\x1e.tanzhang.kernel.v1.ItemResult\"2\n\x0fWithdrawRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0bproposal_id\x18\x02 \x01(\t\"B\n\x10WithdrawResponse\x12.\n\x06result\x18\x01 \x01(\x0b\x32\x1e.tanzhang.kernel.v1.ItemResult\"*\n\x15\x44iscloseEventsRequest\x12\x11\n\tpositions\x18\x01 \x03(\x04\"L\n\x16\x44iscloseEventsResponse\x12\x32\n\x06\x65vents\x18\x01 \x03(\x0b\x32\".tanzhang.kernel.v1.DisclosedEvent2\xb1\x07\n\rLedgerService\x12l\n\rGetCheckpoint\x12(.tanzhang.ledger.v1.GetCheckpointRequest\x1a).tanzhang.ledger.v1.GetCheckpointResponse\"\x06\x8a\xe7\x18\x02\x18\x01\x12Z\n\x07GetTile\x12\".tanzhang.ledger.v1.GetTileRequest\x1a#.tanzhang.ledger.v1.GetTileResponse\"\x06\x8a\xe7\x18\x02\x18\x01\x12`\n\tGetProofs\x12$.tanzhang.ledger.v1.GetProofsRequest\x1a%.tanzhang.ledger.v1.GetProofsResponse\"\x06\x8a\xe7\x18\x02\x18\x01\x12`\n\tGetStatus\x12$.tanzhang.ledger.v1.GetStatusRequest\x1a%.tanzhang.ledger.v1.GetStatusResponse\"\x06\x8a\xe7\x18\x02\x18\x01\x12]\n\x08ListKeys\x12#.tanzhang.ledger.v1.ListKeysRequest\x1a$.tanzhang.ledger.v1.ListKeysResponse\"\x06\x8a\xe7\x18\x02\x18\x01\x12i\n\x07Propose\x12\".tanzhang.ledger.v1.ProposeRequest\x1a#.tanzhang.ledger.v1.ProposeResponse\"\x15\x8a\xe7\x18\x11\n\x0fledger-operator\x12i\n\x07\x41pprove\x12\".tanzhang.ledger.v1.ApproveRequest\x1a#.tanzhang.ledger.v1.ApproveResponse\"\x15\x8a\xe7\x18\x11\n\x0fledger-operator\x12l\n\x08Withdraw\x12#.tanzhang.ledger.v1.WithdrawRequest\x1a$.tanzhang.ledger.v1.WithdrawResponse\"\x15\x8a\xe7\x18\x11\n\x0fledger-operator\x12o\n\x0e\x44iscloseEvents\x12).tanzhang.ledger.v1.DiscloseEventsRequest\x1a*.tanzhang.ledger.v1.DiscloseEventsResponse\"\x06\x8a\xe7\x18\x02\x10\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -71,39 +71,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HALT']._serialized_start=544
   _globals['_HALT']._serialized_end=656
   _globals['_BOOKSTATUS']._serialized_start=659
-  _globals['_BOOKSTATUS']._serialized_end=792
-  _globals['_GETSTATUSRESPONSE']._serialized_start=794
-  _globals['_GETSTATUSRESPONSE']._serialized_end=903
-  _globals['_LISTKEYSREQUEST']._serialized_start=905
-  _globals['_LISTKEYSREQUEST']._serialized_end=922
-  _globals['_KEY']._serialized_start=924
-  _globals['_KEY']._serialized_end=1032
-  _globals['_LISTKEYSRESPONSE']._serialized_start=1034
-  _globals['_LISTKEYSRESPONSE']._serialized_end=1115
-  _globals['_KEYREGISTRATION']._serialized_start=1117
-  _globals['_KEYREGISTRATION']._serialized_end=1186
-  _globals['_KEYREVOCATION']._serialized_start=1188
-  _globals['_KEYREVOCATION']._serialized_end=1219
-  _globals['_OVERRIDE']._serialized_start=1221
-  _globals['_OVERRIDE']._serialized_end=1300
-  _globals['_IDENTITIESCHANGE']._serialized_start=1302
-  _globals['_IDENTITIESCHANGE']._serialized_end=1336
-  _globals['_PROPOSEREQUEST']._serialized_start=1339
-  _globals['_PROPOSEREQUEST']._serialized_end=1618
-  _globals['_PROPOSERESPONSE']._serialized_start=1620
-  _globals['_PROPOSERESPONSE']._serialized_end=1685
-  _globals['_APPROVEREQUEST']._serialized_start=1687
-  _globals['_APPROVEREQUEST']._serialized_end=1736
-  _globals['_APPROVERESPONSE']._serialized_start=1738
-  _globals['_APPROVERESPONSE']._serialized_end=1803
-  _globals['_WITHDRAWREQUEST']._serialized_start=1805
-  _globals['_WITHDRAWREQUEST']._serialized_end=1855
-  _globals['_WITHDRAWRESPONSE']._serialized_start=1857
-  _globals['_WITHDRAWRESPONSE']._serialized_end=1923
-  _globals['_DISCLOSEEVENTSREQUEST']._serialized_start=1925
-  _globals['_DISCLOSEEVENTSREQUEST']._serialized_end=1967
-  _globals['_DISCLOSEEVENTSRESPONSE']._serialized_start=1969
-  _globals['_DISCLOSEEVENTSRESPONSE']._serialized_end=2045
-  _globals['_LEDGERSERVICE']._serialized_start=2048
-  _globals['_LEDGERSERVICE']._serialized_end=2993
+  _globals['_BOOKSTATUS']._serialized_end=865
+  _globals['_WITNESSSTATUS']._serialized_start=867
+  _globals['_WITNESSSTATUS']._serialized_end=993
+  _globals['_GETSTATUSRESPONSE']._serialized_start=995
+  _globals['_GETSTATUSRESPONSE']._serialized_end=1104
+  _globals['_LISTKEYSREQUEST']._serialized_start=1106
+  _globals['_LISTKEYSREQUEST']._serialized_end=1123
+  _globals['_KEY']._serialized_start=1125
+  _globals['_KEY']._serialized_end=1233
+  _globals['_LISTKEYSRESPONSE']._serialized_start=1235
+  _globals['_LISTKEYSRESPONSE']._serialized_end=1316
+  _globals['_KEYREGISTRATION']._serialized_start=1318
+  _globals['_KEYREGISTRATION']._serialized_end=1387
+  _globals['_KEYREVOCATION']._serialized_start=1389
+  _globals['_KEYREVOCATION']._serialized_end=1420
+  _globals['_OVERRIDE']._serialized_start=1422
+  _globals['_OVERRIDE']._serialized_end=1501
+  _globals['_IDENTITIESCHANGE']._serialized_start=1503
+  _globals['_IDENTITIESCHANGE']._serialized_end=1537
+  _globals['_PROPOSEREQUEST']._serialized_start=1540
+  _globals['_PROPOSEREQUEST']._serialized_end=1819
+  _globals['_PROPOSERESPONSE']._serialized_start=1821
+  _globals['_PROPOSERESPONSE']._serialized_end=1886
+  _globals['_APPROVEREQUEST']._serialized_start=1888
+  _globals['_APPROVEREQUEST']._serialized_end=1937
+  _globals['_APPROVERESPONSE']._serialized_start=1939
+  _globals['_APPROVERESPONSE']._serialized_end=2004
+  _globals['_WITHDRAWREQUEST']._serialized_start=2006
+  _globals['_WITHDRAWREQUEST']._serialized_end=2056
+  _globals['_WITHDRAWRESPONSE']._serialized_start=2058
+  _globals['_WITHDRAWRESPONSE']._serialized_end=2124
+  _globals['_DISCLOSEEVENTSREQUEST']._serialized_start=2126
+  _globals['_DISCLOSEEVENTSREQUEST']._serialized_end=2168
+  _globals['_DISCLOSEEVENTSRESPONSE']._serialized_start=2170
+  _globals['_DISCLOSEEVENTSRESPONSE']._serialized_end=2246
+  _globals['_LEDGERSERVICE']._serialized_start=2249
+  _globals['_LEDGERSERVICE']._serialized_end=3194
 # @@protoc_insertion_point(module_scope)

@@ -227,6 +227,8 @@ class BookStatus(_message.Message):
     ROOT_FIELD_NUMBER: _builtins.int
     HALT_FIELD_NUMBER: _builtins.int
     WAITING_FOR_FIELD_NUMBER: _builtins.int
+    WITNESSES_FIELD_NUMBER: _builtins.int
+    WITNESSED_FIELD_NUMBER: _builtins.int
     book: _builtins.str
     folded: _builtins.int
     """Events folded and checked."""
@@ -235,9 +237,17 @@ class BookStatus(_message.Message):
     root: _builtins.str
     waiting_for: _builtins.str
     """Position of an event whose cause has not been seen yet, and the cause."""
+    witnessed: _builtins.int
+    """Events under the checkpoint that is shown: with a quorum in the policy, one that witnesses
+    cosigned.
+    """
     @_builtins.property
     def halt(self) -> Global___Halt:
         """Absent while the book is in order."""
+
+    @_builtins.property
+    def witnesses(self) -> _containers.RepeatedCompositeFieldContainer[Global___WitnessStatus]:
+        """How it stands with each witness that is asked."""
 
     def __init__(
         self,
@@ -248,14 +258,56 @@ class BookStatus(_message.Message):
         root: _builtins.str = ...,
         halt: Global___Halt | None = ...,
         waiting_for: _builtins.str = ...,
+        witnesses: _abc.Iterable[Global___WitnessStatus] | None = ...,
+        witnessed: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["halt", b"halt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["book", b"book", "folded", b"folded", "halt", b"halt", "proven", b"proven", "root", b"root", "waiting_for", b"waiting_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["book", b"book", "folded", b"folded", "halt", b"halt", "proven", b"proven", "root", b"root", "waiting_for", b"waiting_for", "witnessed", b"witnessed", "witnesses", b"witnesses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BookStatus: _TypeAlias = BookStatus  # noqa: Y015
+
+@_typing.final
+class WitnessStatus(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMES_FIELD_NUMBER: _builtins.int
+    COSIGNED_FIELD_NUMBER: _builtins.int
+    COSIGNED_AT_FIELD_NUMBER: _builtins.int
+    SAID_FIELD_NUMBER: _builtins.int
+    ALARM_FIELD_NUMBER: _builtins.int
+    cosigned: _builtins.int
+    """Events under the checkpoint that it cosigned last, as far as it has told."""
+    said: _builtins.str
+    """"cosigned", or what it said instead."""
+    alarm: _builtins.str
+    """What it says that cannot be: that the log forked, or is longer than what was signed. Empty
+    while it says no such thing.
+    """
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As the policy names it; more than one if it has keys of several kinds."""
+
+    @_builtins.property
+    def cosigned_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+        cosigned: _builtins.int = ...,
+        cosigned_at: _timestamp_pb2.Timestamp | None = ...,
+        said: _builtins.str = ...,
+        alarm: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cosigned_at", b"cosigned_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarm", b"alarm", "cosigned", b"cosigned", "cosigned_at", b"cosigned_at", "names", b"names", "said", b"said"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WitnessStatus: _TypeAlias = WitnessStatus  # noqa: Y015
 
 @_typing.final
 class GetStatusResponse(_message.Message):
