@@ -1,6 +1,7 @@
 """Makes docs/reference/events.md from the event structs of the services; run it after a change.
 
-`python -m docs.generate` writes the page, tests/unit/test_reference_docs.py holds it to the code.
+`python -m docs.generate` writes the page, tests/unit/test_reference_docs.py holds it to the code;
+and docs/reference/ledger-rules.md, see ledger_rules.py.
 Field comments come from the source beside the field. Nothing here is read by a running system.
 """
 
@@ -18,6 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
+from docs import ledger_rules
 from kernel.record import KERNEL_EVENTS, Record
 from kernel.values import Act, Actor
 from services.accounts.domain import events as accounts
@@ -25,6 +27,7 @@ from services.inclusive.domain import events as inclusive
 from services.ledger.domain import events as ledger
 from services.market.domain import events as market
 from services.registry.domain import events as registry
+from tests.unit.test_ledger_rules import named_by_lies
 
 PAGE: Final = Path(__file__).resolve().parent / "reference" / "events.md"
 BOOKS: Final[tuple[tuple[str, str, Sequence[type[msgspec.Struct]]], ...]] = (
@@ -162,7 +165,8 @@ def _comments(struct: type[msgspec.Struct]) -> dict[str, str]:
 def main() -> int:
     PAGE.parent.mkdir(parents=True, exist_ok=True)
     PAGE.write_text(events_page(), encoding="utf-8")
-    print(PAGE.name)
+    ledger_rules.PAGE.write_text(ledger_rules.rules_page(named_by_lies()), encoding="utf-8")
+    print(PAGE.name, ledger_rules.PAGE.name)
     return 0
 
 

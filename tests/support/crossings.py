@@ -12,7 +12,7 @@ import asyncio
 import dataclasses
 import hashlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -185,6 +185,13 @@ class Whole:
     def event(self, place: str) -> StoredEvent:
         book, position = self.at[place]
         return self.events[book][position]
+
+    def events_before(self, place: str) -> Iterator[tuple[tuple[str, int], StoredEvent]]:
+        """In the order in which they were told, each with where it stands."""
+        for book, position in self.order:
+            if (book, position) == self.at[place]:
+                return
+            yield (book, position), self.events[book][position]
 
     def record(self, place: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.event(place).record)

@@ -450,12 +450,23 @@ class Books:
         return pickle.dumps([checker.__dict__ for checker in self.checkers.values()])
 
 
-def folded_up_to(story: Story, book: str, position: int) -> Books:
-    """The books just before one event; the accounts book is told after the whole of the ledger."""
+def folded_up_to(
+    story: Story,
+    book: str,
+    position: int,
+    also: Mapping[str, Callable[[Json], None]] | None = None,
+) -> Books:
+    """The books just before one event; the accounts book is told after the whole of the ledger.
+
+    `also`: what was changed before it, by name.
+    """
     books = Books()
     if book == "accounts":
         books.fold("ledger", story.ledger)
-    books.fold(book, story.of(book)[:position])
+    changed = {story.at[name]: change for name, change in (also or {}).items()}
+    for event in story.of(book)[:position]:
+        change = changed.get(event.position)
+        books.fold(book, [event if change is None else planted(event, change)])
     return books
 
 

@@ -6,6 +6,7 @@ Who holds the service's key can change a proposal and what came of it: those lie
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -95,11 +96,78 @@ def ordered_again(record: Json) -> None:
     sign_anew(record, AUTHORITY_KEY, number="甘碳 ordered")
 
 
+def body_of(place: str) -> Json:
+    body: Json = json.loads(STORY.accounts[STORY.at[place]].record)["body"]
+    return body
+
+
+def opened_while_frozen(record: Json) -> None:
+    """A first registrar proposes it for a farm that its authority has frozen."""
+    del record["acts"]
+    opening = body_of("中川 opened")["opening"]
+    said = {"iss": record["actor"]["iss"], "sub": "registrar-wang"}
+    record.update(type="ChangeProposed", actor=said)
+    record["body"] = {
+        "change": {"opening": opening},
+        "proposal": record["by"],
+        "proposed_by": said,
+    }
+
+
+def opened_by_another(record: Json) -> None:
+    asked = STORY.accounts[STORY.at["lifted"]]
+    record.update(type="AccountOpened", actor={"iss": "lanzhou", "sub": "registrar-li"})
+    record["body"] = {
+        "opening": body_of("中川 opened")["opening"],
+        "proposal": json.loads(asked.record)["by"],
+        "proposed_by": {"iss": "lanzhou", "sub": "registrar-wang"},
+    }
+
+
+def as_told(place: str, here: str) -> Change:
+    """Said of another holder, or to another end: as it was at that place."""
+    proposed = here.endswith(" proposed")
+    said = body_of(place)["status"]
+    return put("body.change.status" if proposed else "body.status", said)
+
+
+def mandate_of(granted: Json) -> Json:
+    return {**granted, "agent": VERIFIER}
+
+
+def granted_to_the_verifier(record: Json) -> None:
+    """Whose house was closed this very day."""
+    record["type"] = "MandateGranted"
+    del record["body"]["status"]
+    record["body"]["mandate"] = mandate_of(body_of("mandate by registrars")["mandate"])
+
+
 LATER = both(put("at", "2027-01-01T08:00:00.000Z"), put("on", "2027-01-01T08:00:00.000Z"))
 REVOKED = id_of(STORY, "offered")
 LIVE = id_of(STORY, "mandate by registrars proposed")
 
 LIES = [
+    Lie(
+        "STATUS",
+        "closed proposed",
+        opened_by_another,
+        "0",
+        "3",
+        {"lifted": opened_while_frozen},
+    ),
+    Lie(
+        "STATUS",
+        "closed",
+        granted_to_the_verifier,
+        "not closed",
+        VERIFIER,
+        {
+            **{name: as_told("closed", name) for name in ("restricted proposed", "restricted")},
+            "closed proposed": put(
+                "body.change", {"mandate": mandate_of(body_of("mandate by registrars")["mandate"])}
+            ),
+        },
+    ),
     # proposals
     Lie("PROPOSER", "terms proposed", put("body.proposed_by.sub", "li"), "wang", "li"),
     Lie("PROPOSER", "terms", put("body.proposed_by.sub", "registrar-zhao"), "wang", "zhao"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -37,6 +38,7 @@ from tests.support.lanzhou import (
 )
 from tests.support.ledgers import (
     Desks,
+    Json,
     Story,
     admit,
     folded_up_to,
@@ -44,6 +46,7 @@ from tests.support.ledgers import (
     keep,
     open_desks,
     planted,
+    sign_anew,
 )
 from tests.support.orders import (
     AUTHORITY,
@@ -129,7 +132,23 @@ STORY = asyncio.run(_tell())
 FIRST = "body.legs.0"
 PARTIES = (ZHONGCHUAN_KEY, LENDER_KEY)
 
+
+def from_a_lien_of_nobody(record: Json) -> None:
+    """The court was told of a lien that there never was."""
+    record["body"]["legs"][0]["debit"]["ref"] = "l-none"
+    first, *others = json.loads(record["acts"][0]["statement"])["moves"]
+    sign_anew(record, COURT_KEY, moves=[{**first, "lien": "l-none"}, *others])
+
+
 PLANTS = [
+    Plant("LIEN_KNOWN", "ordered", from_a_lien_of_nobody, "a lien there is", "l-none"),
+    Plant(
+        "AS_FILED",  # what is pledged goes with a merger, its pledgee unasked
+        "confirmed",
+        both(put(f"{FIRST}.debit.purpose", "pledged"), put(f"{FIRST}.debit.ref", LIEN)),
+        "available",
+        "pledged",
+    ),
     # orders
     Plant("ACT_MISSING", "ordered", lambda e: e.pop("acts"), COURT, "0 acts"),
     Plant("ACT_KEY", "ordered", signed(VENUE_KEY), COURT, "venue:"),

@@ -8,6 +8,7 @@ moves by two persons. Lines and balances of one bank are in tallies.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import zip_longest
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -47,6 +48,8 @@ from services.ledger.books.tallies import Tallies
 
 RESERVE: Final = ("clearing", "default-reserve")
 SHOWN_LINES: Final = 50
+SHOWN_BEFORE: Final = 100  # characters of a statement, around where it differs
+SHOWN_AFTER: Final = 900
 BRING_LINES: Final = ("bank-advice", "bank-statement", "withdrawal-confirmation")
 
 Bank = tuple[str, str, str]  # clearing house, asset, bank
@@ -237,8 +240,8 @@ class Banks:
         for line, entry in zip(body["lines"], kinds, strict=True):
             line["entry"] = entry
         expected = {**body, "kind": "bank-statement"}
-        require("STATEMENT_SAID", canonical(expected)[:2000], canonical(said)[:2000])
-        require("STATEMENT_SAID", canonical(expected), canonical(said))
+        ours, theirs = where_they_differ(canonical(expected), canonical(said))
+        require("STATEMENT_SAID", ours, theirs)
         require("STATEMENT_OPENING", tallies.closed_fen, event.opening_fen)
         require("STATEMENT_ANSWERED", False, tallies.is_whole)
         closed, first = tallies.closed_day, tallies.first_day
@@ -428,6 +431,16 @@ class Banks:
             tallies.parts = [event] if event.part == 1 else [*tallies.parts, event]
         elif tallies.parts:
             tallies.close()
+
+
+def where_they_differ(one: str, other: str) -> tuple[str, str]:
+    """Of two long texts the parts that begin to differ, and nothing of two equal ones."""
+    if one == other:
+        return "", ""
+    pairs = enumerate(zip_longest(one, other))
+    at = next(i for i, (ours, theirs) in pairs if ours != theirs)
+    begin = max(at - SHOWN_BEFORE, 0)
+    return one[begin : at + SHOWN_AFTER], other[begin : at + SHOWN_AFTER]
 
 
 def _header(one: BankStatementReceived) -> tuple[str, int, int, int, int]:
