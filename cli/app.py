@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from cli import bench, book, demo, history, keys, ledger, policy, settlements, verify
+from cli.audit.command import audit
 from cli.errors import NO, NOT_TRIED, CliError, of_file
 from cli.replay import shenzhen, vrod
 from cli.witness import commands as witness
@@ -160,6 +161,7 @@ def banks(
     raise typer.Exit(show(directory, as_json))
 
 
+app.command("audit")(audit)
 app.command("demo")(demo.demo)
 app.command("verify")(verify.verify)
 app.command("balance")(history.balance)

@@ -21,9 +21,10 @@ from typing import Final, NamedTuple
 from cli.errors import NOT_TRIED, CliError
 from kernel.errors import Refused
 from kernel.tlog import merkle
-from kernel.tlog.checkpoint import Checkpoint
+from kernel.tlog.checkpoint import Checkpoint, parse_checkpoint
 from kernel.tlog.encoding import HASH_BYTES, encode_base64
 from kernel.tlog.errors import PolicyError, TlogError
+from kernel.tlog.note import parse_note
 from kernel.tlog.policy import Policy
 from kernel.tlog.tiles import (
     TILE_BYTES,
@@ -82,23 +83,28 @@ async def mirror_log(
     *,
     recheck: bool = True,
     since: Sequence[Checkpoint] = (),
+    own: bool = False,
 ) -> Mirrored:
     """Bring `folder` up to the signed checkpoint `note`; raises MirrorRefused, and then leaves the
     folder's checkpoint as it was.
 
     `since`: further checkpoints that must lie on the way, and whose signatures have been verified.
-    Without `recheck` what the folder's own checkpoint covers is taken as it is, up to its edge.
+    Without `recheck` what the folder's own checkpoint covers is taken as it is, up to its edge. An
+    `own` folder is the caller's memory: it keeps no policy, and its checkpoint was verified when it
+    came, by the policy of that day.
     """
-    _check_folder(folder, policy)
+    if not own:
+        _check_folder(folder, policy)
     head = open_head(note, policy, "the log's checkpoint")
-    earlier = kept_checkpoint(folder, policy)
+    earlier = kept_checkpoint(folder, None if own else policy)
     known = [*([] if earlier is None else [earlier]), *since]
     for one in known:
         await _check_history(one, head, fetch)
     copy = _Copy(folder, head, fetch)
     begin = 0 if earlier is None or recheck else earlier.size
     await copy.run(begin, known, progress)
-    write_whole(folder / POLICY, policy.encode())
+    if not own:
+        write_whole(folder / POLICY, policy.encode())
     write_whole(folder / CHECKPOINT, note)
     _drop_filled(folder, [one.size for one in known], head.size)
     return Mirrored(
@@ -134,10 +140,14 @@ def open_head(note: bytes, policy: Policy, what: str) -> Checkpoint:
         raise MirrorRefused("CHECKPOINT_SIGNATURE", f"{what}: {error}") from error
 
 
-def kept_checkpoint(folder: Path, policy: Policy) -> Checkpoint | None:
-    """What a folder was brought up to before."""
+def kept_checkpoint(folder: Path, policy: Policy | None) -> Checkpoint | None:
+    """What a folder was brought up to before; None for a policy: it was verified then."""
     path = folder / CHECKPOINT
-    return open_head(path.read_bytes(), policy, f"{path}") if path.exists() else None
+    if not path.exists():
+        return None
+    if policy is None:
+        return parse_checkpoint(parse_note(path.read_bytes())[0])
+    return open_head(path.read_bytes(), policy, f"{path}")
 
 
 async def _check_history(earlier: Checkpoint, head: Checkpoint, fetch: FetchTile) -> None:

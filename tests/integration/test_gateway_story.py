@@ -10,11 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from cli.app import run
 from cli.stack.provision import policy_file, venue_key
 from gateway.clients import answer_model
 from kernel.acts import sign_act
@@ -526,3 +528,29 @@ def test_every_book_shows_itself_proven_and_a_bank_keeps_a_receipt(office: Offic
     halted = {one["book"]: one["halt"] for one in status["books"] if one["halt"] is not None}
     assert halted == {}
     assert {one["book"] for one in status["books"]} >= {"accounts", "registry", "market"}
+
+
+def test_an_auditor_finds_nothing_to_differ_in_and_a_stranger_nothing_in_what_is_public(
+    office: Office, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token = tmp_path / "token"
+    token.write_text(office.world.token(AUDITOR))
+    policy = ["--policy", str(policy_file(office.world.directory)), "--json"]
+    asked = ["audit", str(office.client.base_url), *policy]
+    auditor = ["--token", str(token), "--state", str(tmp_path / "auditor")]
+    assert run([*asked, *auditor]) == 0
+    first = json.loads(capsys.readouterr().out)
+    ticket = {one["asset"]: one["purposes"] for one in first["assets"]}[TICKET]
+    assert (ticket["issued"], ticket["retired"]) == (-TOTAL_T, RETIRED_T)
+    assert first["registry"]["retired_t"] == RETIRED_T
+    assert all(one["opened"] == one["entries"] > 0 for one in first["books"])
+    assert sum(one["acts_verified"] for one in first["books"]) > 5
+    assert run([*asked, *auditor]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert all(one["earlier_tree_size"] > 0 for one in again["logs"])
+    assert again["assets"] == first["assets"]
+    assert run([*asked, "--state", str(tmp_path / "stranger")]) == 0
+    public = json.loads(capsys.readouterr().out)
+    opened = {one["book"]: one["opened"] for one in public["books"]}
+    assert (opened["accounts"], public["registry"]) == (0, first["registry"])
+    assert public["liens"] == []

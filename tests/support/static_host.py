@@ -39,7 +39,7 @@ class _Handler(SimpleHTTPRequestHandler):
 @contextmanager
 def static_host(folder: Path) -> Iterator[StaticHost]:
     with StaticHost(folder) as host:
-        thread = threading.Thread(target=host.serve_forever, daemon=True)
+        thread = threading.Thread(target=host.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         try:
             yield host

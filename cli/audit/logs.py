@@ -1,0 +1,159 @@
+"""The logs themselves: mirrored, computed again, and held to what they have shown before.
+
+Needs no token. What a log's checkpoint or tiles get wrong is a difference; that a host does not
+answer is none, the audit then ends without a verdict.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from cli.audit.findings import Findings
+from cli.log_sources import LogSource
+from cli.mirror import (
+    CHECKPOINT,
+    MirrorRefused,
+    kept_checkpoint,
+    mirror_log,
+    open_head,
+    read_entries,
+    write_whole,
+)
+from kernel.errors import Refused
+from kernel.tlog.checkpoint import Checkpoint
+from kernel.tlog.encoding import encode_base64
+from kernel.tlog.errors import FormatError
+from kernel.tlog.policy import Policy
+from kernel.tlog.states import STATE_BOOK, StateEntry, parse_state
+from kernel.tlog.tiles import root_at, tile_path
+
+Progress = Callable[[int, int], None]
+
+_ENTRY: Final = rb'\{"book":"%b","commitment":"[A-Za-z0-9+/]{43}=","position":%d,"v":1\}'
+
+
+class LogReport(msgspec.Struct):
+    """A log that was brought up to its newest checkpoint, and is what it says."""
+
+    book: str
+    origin: str
+    tree_size: int
+    root: str
+    earlier_tree_size: int | None
+    cosigners: list[str]
+    tiles_fetched: int
+    tiles_kept: int
+
+
+class LogCheck:
+    """One log of the policy, with its folder in the auditor's state."""
+
+    def __init__(
+        self, book: str, origin: str, source: LogSource, folder: Path, policy: Policy
+    ) -> None:
+        self.book = book
+        self.origin = origin
+        self.folder = folder
+        self._source = source
+        self._policy = policy
+
+    async def run(
+        self, since: Sequence[Checkpoint], recheck: bool, findings: Findings, progress: Progress
+    ) -> LogReport | None:
+        """None when the log is not what it says: then nothing of it can be opened."""
+        note = await self._source.checkpoint()
+        before = kept_checkpoint(self.folder, None)
+        try:
+            head = open_head(note, self._policy, "the log's checkpoint")
+            if head.origin != self.origin:
+                raise MirrorRefused("ORIGIN", f"expected the log {self.origin}, got {head.origin}")
+            done = await mirror_log(
+                self.folder,
+                note,
+                self._policy,
+                self._source.tile,
+                progress,
+                recheck=recheck,
+                since=since,
+                own=True,
+            )
+        except MirrorRefused as error:
+            self._keep_evidence(error.rule, note)
+            findings.add(error.rule, self.book, None, "the log as it says it is", error)
+            return None
+        except Refused as error:
+            findings.add("TILE", self.book, None, "every tile of the tree", error.message)
+            return None
+        first = 0 if before is None or recheck else before.size
+        self._check_entries(first, done.size, findings)
+        return LogReport(
+            self.book,
+            done.origin,
+            done.size,
+            encode_base64(done.root),
+            done.earlier_size,
+            [one.name for one in self._policy.open_checkpoint(note).cosignatures],
+            done.fetched,
+            done.kept,
+        )
+
+    def _keep_evidence(self, rule: str, note: bytes) -> None:
+        """Two notes of one log that cannot both be true prove a fork to everybody."""
+        if rule not in ("FORK", "WENT_BACK"):
+            return
+        folder = self.folder.with_name(f"{self.folder.name}.evidence")
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = self.folder / CHECKPOINT
+        for data in (note, kept.read_bytes() if kept.exists() else b""):
+            if data:
+                write_whole(folder / f"{sha256(data).hexdigest()[:16]}.checkpoint", data)
+
+    def _check_entries(self, first: int, size: int, findings: Findings) -> None:
+        """Every entry says its own book and position and a commitment, and nothing else."""
+        if self.book == STATE_BOOK:
+            return  # read entry by entry: `states`
+        for position, entry in enumerate(read_entries(self.folder, size, first), first):
+            if not re.fullmatch(_ENTRY % (self.book.encode(), position), entry):
+                what = f"a commitment of {self.book} {position}"
+                findings.add("ENTRY_SHAPE", self.book, position, what, entry[:80])
+
+
+def states(
+    folder: Path, book_folder: Path, begin: int, size: int, book_size: int, findings: Findings
+) -> list[StateEntry]:
+    """Entries of the state log from `begin` on, up to the first that names more of the book than
+    its own mirror has; each compared with the root of the book's log at that size.
+    """
+    found: list[StateEntry] = []
+    for position, data in enumerate(read_entries(folder, size, begin), begin):
+        try:
+            entry = parse_state(data)
+        except FormatError as error:
+            findings.add("STATE_ENTRY", STATE_BOOK, position, "a state entry", error)
+            continue
+        if entry.size > book_size:
+            break
+        if entry.position != position:
+            findings.add("STATE_ENTRY", STATE_BOOK, position, position, entry.position)
+        root = root_at(entry.size, lambda *tile: _stored(book_folder, *tile))
+        if root != entry.root:
+            what = f"{encode_base64(root)} at {entry.size} of {entry.book}"
+            findings.add("STATE_OF_ROOT", STATE_BOOK, position, what, encode_base64(entry.root))
+        found.append(entry)
+    return found
+
+
+def _stored(folder: Path, level: int, n: int, width: int) -> bytes:
+    """At least so many hashes: of the full tile, or of the widest partial one that is there."""
+    full = folder / tile_path(level, n)
+    if full.exists():
+        return full.read_bytes()
+    partials = folder / f"{tile_path(level, n)}.p"
+    widest = max((int(one.name) for one in partials.iterdir() if one.name.isdigit()), default=0)
+    return (partials / str(widest)).read_bytes() if widest >= width else b""

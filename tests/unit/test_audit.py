@@ -1,0 +1,486 @@
+"""An audit names each planted lie and where it is, and finds nothing where all is well."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.app import run
+from kernel.tlog.checkpoint import open_checkpoint
+from kernel.tlog.encoding import encode_base64
+from kernel.tlog.note import COSIGNATURE, Signer
+from tests.support.audited import (
+    BATCH,
+    LIEN,
+    TICKET,
+    TOKEN,
+    Audited,
+    account,
+    leg,
+    person,
+    serve,
+)
+from tests.support.checkout import ROOT
+from tests.support.small_log import FOREST, LANZHOU
+
+LAST = 8  # of the accounts book: money that was paid in
+
+
+class Auditor:
+    """With a folder, a policy and a token of her own."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder
+        self._read = capsys.readouterr
+        (folder / "token").write_text(TOKEN + "\n")
+
+    def audit(
+        self, audited: Audited, *options: str, token: bool = True, trusts: Audited | None = None
+    ) -> tuple[int, dict[str, Any]]:
+        """Exit code and report."""
+        policy = self.folder / "policy.txt"
+        if not policy.exists():
+            policy.write_bytes((trusts or audited).policy.encode())
+        with serve(audited) as url:
+            arguments = ["audit", url, "--policy", str(policy), "--state", str(self.folder / "s")]
+            shown = ["--token", str(self.folder / "token")] if token else []
+            code = run([*arguments, *shown, "--json", *options])
+        told = self._read()
+        return code, json.loads(told.out) if told.out else {"error": told.err}
+
+
+@pytest.fixture
+def auditor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Auditor:
+    return Auditor(tmp_path, capsys)
+
+
+@pytest.fixture
+def audited() -> Audited:
+    made = Audited()
+    made.tell()
+    return made
+
+
+def rules(report: dict[str, Any]) -> set[str]:
+    return set(report["differences_by_rule"])
+
+
+def the_difference(report: dict[str, Any]) -> dict[str, Any]:
+    (found,) = report["differences"]
+    return dict(found)
+
+
+# ---- all is well ---------------------------------------------------------------------------------
+
+
+def test_what_is_as_it_should_be_differs_in_nothing(auditor: Auditor, audited: Audited) -> None:
+    code, report = auditor.audit(audited)
+    assert (code, report["differences"]) == (0, [])
+    sums = {one["asset"]: one["purposes"] for one in report["assets"]}
+    parts = {"available": 3_000, "pledged": 6_000, "retired": 1_000}
+    assert sums[TICKET] == {"issued": -10_000, **parts}
+    assert sums["CNY"] == {"external": -50_000, "available": 50_000}
+    assert report["batches"] == [
+        {"asset": TICKET, "batch": BATCH, "issued": 10_000, "purposes": parts}
+    ]
+    assert report["liens"] == [
+        {"lien": LIEN, "asset": TICKET, "amount": 6_000, "serials": [[BATCH, 1, 6_000]]}
+    ]
+    assert report["registry"]["issued_t"] == 10_000
+    assert report["pending"] == {"issuances": 0, "retirements": 0, "liens": 0}
+    assert {one["book"]: one["opened"] for one in report["books"]} == {
+        book: len(log.records) for book, log in audited.logs.items()
+    }
+    assert sum(one["acts_verified"] for one in report["books"]) == 3
+
+
+def test_a_stranger_opens_the_public_facts_alone(auditor: Auditor, audited: Audited) -> None:
+    code, report = auditor.audit(audited, token=False)
+    assert (code, report["opened_as"], report["differences"]) == (0, "public", [])
+    opened = {one["book"]: one["opened"] for one in report["books"]}
+    assert opened == {"accounts": 0, "ledger": 0, "registry": len(audited.registry.records) - 2}
+    assert report["registry"]["retired_t"] == 1_000
+    assert (report["liens"], report["assets"]) == ([], [])
+
+
+def test_a_second_run_reads_only_what_is_new(auditor: Auditor, audited: Audited) -> None:
+    auditor.audit(audited)
+    audited.asked.clear()
+    before = len(audited.accounts.records)
+    audited.move(account(FOREST), account(LANZHOU), 100, 9_001)
+    code, report = auditor.audit(audited)
+    assert (code, report["differences"]) == (0, [])
+    log = next(one for one in report["logs"] if one["book"] == "accounts")
+    assert (log["earlier_tree_size"], log["tree_size"]) == (before, before + 1)
+    asked = [path for path in audited.asked if "disclosed-events" in path]
+    assert asked == [f"/v1/logs/accounts/disclosed-events?begin={before}&limit=1"]
+
+
+def test_what_the_other_book_cannot_know_yet_is_pending_and_no_difference(
+    auditor: Auditor, audited: Audited
+) -> None:
+    audited.registry.records.pop()  # the retirement is not told yet
+    audited.registry.entries.pop()
+    audited.registry._hashes.pop()
+    code, report = auditor.audit(audited)
+    assert (code, report["pending"]["retirements"]) == (0, 1)
+
+
+def test_the_report_for_people_says_what_was_done(
+    auditor: Auditor, audited: Audited, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (auditor.folder / "policy.txt").write_bytes(audited.policy.encode())
+    with serve(audited) as url:
+        folder = ["--policy", str(auditor.folder / "policy.txt"), "--state", str(auditor.folder)]
+        assert run(["audit", url, *folder, "--token", str(auditor.folder / "token")]) == 0
+    told = capsys.readouterr().out
+    assert "tanzhang.test/accounts: 9 entries, no witness" in told
+    assert f"{TICKET}: issued -10000, available 3000, pledged 6000, retired 1000 t" in told
+    assert told.endswith("no difference\n")
+
+
+# ---- lies in the logs ----------------------------------------------------------------------------
+
+
+def test_a_changed_tile_is_named(auditor: Auditor, audited: Audited) -> None:
+    def changed(book: str, path: str, data: bytes) -> bytes:
+        if (book, path[:7]) != ("accounts", "tile/0/"):
+            return data
+        return bytes([data[0] ^ 1]) + data[1:]
+
+    audited.tile = changed
+    code, report = auditor.audit(audited)
+    assert code == 1
+    assert (the_difference(report)["rule"], the_difference(report)["book"]) == ("TILE", "accounts")
+    assert "tile/0/000" in the_difference(report)["actual"]
+
+
+def test_a_log_that_forked_since_last_time_is_named_with_both_roots(
+    auditor: Auditor, audited: Audited
+) -> None:
+    auditor.audit(audited)
+    other = Audited()
+    other.open()
+    other.pay_in()
+    other.tell()
+    code, report = auditor.audit(other)
+    assert code == 1
+    found = next(one for one in report["differences"] if one["book"] == "accounts")
+    assert found["rule"] == "FORK"
+    size = len(audited.accounts.records)
+    for root in (audited.accounts.root(), other.accounts.root(size)):
+        assert encode_base64(root) in found["actual"]
+    notes = [
+        path.read_bytes()
+        for path in (auditor.folder / "s" / "logs" / "accounts.evidence").iterdir()
+    ]
+    key = audited.accounts.signer.verifier
+    assert len({open_checkpoint(note, key).checkpoint.root for note in notes}) == 2
+
+
+def test_a_log_that_went_back_is_named(auditor: Auditor, audited: Audited) -> None:
+    auditor.audit(audited)
+    audited.checkpoint = lambda book, note: audited.logs[book].checkpoint(3)
+    code, report = auditor.audit(audited)
+    assert code == 1
+    assert rules(report) == {"WENT_BACK"}
+
+
+def test_a_checkpoint_kept_elsewhere_holds_the_log_to_its_word(
+    auditor: Auditor, audited: Audited, tmp_path: Path
+) -> None:
+    other = Audited()
+    other.open()
+    other.pay_in()
+    since = tmp_path / "kept.checkpoint"
+    since.write_bytes(other.accounts.checkpoint())
+    code, report = auditor.audit(audited, "--since", str(since))
+    assert code == 1
+    assert (the_difference(report)["rule"], the_difference(report)["book"]) == ("FORK", "accounts")
+
+
+def test_a_missing_cosignature_is_named(auditor: Auditor, audited: Audited) -> None:
+    witness = Signer("witness.test/w1", COSIGNATURE, b"\x07" * 32)
+    policy = audited.policy
+    policy.quorum = None
+    policy.add_witness("w1", witness.verifier.vkey)
+    policy.set_quorum("w1")
+    (auditor.folder / "policy.txt").write_bytes(policy.encode())
+    code, report = auditor.audit(audited)
+    assert code == 1
+    assert rules(report) == {"COSIGNATURES"}
+    assert "quorum w1" in report["differences"][0]["actual"]
+
+
+def test_another_key_than_the_policys_is_named(auditor: Auditor, audited: Audited) -> None:
+    foreign = Audited(b"foreign")
+    foreign.tell()
+    code, report = auditor.audit(foreign, trusts=audited)
+    assert (code, rules(report)) == (1, {"CHECKPOINT_SIGNATURE"})
+
+
+def test_one_books_log_in_the_place_of_anothers_is_named(
+    auditor: Auditor, audited: Audited
+) -> None:
+    audited.checkpoint = lambda book, note: audited.registry.checkpoint()
+    code, report = auditor.audit(audited)
+    assert (code, report["differences_by_rule"]["ORIGIN"]) == (1, 2)
+
+
+def test_an_entry_that_is_no_commitment_is_named(auditor: Auditor, audited: Audited) -> None:
+    log = audited.ledger
+    log.append({"key_id": "k"}, "KeyRevoked")
+    log.entries[-1] = b'{"book":"ledger","note":"something else"}'
+    from kernel.tlog.merkle import leaf_hash
+
+    log._hashes[-1] = leaf_hash(log.entries[-1])
+    code, report = auditor.audit(audited)
+    assert code == 1
+    assert rules(report) == {"ENTRY_SHAPE", "COMMITMENT_DIFFERS"}
+
+
+# ---- lies in what is shown -----------------------------------------------------------------------
+
+
+def test_an_event_that_is_not_what_the_log_committed_to_is_named(
+    auditor: Auditor, audited: Audited
+) -> None:
+    def changed(book: str, position: int, event: dict[str, Any]) -> dict[str, Any]:
+        if (book, position) != ("accounts", LAST):
+            return event
+        record = base64.b64decode(event["record"]).replace(b"50000", b"90000")
+        return {**event, "record": base64.b64encode(record).decode()}
+
+    audited.shown = changed
+    code, report = auditor.audit(audited)
+    assert code == 1
+    found = the_difference(report)
+    assert (found["rule"], found["position"]) == ("COMMITMENT_DIFFERS", LAST)
+
+
+def test_a_withheld_event_is_named(auditor: Auditor, audited: Audited) -> None:
+    audited.shown = lambda book, position, event: (
+        None if (book, position) == ("accounts", LAST) else event
+    )
+    code, report = auditor.audit(audited)
+    assert code == 1
+    found = the_difference(report)
+    assert (found["rule"], found["position"]) == ("EVENT_WITHHELD", LAST)
+
+
+def test_a_withheld_public_fact_leaves_a_hole(auditor: Auditor, audited: Audited) -> None:
+    audited.shown = lambda book, position, event: (
+        None if b"IssuanceProposed" in base64.b64decode(event["record"]) else event
+    )
+    code, report = auditor.audit(audited, token=False)
+    assert (code, rules(report)) == (1, {"ISSUANCE_UNKNOWN"})
+
+
+@pytest.mark.parametrize(
+    ("record", "rule"),
+    [
+        (b'{"book":"ledger","position":1}', "RECORD_SHAPE"),
+        (b'{"book":"ledger", "position":1}', "RECORD_NOT_CANONICAL"),
+        (b'{"position":1,"book":"ledger"}', "RECORD_NOT_CANONICAL"),
+        (b'{"book":"ledger","position":1,"position":1}', "RECORD_NOT_CANONICAL"),
+        (b'{"book":"ledger","position":1.0}', "RECORD_NOT_CANONICAL"),
+        (b'{"book":"ledger","n":9007199254740993,"position":1}', "RECORD_NOT_CANONICAL"),
+        (b'{"book":"ledger","position":2}', "RECORD_ELSEWHERE"),
+        (b"[" * 5000, "RECORD_NOT_CANONICAL"),
+        (b"\xff", "RECORD_NOT_CANONICAL"),
+    ],
+)
+def test_a_record_that_is_committed_to_and_is_no_event_is_named(
+    auditor: Auditor, audited: Audited, record: bytes, rule: str
+) -> None:
+    audited.ledger.append_record(record)
+    audited._event = lambda book, position: {  # type: ignore[method-assign]
+        "raw": {
+            "position": position,
+            "record": base64.b64encode(audited.logs[book].records[position]).decode(),
+            "salt": base64.b64encode(audited.logs[book].salt(position)).decode(),
+        },
+        "type": "Anything",
+    }
+    code, report = auditor.audit(audited)
+    assert code == 1
+    assert (the_difference(report)["rule"], the_difference(report)["book"]) == (rule, "ledger")
+
+
+# ---- lies in the books ---------------------------------------------------------------------------
+
+
+def told(*steps: Callable[[Audited], Any]) -> Audited:
+    made = Audited()
+    made.open()
+    for step in steps:
+        step(made)
+    return made
+
+
+MONEY_OUT_OF_NOTHING = leg(account(LANZHOU), account(FOREST), 7, asset="CNY")
+SHORT = {**leg(account(FOREST), account(LANZHOU), 9, 1), "amount": 10}
+
+
+def verify(made: Audited) -> None:
+    made.verify()
+
+
+def issue(made: Audited) -> None:
+    made.issue()
+
+
+LIES: dict[str, tuple[Audited, set[str]]] = {
+    "a unit in two places": (
+        told(
+            verify,
+            issue,
+            lambda one: one.move(account(FOREST), account(LANZHOU), 10, 1),
+            lambda one: one.move(account(FOREST), account(FOREST, "trading", "market"), 10, 1),
+        ),
+        {"SERIAL_NOT_THERE", "BALANCE_DIFFERS"},
+    ),
+    "serials that are issued again": (
+        told(
+            verify,
+            issue,
+            lambda one: one.move(account("h-x", "issued"), account(FOREST), 10, 1),
+        ),
+        {"SERIAL_TWICE", "ISSUED_TWICE", "BALANCE_DIFFERS", "BATCH_COUNT", "ISSUANCE_DIFFERS"},
+    ),
+    "a retirement that moves again": (
+        told(
+            verify,
+            issue,
+            lambda one: one.retire(),
+            lambda one: one.move(account(FOREST, "retired"), account(LANZHOU), 10, 6_001),
+        ),
+        {"TERMINAL_MOVED"},
+    ),
+    "an issuance over its approval": (
+        told(lambda one: one.verify(9_999), issue),
+        {"ISSUANCE_OVER_APPROVAL"},
+    ),
+    "more entered than approved": (
+        told(verify, lambda one: one.issue(9_000, entered_t=9_001)),
+        {"ISSUANCE_DIFFERS"},
+    ),
+    "issued out of nothing": (
+        told(lambda one: one.move(account("h-x", "issued"), account(FOREST), 10, 1)),
+        {"ISSUED_WITHOUT_APPROVAL"},
+    ),
+    "a balance below zero": (
+        told(lambda one: one.accounts.append({"legs": [MONEY_OUT_OF_NOTHING]})),
+        {"NEGATIVE_BALANCE"},
+    ),
+    "fewer serials than the amount": (
+        told(verify, issue, lambda one: one.accounts.append({"legs": [SHORT]})),
+        {"SERIALS_COUNT", "BALANCE_DIFFERS"},
+    ),
+    "a retirement told otherwise": (
+        told(verify, issue, lambda one: one.retire(told_t=999)),
+        {"RETIREMENT_DIFFERS"},
+    ),
+    "a retirement that is not told": (
+        told(
+            verify,
+            issue,
+            lambda one: one.move(account(FOREST), account(FOREST, "retired"), 5, 9_001),
+            lambda one: one.retire(),
+        ),
+        {"RETIREMENT_NOT_TOLD"},
+    ),
+    "a pledge of other serials than registered": (
+        told(verify, issue, lambda one: one.pledge(entered_first=2)),
+        {"PLEDGE_DIFFERS"},
+    ),
+    "a pledged unit that moves away": (
+        told(
+            verify,
+            issue,
+            lambda one: one.pledge(),
+            lambda one: one.move(account(FOREST, "pledged", LIEN), account(LANZHOU), 10, 1),
+            lambda one: one.retire(),
+        ),
+        {"PLEDGE_DIFFERS"},
+    ),
+    "an event with a body that cannot be read": (
+        told(lambda one: one.accounts.append({"legs": [{"amount": 1}]})),
+        {"EVENT_BODY"},
+    ),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_lie_in_the_books_is_named(auditor: Auditor, lie: str) -> None:
+    made, expected = LIES[lie]
+    code, report = auditor.audit(made)
+    assert (code, rules(report)) == (1, expected), report["differences"]
+
+
+def test_an_approval_by_a_false_signature_is_named(auditor: Auditor) -> None:
+    made = Audited()
+    made.open()
+    made.verify()
+    record = json.loads(made.registry.records[-1])
+    signature = bytearray(base64.b64decode(record["acts"][0]["signature"]))
+    signature[0] ^= 1
+    forged = {**record["acts"][0], "signature": base64.b64encode(signature).decode()}
+    made.registry.append(
+        {**record["body"], "verification": "v-2"}, "ReductionVerified", acts=[forged]
+    )
+    code, report = auditor.audit(made)
+    assert (code, rules(report)) == (1, {"ACT_SIGNATURE", "ACT_MISSING"})
+
+
+def test_an_issuance_by_one_person_is_named(auditor: Auditor) -> None:
+    made = Audited()
+    append = made.registry.append
+    made.registry.append = lambda *given, **named: append(  # type: ignore[method-assign]
+        *given, **{**named, "actor": person("li.checker")}
+    )
+    made.open()
+    made.verify()
+    made.issue()
+    code, report = auditor.audit(made)
+    assert (code, rules(report)) == (1, {"TWO_PERSONS"})
+
+
+# ---- what could not be tried ---------------------------------------------------------------------
+
+
+def test_a_token_that_is_refused_ends_without_a_verdict(auditor: Auditor, audited: Audited) -> None:
+    (auditor.folder / "token").write_text("somebody-else")
+    code, told = auditor.audit(audited)
+    assert code == 2
+    assert "HTTP 401" in told["error"]
+
+
+def test_a_token_goes_over_https_only(
+    auditor: Auditor, audited: Audited, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (auditor.folder / "policy.txt").write_bytes(audited.policy.encode())
+    policy = ["--policy", str(auditor.folder / "policy.txt"), "--state", str(auditor.folder / "s")]
+    token = ["--token", str(auditor.folder / "token"), "--events", "http://ledger.example"]
+    assert run(["audit", str(auditor.folder), *policy, *token]) == 2
+    assert "https only" in capsys.readouterr().err
+
+
+# ---- the page ------------------------------------------------------------------------------------
+
+
+def test_the_reference_page_names_every_rule_and_no_other() -> None:
+    sources = [*(ROOT / "cli" / "audit").glob("*.py"), ROOT / "cli" / "mirror.py"]
+    taker = re.compile(
+        r'(?:\.add|NotTheEvent|MirrorRefused|_compare|_fork)\(\s*(?:\*\(|entry, )?"([A-Z_]+)"'
+    )
+    used = {rule for path in sources for rule in taker.findall(path.read_text())}
+    used |= {"SERIAL_TWICE", "SERIAL_NOT_THERE", "COSIGNATURES", "ORIGIN"}  # chosen by a condition
+    page = (ROOT / "docs" / "reference" / "audit.md").read_text()
+    assert set(re.findall(r"^\| `([A-Z_]+)` \|", page, re.MULTILINE)) == used
