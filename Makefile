@@ -28,7 +28,7 @@ UV := .make/uv-$(UV_VERSION)/bin/uv
 COMPILE := $(UV) pip compile --quiet --generate-hashes --universal --python-version 3.11 \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(UPGRADE)
 
-.PHONY: help setup web demo test lint format proto up down bench faults lock clean
+.PHONY: help setup web chromium demo test lint format proto up down bench faults lock clean
 
 help:  ## print this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -40,7 +40,7 @@ web: $(PAGE)  ## build the verify page (quick when nothing changed)
 demo: setup web  ## run the main job end to end, visibly
 	$(VENV)/bin/tanzhang demo
 
-test: setup web  ## run every test
+test: setup web chromium  ## run every test
 	$(VENV)/bin/pytest
 
 lint: setup $(MODULES)  ## ruff, mypy, buf, tsc and prettier; changes nothing
@@ -117,6 +117,15 @@ $(PAGE): $(MODULES) $(PAGE_SOURCES)
 	@echo "web: building the verify page"
 	@$(NODE) node_modules/vite/bin/vite.js build --log-level warn $(WEB)
 	@touch $@
+
+# The verify page is tested in a real Chromium. Where it cannot be installed, its test says so.
+chromium:
+	@if [ -z "$${CHROMIUM:-}" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+		&& ! command -v chromium >/dev/null && ! command -v google-chrome >/dev/null; then \
+		echo "test: installing chromium"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+			apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+	fi
 
 # uv only makes the locks, so it stays out of .venv and out of them.
 $(UV):

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from cli import bench, book, demo, history, keys, ledger, policy, settlements, verify
+from cli import bench, book, demo, history, keys, ledger, policy, qr, settlements, verify
 from cli.audit.command import audit
 from cli.errors import NO, NOT_TRIED, CliError, of_file
 from cli.replay import shenzhen, vrod
@@ -164,6 +164,7 @@ def banks(
 app.command("audit")(audit)
 app.command("demo")(demo.demo)
 app.command("verify")(verify.verify)
+app.command("qr")(qr.qr)
 app.command("balance")(history.balance)
 app.command("statement")(history.statement)
 app.add_typer(policy.app, name="policy")

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from cli.explaining import explain
+from cli.judging import Verdict, judge_files
+from cli.reading import event_lines
+from cli.trust import Trust
+from cli.words import LANGUAGES, Words, words_in
 from gateway.app import make_app
 from gateway.clients import Services
 from gateway.config import PEERS
@@ -16,17 +24,136 @@ from gateway.sse import Streams
 from kernel.auth import TokenVerifier
 from kernel.clock import FixedClock
 from kernel.identities import Identities
+from kernel.tlog.checkpoint import MldsaSigner, cosign_line
+from kernel.tlog.note import MLDSA44, add_lines
+from kernel.tlog.policy import parse_policy, policy_fingerprint
+from kernel.tlog.proof import parse_proof
+from kernel.tlog.receipt import make_receipt, split_receipt
 from tests.support.checkout import ROOT
+from tests.support.small_log import SmallLog, sale_body
 from tests.support.webpage import build_page, run_node
 
 MORNING_MS = 1_790_000_000_000
 POLICY = b"quorum none\n"
+VECTORS = ROOT / "tests" / "vectors"
+RECEIPTS, STATES = (
+    json.loads((VECTORS / "tlog" / f"{name}.json").read_text()) for name in ("receipts", "states")
+)
+
+
+def base(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def squeezed(*texts: str) -> str:
+    """Without the spaces and the marks by which a terminal's lines differ from a page's."""
+    return re.sub(r"\s", "", "".join(texts))
 
 
 def test_the_page_judges_every_vector_as_the_kernel_does() -> None:
     told = run_node("node_vectors.ts", str(ROOT / "tests" / "vectors" / "tlog"))
     assert told["wrong"] == []
     assert told["judged"] > 200
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_kind_of_event_is_read_as_the_tool_reads_it(language: str) -> None:
+    files = sorted((VECTORS / "events").glob("*.json"))
+    records = [json.loads(path.read_text())["record"] for path in files]
+    page = run_node("node_reading.ts", stdin=json.dumps({"records": records, "language": language}))
+    assert len(page) == len(records) > 100
+    for path, record, lines in zip(files, records, page, strict=True):
+        tool = event_lines(json.loads(record), words_in(language), lambda _: "")
+        told = [one["label"] + one["text"] for one in lines if one["label"]]
+        assert squeezed(*told) == squeezed(*tool), path.name
+
+
+FILES: dict[str, tuple[dict[str, Any], bytes]] = {
+    "sale.receipt": (RECEIPTS, base64.b64decode(RECEIPTS["receipt_base64"])),
+    **{
+        f"{one['why']}.receipt": (RECEIPTS, base64.b64decode(one["receipt_base64"]))
+        for one in RECEIPTS["refused"]
+    },
+    **{
+        name: (STATES, base64.b64decode(STATES[name.partition(".")[0]]["file_base64"]))
+        for name in ("lien.lien", "ended.lien", "holding.holding", "absent.holding")
+    },
+    **{
+        f"{one['why']}.lien": (STATES, base64.b64decode(one["file_base64"]))
+        for one in STATES["refused"]
+    },
+}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("vectors", [RECEIPTS, STATES], ids=["receipts", "states"])
+def test_the_page_says_of_a_file_what_the_tool_says(
+    vectors: dict[str, Any], language: str, tmp_path: Path
+) -> None:
+    """All of it, in the same order; the tool also prints the file's name and the policy's place."""
+    policy = vectors["policy"].encode()
+    files = {name: data for name, (of, data) in FILES.items() if of is vectors}
+    asked = {"policy": base(policy), "language": language, "files": list(map(base, files.values()))}
+    words = words_in(language)
+    trust = Trust(parse_policy(policy), Path("policy.txt"), policy_fingerprint(policy))
+    for name, told in zip(files, run_node("node_judge.ts", stdin=json.dumps(asked)), strict=True):
+        path = tmp_path / name
+        path.write_bytes(files[name])
+        (verdict,) = judge_files([path], trust)
+        tool = squeezed(*explain(verdict, trust, words))
+        assert told["state"] == ("verified" if verdict.valid else "refused"), name
+        for text in sentences(told):
+            assert squeezed(text) in tool, name
+            tool = tool.replace(squeezed(text), "", 1)
+        assert tool == squeezed(*frame(told, verdict, trust, words)), name
+
+
+def sentences(told: dict[str, Any]) -> list[str]:
+    """What the page says, but for an error's own words: of them only the part is the same."""
+    sections = [one["lines"] for one in told["sections"] if one["name"] != "detail"]
+    return [told["summary"], *(one["label"] + one["text"] for lines in sections for one in lines)]
+
+
+def details(told: dict[str, Any]) -> list[str]:
+    return [one["text"] for section in told["sections"] for one in section["lines"]]
+
+
+def frame(told: dict[str, Any], verdict: Verdict, trust: Trust, words: Words) -> list[str]:
+    """What the tool prints around that: headings, the file's name, the policy's place and name."""
+    named = [one["name"] for one in told["sections"] if one["name"] not in ("proved", "event")]
+    headings = ["proved", *named] if told["state"] == "verified" else named
+    error = [] if verdict.refused is None else [str(verdict.refused)]
+    digits = trust.fingerprint.partition(":")[2]
+    places = [words.say("policy"), str(trust.source), trust.fingerprint, digits]
+    headline = [words.say(told["state"]), ":", str(verdict.file)]
+    return [*headline, *map(words.say, headings), *error, *places]
+
+
+@pytest.mark.parametrize("honest", [True, False])
+def test_a_witness_with_an_mldsa_key_counts_and_its_false_signature_spoils_the_file(
+    honest: bool,
+) -> None:
+    log = SmallLog()
+    log.append(sale_body())
+    log.fill(1)
+    keys = [MldsaSigner("bank.test/pq", MLDSA44, bytes([n]) * 32) for n in range(2)]
+    witness = f"witness pq {keys[0].verifier.vkey}\nquorum pq".encode()
+    policy = log.policy.encode().replace(b"quorum none", witness)
+    record, salt, proof = split_receipt(log.receipt(0))
+    signed = parse_proof(proof).checkpoint
+    line = cosign_line(signed, keys[0], 1_795_000_000)
+    if not honest:
+        _, name, blob = cosign_line(signed, keys[1], 1_795_000_000).split(" ")
+        false = base64.b64decode(blob)
+        line = f"— {name} {base(keys[0].key_id.to_bytes(4, 'big') + false[4:])}\n"
+    receipt = make_receipt(record, salt, proof.replace(signed, add_lines(signed, [line])))
+    asked = {"policy": base(policy), "language": "en", "files": [base(receipt)]}
+    (told,) = run_node("node_judge.ts", stdin=json.dumps(asked))
+    assert told["state"] == ("verified" if honest else "refused")
+    if honest:
+        assert "bank.test/pq): agrees, 2026-11-18T" in " ".join(sentences(told))
+    else:
+        assert any(text.startswith("checkpoint: ") for text in details(told))
 
 
 @pytest.fixture(scope="module")

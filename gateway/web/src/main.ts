@@ -7,9 +7,9 @@ import { forget, loadPinned, pin, readPolicy } from "./pins.ts";
 import { firstName } from "./tlog/container.ts";
 import { utf8, type Bytes } from "./tlog/encoding.ts";
 import { PolicyError, UnsupportedError } from "./tlog/errors.ts";
-import { cannot, judge } from "./verdict.ts";
+import { judge, unread } from "./verdict.ts";
 import { pageOf, type Acts, type State } from "./view.ts";
-import { speaker, type Language, type Say } from "./words.ts";
+import { wordsIn, type Language, type Words } from "./words.ts";
 
 const LANGUAGE = "tanzhang.language";
 const SUGGESTED = "policy.txt"; // beside this page; a deployment's own, never trusted by itself
@@ -53,8 +53,8 @@ class Page {
       this.#draw({ pinned: await loadPinned() });
     } catch (error) {
       if (!(error instanceof UnsupportedError)) throw error;
-      const say = this.#say();
-      this.#draw({ verdict: cannot(say("no_crypto", { error: error.message })) });
+      const told = this.#words().page("no_crypto", { error: error.message });
+      this.#draw({ verdict: unread(told) });
       return;
     }
     await this.openAddress();
@@ -64,7 +64,7 @@ class Page {
     if (!hasCode(location.hash)) return;
     const opened = await openCode(location.hash);
     if (opened !== null) await this.#judge(opened);
-    else this.#draw({ hasFile: true, fileName: null, verdict: cannot(this.#say()("bad_code")) });
+    else this.#draw({ hasFile: true, verdict: unread(this.#words().page("bad_code")) });
   }
 
   async openFile(file: File): Promise<void> {
@@ -82,21 +82,21 @@ class Page {
 
   /** Shows a policy to be compared; trusts nothing. */
   async consider(bytes: Promise<ArrayBuffer>, site: string): Promise<void> {
-    const say = this.#say();
     try {
       const read = await readPolicy(new Uint8Array(await bytes));
       this.#draw({ candidate: { ...read, site }, policyProblem: "", pasting: false });
       this.#focus("candidate-heading");
     } catch (error) {
       if (!(error instanceof PolicyError || error instanceof UnsupportedError)) throw error;
-      this.#draw({ policyProblem: say("not_a_policy", { error: error.message }) });
+      const problem = this.#words().page("not_a_policy", { error: error.message });
+      this.#draw({ policyProblem: problem });
     }
   }
 
   async suggest(): Promise<void> {
     const answer = await fetch(SUGGESTED, { cache: "no-store" }).catch(() => null);
     if (answer?.ok) await this.consider(answer.arrayBuffer(), location.host);
-    else this.#draw({ policyProblem: this.#say()("no_suggestion") });
+    else this.#draw({ policyProblem: this.#words().page("no_suggestion") });
   }
 
   async trust(): Promise<void> {
@@ -121,9 +121,9 @@ class Page {
     this.#opened = opened;
     const turn = ++this.#turn;
     this.#draw({ hasFile: true, fileName: opened.name, verdict: null });
-    const { pinned, language } = this.#state;
+    const { pinned } = this.#state;
     if (pinned === null) return;
-    const verdict = await judge(opened.data, pinned.policy, language);
+    const verdict = await judge(opened.data, pinned.policy, this.#words());
     if (turn !== this.#turn) return;
     this.#draw({ verdict });
     if (moves) this.#focus("verdict-heading");
@@ -136,8 +136,8 @@ class Page {
     );
   }
 
-  #say(): Say {
-    return speaker(this.#state.language);
+  #words(): Words {
+    return wordsIn(this.#state.language);
   }
 
   #focus(id: string): void {
@@ -147,9 +147,8 @@ class Page {
   #draw(changed: Partial<State>): void {
     this.#state = { ...this.#state, ...changed };
     const { language } = this.#state;
-    const say = speaker(language);
     document.documentElement.lang = language;
-    document.title = `${language === "en" ? "Tanzhang" : "碳账"} ${say("title")}`;
+    document.title = `${language === "en" ? "Tanzhang" : "碳账"} ${this.#words().page("title")}`;
     this.#root.replaceChildren(...pageOf(this.#state, this.#acts));
   }
 }

@@ -6,7 +6,7 @@
 import words from "../../../cli/words/events.json" with { type: "json" };
 
 import { isFields, parseJson, Fraction, type Fields, type Json } from "./tlog/json.ts";
-import { fill, type Language } from "./words.ts";
+import { fill, wordsIn, type Language } from "./words.ts";
 
 /** One fact of the record; `depth` 1 belongs to the one above it. */
 export interface Line {
@@ -51,6 +51,21 @@ const FORMS = {
 /** What it says, who, when, and every field. Throws for a record that is not shaped like ours. */
 export function readEvent(record: Fields, language: Language): Line[] {
   return new Reader(language).event(record);
+}
+
+/** `503,280.00 CNY` or `7,000 TICKET-LZXQ-1`: money in yuan, all else in its own unit. */
+export function showAmount(asset: string, quantity: Whole, language: Language): string {
+  if (asset !== MONEY) return `${grouped(quantity)} ${asset}`;
+  return `${decimal(quantity, 2)} ${WORDS.units["_fen"]?.[language]}`;
+}
+
+export function showPurpose(purpose: string, language: Language): string {
+  return WORDS.values["purpose"]?.[purpose]?.[language] ?? purpose;
+}
+
+export function showSerials(batch: string, first: Whole, last: Whole, language: Language): string {
+  const sentence = WORDS.sentences["serial_range"]?.[language] ?? "";
+  return fill(sentence, { first: grouped(first), last: grouped(last), batch });
 }
 
 class Reader {
@@ -111,13 +126,14 @@ class Reader {
       const statement = text(act["statement"]);
       keys.set(statement, [...(keys.get(statement) ?? []), text(act["key_id"])]);
     }
+    const tellKey = (key: string): string => wordsIn(this.#language).say("act_unknown", { key });
     return [...keys].flatMap(([statement, ids]) => {
       const { kind = "", ...rest } = fields(parseJson(statement));
       const named = this.#of(WORDS.statements[text(kind)]) ?? (text(kind) || this.say("none"));
       return [
         this.#line("statement", named),
         ...Object.entries(rest).flatMap(([name, value]) => this.#field(name, value, rest, 1)),
-        ...ids.map((key) => ({ label: "", text: this.say("unsigned", { key }), depth: 1 })),
+        ...ids.map((key) => ({ label: "", text: tellKey(key), depth: 1 })),
       ];
     });
   }
@@ -178,23 +194,18 @@ class Reader {
   }
 
   #serials(one: Fields): string {
-    const [first, last] = [whole(one["first"]), whole(one["last"])].map(grouped) as [
-      string,
-      string,
-    ];
-    return this.say("serial_range", { first, last, batch: text(one["batch"]) });
+    const [first, last] = [whole(one["first"]), whole(one["last"])];
+    return showSerials(text(one["batch"]), first, last, this.#language);
   }
 
   #account(account: Fields): string {
-    const purpose = text(account["purpose"]);
-    const shown = this.#of(WORDS.values["purpose"]?.[purpose]) ?? purpose;
     const ref = account["ref"] ? ` (${text(account["ref"])})` : "";
-    return `${text(account["holder"])} ${shown}${ref}`;
+    const purpose = showPurpose(text(account["purpose"]), this.#language);
+    return `${text(account["holder"])} ${purpose}${ref}`;
   }
 
   #amount(asset: string, quantity: Whole): string {
-    if (asset !== MONEY) return `${grouped(quantity)} ${asset}`;
-    return `${decimal(quantity, 2)} ${this.#of(WORDS.units["_fen"])}`;
+    return showAmount(asset, quantity, this.#language);
   }
 
   #label(name: string): string {

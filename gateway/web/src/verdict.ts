@@ -1,157 +1,294 @@
 /**
  * What a file proves, as the page shows it: plain values, made from what was verified.
  *
- * Says no more than was checked, and always says what was not.
+ * Says what cli/explaining.py says, from the same words: no more than was checked, and always what
+ * was not. Institutions' keys cannot be pinned in the page, so their signatures are never checked.
  */
 
 import { showName } from "./pins.ts";
-import { grouped, readEvent, type Line } from "./reading.ts";
-import { encodeBase64 } from "./tlog/encoding.ts";
-import { ReceiptError, UnsupportedError } from "./tlog/errors.ts";
+import { grouped, readEvent, showAmount, showPurpose, showSerials, type Line } from "./reading.ts";
 import { firstName } from "./tlog/container.ts";
+import { encodeBase64, type Bytes } from "./tlog/encoding.ts";
+import { ReceiptError, UnsupportedError } from "./tlog/errors.ts";
+import type { Fields } from "./tlog/json.ts";
+import type { VerifiedSignature } from "./tlog/note.ts";
+import type { OpenedCheckpoint, Policy, Witness } from "./tlog/policy.ts";
 import { EVENT, verifyReceipt, type VerifiedReceipt } from "./tlog/receipt.ts";
-import { showKey } from "./tlog/note.ts";
-import type { OpenedCheckpoint, Policy } from "./tlog/policy.ts";
-import type { Bytes } from "./tlog/encoding.ts";
-import { isPhrase, showTime, speaker, type Language, type Phrase, type Say } from "./words.ts";
+import { kindOfFile, verifyHolding, verifyLien } from "./tlog/states.ts";
+import type { ProvenState, VerifiedHolding, VerifiedLien } from "./tlog/states.ts";
+import { instantOf, isTold, showInstant, type Told, type Words } from "./words.ts";
 
-export const MAX_FILE_BYTES = 4 * 1024 * 1024; // the largest kind of ours is far below
+export const MAX_FILE_BYTES = 8 * 1024 * 1024; // a .lien has at most 4 MiB of claim
+const CLOCKS_DIFFER_S = 60n; // at most, of machines that keep time
 
 export interface Section {
-  readonly heading: Phrase;
+  readonly name: "event" | Told;
   readonly lines: readonly Line[];
 }
 
 export interface Verdict {
-  readonly state: "holds" | "differs" | "cannot";
+  readonly state: "verified" | "refused" | "unread";
   readonly summary: string;
   readonly sections: readonly Section[];
   readonly technical: readonly Line[];
 }
 
 /** Judges a file by the policy. Never throws for what stands in the file. */
-export async function judge(data: Bytes, policy: Policy, language: Language): Promise<Verdict> {
-  const say = speaker(language);
+export async function judge(data: Bytes, policy: Policy, words: Words): Promise<Verdict> {
+  if (data.length > MAX_FILE_BYTES) return unread(words.page("too_large"));
+  const teller = new Teller(policy, words);
   try {
-    if (data.length > MAX_FILE_BYTES) return cannot(say("too_large"));
-    if (firstName(data) === EVENT) {
-      return tellReceipt(await verifyReceipt(data, policy), policy, language);
-    }
-    return differs(new ReceiptError("container", say("unknown_kind")), say);
+    const kind = kindOfFile(data);
+    if (kind === "lien") return teller.lien(await verifyLien(data, policy));
+    if (kind === "holding") return teller.holding(await verifyHolding(data, policy));
+    if (firstName(data) === EVENT) return teller.receipt(await verifyReceipt(data, policy));
+    return refused(new ReceiptError("container", words.page("unknown_kind")), words);
   } catch (error) {
-    if (error instanceof ReceiptError) return differs(error, say);
+    if (error instanceof ReceiptError) return refused(error, words);
     if (error instanceof UnsupportedError) {
-      return cannot(say("no_crypto", { error: error.message }));
+      return unread(words.page("no_crypto", { error: error.message }));
     }
-    throw error;
+    return unread(words.page("fault", { error: String(error) }));
   }
 }
 
-export function cannot(summary: string): Verdict {
-  return { state: "cannot", summary, sections: [], technical: [] };
+export function unread(summary: string): Verdict {
+  return { state: "unread", summary, sections: [], technical: [] };
 }
 
-function differs(error: ReceiptError, say: Say): Verdict {
+function refused(error: ReceiptError, words: Words): Verdict {
   const name = `part_${error.part}`;
   return {
-    state: "differs",
-    summary: say("do_not_rely"),
+    state: "refused",
+    summary: words.say("do_not_rely"),
     sections: [
-      { heading: "part", lines: [plain(isPhrase(name) ? say(name) : error.part)] },
-      { heading: "detail", lines: [plain(error.message)] },
+      { name: "differs", lines: [plain(isTold(name) ? words.say(name) : error.part)] },
+      { name: "detail", lines: [plain(error.message)] },
     ],
     technical: [],
   };
 }
 
-function tellReceipt(read: VerifiedReceipt, policy: Policy, language: Language): Verdict {
-  const say = speaker(language);
-  const { origin } = read.opened.checkpoint;
-  const held = say("held_at", { origin, position: grouped(read.position) });
-  return {
-    state: "holds",
-    summary: say("event_holds"),
-    sections: [
-      { heading: "proved", lines: [plain(held)] },
-      ...tellCheckpoint(read.opened, policy, language),
-      { heading: "event", lines: eventLines(read, language) },
-      { heading: "not_proved", lines: notProved(policy, say, ["not_true", "not_now", "not_acts"]) },
-    ],
-    technical: [
-      ...tellRoot(read.opened, say),
-      { label: say("raw"), text: JSON.stringify(read.record, plainIntegers, 1), depth: 0 },
-    ],
-  };
+/** What the policy asks of witnesses. */
+export function tellQuorum(policy: Policy, words: Words): string {
+  const quorum = policy.quorum ?? "none";
+  const group = policy.groups.get(quorum);
+  if (group === undefined) {
+    const key = quorum === "none" ? "quorum_none" : "quorum_one";
+    return words.say(key, { name: showName(quorum) });
+  }
+  const members = group.members.map(showName).join(words.language === "en" ? ", " : "，");
+  return words.say("quorum_group", { n: group.threshold, of: group.members.length, members });
 }
 
-function eventLines(read: VerifiedReceipt, language: Language): Line[] {
-  try {
-    return readEvent(read.record, language);
-  } catch {
-    return [plain(JSON.stringify(read.record, plainIntegers))]; // not an event of ours to read
+export function tellWitness(witness: Witness): string {
+  const name = showName(witness.name);
+  return name === witness.key.name ? name : `${name} (${witness.key.name})`;
+}
+
+class Teller {
+  readonly #policy: Policy;
+  readonly #words: Words;
+
+  constructor(policy: Policy, words: Words) {
+    this.#policy = policy;
+    this.#words = words;
+  }
+
+  receipt(read: VerifiedReceipt): Verdict {
+    const { say } = this.#words;
+    const { opened } = read;
+    const position = grouped(read.position);
+    const seen = newest(opened.cosignatures);
+    const asOf =
+      seen === null
+        ? say("as_of_claim", { at: text(read.record["at"]) })
+        : say("as_of_witness", { time: this.#time(seen), name: this.#named(seen) });
+    return this.#verified(
+      [say("event_held", { origin: opened.checkpoint.origin, position })],
+      [asOf],
+      opened,
+      { name: "event", lines: this.#event(read.record) },
+      [say("not_true"), say("not_now"), ...this.#acts(read.record)],
+      [{ label: this.#words.page("raw"), text: show(read.record), depth: 0 }],
+    );
+  }
+
+  lien(read: VerifiedLien): Verdict {
+    const { say } = this.#words;
+    const { record, book, position } = read.pledge;
+    const made = say("lien_made", {
+      book,
+      position: grouped(position),
+      at: text(record["at"]),
+    });
+    const acts = keysOf(record).map((key) => say("act_unknown", { key }));
+    return this.#verified(
+      this.#claimOf(read),
+      this.#asOfState(read.state),
+      read.state.opened,
+      { name: "made_by", lines: [made, ...acts].map(plain) },
+      [...this.#notOfStates(), ...this.#acts(record), say("not_who", { id: read.pledgee })],
+      [],
+    );
+  }
+
+  holding(read: VerifiedHolding): Verdict {
+    const { holder, asset, purpose, ref } = read.account;
+    const { language } = this.#words;
+    const name = showPurpose(purpose, language);
+    const held = this.#words.say("holding_held", {
+      account: ref ? `${name} (${ref})` : name,
+      holder,
+      amount: showAmount(asset, read.amount, language),
+    });
+    const { state } = read;
+    return this.#verified(
+      [held],
+      this.#asOfState(state),
+      state.opened,
+      null,
+      this.#notOfStates(),
+      [],
+    );
+  }
+
+  #verified(
+    claim: readonly string[],
+    asOf: readonly string[],
+    opened: OpenedCheckpoint,
+    about: Section | null,
+    open: readonly string[],
+    technical: readonly Line[],
+  ): Verdict {
+    const { say, page } = this.#words;
+    const { log, checkpoint } = opened;
+    const [summary = "", ...more] = claim;
+    const witnessed = this.#policy.quorum === "none" ? "not_same_log" : "not_witnessed";
+    const key = log.keyId.toString(16).padStart(8, "0");
+    return {
+      state: "verified",
+      summary,
+      sections: [
+        ...(more.length ? [{ name: "proved" as const, lines: more.map(plain) }] : []),
+        { name: "as_of", lines: asOf.map(plain) },
+        { name: "signed_by", lines: [plain(say("log_key", { name: log.name, key }))] },
+        { name: "witnesses", lines: this.#witnesses(opened).map(plain) },
+        ...(about === null ? [] : [about]),
+        { name: "not_proved", lines: [...open, say(witnessed)].map(plain) },
+      ],
+      technical: [
+        { label: page("size"), text: grouped(checkpoint.size), depth: 0 },
+        { label: page("root"), text: encodeBase64(checkpoint.root), depth: 0 },
+        ...technical,
+      ],
+    };
+  }
+
+  #claimOf(read: VerifiedLien): string[] {
+    const { say, language } = this.#words;
+    const { lien, pledgor, pledgee, asset, quantity, serials } = read;
+    if (quantity === 0n) return [say("lien_ended", { lien, pledgor, pledgee, asset })];
+    const held = showAmount(asset, quantity, language);
+    return [
+      say("lien_held", { amount: held, lien, pledgor, pledgee }),
+      ...serials.map(({ batch, first, last }) => showSerials(batch, first, last, language)),
+      say(serials.length ? "lien_alone" : "lien_amount"),
+    ];
+  }
+
+  #event(record: Fields): Line[] {
+    try {
+      return readEvent(record, this.#words.language);
+    } catch {
+      return [plain(show(record))]; // not an event of ours to read
+    }
+  }
+
+  #asOfState(state: ProvenState): string[] {
+    const { say } = this.#words;
+    const at = `${state.at.split(".")[0]}Z`;
+    const claimed = say("as_of_state", { at: showInstant(at, this.#words) });
+    const seen = newest(state.opened.cosignatures);
+    if (seen === null) return [claimed, say("state_alone")];
+    const newer = state.opened.checkpoint.size - 1n - state.position;
+    const told = say(newer ? "state_older" : "state_newest", {
+      name: this.#named(seen),
+      time: this.#time(seen),
+      newer: grouped(newer),
+    });
+    const isAhead = secondsOf(state.at) > (seen.timestampS ?? 0n) + CLOCKS_DIFFER_S;
+    return [claimed, told, ...(isAhead ? [say("state_ahead")] : [])];
+  }
+
+  #witnesses(opened: OpenedCheckpoint): string[] {
+    const { say } = this.#words;
+    const lines = [...this.#policy.witnesses.values()].map((witness) => {
+      const signed = opened.cosignatures.find((one) => isBy(witness, one));
+      const name = tellWitness(witness);
+      return signed === undefined
+        ? say("silent", { name })
+        : say("agrees", { name, time: this.#time(signed) });
+    });
+    const needed = say("quorum", { needed: tellQuorum(this.#policy, this.#words) });
+    return [...(lines.length ? lines : [say("no_witness")]), needed];
+  }
+
+  #notOfStates(): string[] {
+    return (["not_right", "not_later", "not_frozen"] as const).map((key) => this.#words.say(key));
+  }
+
+  #acts(record: Fields): string[] {
+    const count = keysOf(record).length;
+    return count ? [this.#words.say("not_acts", { count, of: count })] : [];
+  }
+
+  #named(signed: VerifiedSignature): string {
+    const witnesses = [...this.#policy.witnesses.values()];
+    const found = witnesses.find((witness) => isBy(witness, signed));
+    return found === undefined ? signed.name : showName(found.name);
+  }
+
+  #time(signed: VerifiedSignature): string {
+    return showInstant(instantOf(signed.timestampS ?? 0n), this.#words);
   }
 }
 
-/** As of when, signed by whom, and what each witness of the policy says. */
-function tellCheckpoint(opened: OpenedCheckpoint, policy: Policy, language: Language): Section[] {
-  const say = speaker(language);
-  const { log, cosignatures, checkpoint } = opened;
-  const signed = [...policy.witnesses.values()].map(({ name, key }) => {
-    const found = cosignatures.find((one) => one.keyId === key.keyId && one.name === key.name);
-    return { name: showName(name), key, timeS: found?.timestampS ?? null };
-  });
-  const seen = signed.filter(({ timeS }) => timeS !== null);
-  const last = seen.toSorted((a, b) => Number((b.timeS ?? 0n) - (a.timeS ?? 0n)))[0];
-  const asOf =
-    last === undefined
-      ? say("as_of_log", { size: grouped(checkpoint.size) })
-      : say("as_of_witness", { time: showTime(last.timeS ?? 0n, language), name: last.name });
-  const key = showKey(log).slice(log.name.length + 1);
-  const witnesses = signed.map(({ name, key: witness, timeS }) => ({
-    label: name === witness.name ? name : `${name} (${witness.name})`,
-    text: timeS === null ? say("silent") : say("agrees", { time: showTime(timeS, language) }),
-    depth: 0,
-  }));
-  return [
-    { heading: "as_of", lines: [plain(asOf)] },
-    { heading: "signed_by", lines: [plain(say("log_key", { name: log.name, key }))] },
-    {
-      heading: "agreeing",
-      lines: [...witnesses, { label: say("quorum"), text: tellQuorum(policy, say), depth: 0 }],
-    },
-  ];
+function isBy(witness: Witness, signed: VerifiedSignature): boolean {
+  return witness.key.keyId === signed.keyId && witness.key.name === signed.name;
 }
 
-/** What the policy asks of witnesses, in words. */
-export function tellQuorum(policy: Policy, say: Say): string {
-  const group = policy.groups.get(policy.quorum ?? "");
-  if (group !== undefined) {
-    const members = group.members.map(showName).join(", ");
-    return say("quorum_group", { n: group.threshold, of: group.members.length, members });
+/** The newest cosignature: nothing later is proved of when the log stood like this. */
+function newest(cosigners: readonly VerifiedSignature[]): VerifiedSignature | null {
+  let found: VerifiedSignature | null = null;
+  for (const one of cosigners) {
+    if (one.timestampS === null) continue;
+    if (found === null || one.timestampS > (found.timestampS ?? 0n)) found = one;
   }
-  const isWitness = policy.witnesses.has(policy.quorum ?? "");
-  return isWitness
-    ? say("quorum_one", { name: showName(policy.quorum ?? "") })
-    : say("quorum_none");
+  return found;
 }
 
-function notProved(policy: Policy, say: Say, phrases: readonly Phrase[]): Line[] {
-  const witnessed: Phrase = policy.quorum === "none" ? "not_witness_at_all" : "not_witnessed";
-  return [...phrases, witnessed].map((phrase) => plain(say(phrase)));
+/** The keys that the acts inside an event name; none of a record that is not shaped like ours. */
+function keysOf(record: Fields): string[] {
+  const acts = record["acts"] ?? [];
+  if (!Array.isArray(acts)) return [];
+  return acts.map((act) => text((act as Fields | null)?.["key_id"]));
 }
 
-function tellRoot(opened: OpenedCheckpoint, say: Say): Line[] {
-  const { size, root } = opened.checkpoint;
-  return [
-    { label: say("size"), text: grouped(size), depth: 0 },
-    { label: say("root"), text: encodeBase64(root), depth: 0 },
-  ];
+/** Of a text that is no instant 0: it claims no time. */
+function secondsOf(at: string): bigint {
+  const ms = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/.test(at) ? Date.parse(at) : Number.NaN;
+  return Number.isNaN(ms) ? 0n : BigInt(Math.floor(ms / 1000));
 }
 
-function plain(text: string): Line {
-  return { label: "", text, depth: 0 };
+function text(value: unknown): string {
+  return typeof value === "string" ? value : String(value);
 }
 
-function plainIntegers(_: string, value: unknown): unknown {
-  return typeof value === "bigint" ? value.toString() : value;
+function plain(shown: string): Line {
+  return { label: "", text: shown, depth: 0 };
+}
+
+function show(record: Fields): string {
+  return JSON.stringify(record, (_, value) => (typeof value === "bigint" ? `${value}` : value), 1);
 }

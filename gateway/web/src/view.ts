@@ -1,17 +1,11 @@
 /** The page as elements, from its state; knows no storage and checks nothing. */
 
 import { h, type Child } from "./dom.ts";
-import {
-  groupFingerprint,
-  showFingerprint,
-  showName,
-  showPolicy,
-  type ReadPolicy,
-} from "./pins.ts";
+import { groupFingerprint, showFingerprint, showPolicy, type ReadPolicy } from "./pins.ts";
 import type { Pinned } from "./pins.ts";
 import type { Line } from "./reading.ts";
-import { tellQuorum, type Section, type Verdict } from "./verdict.ts";
-import { showTime, speaker, type Language, type Say } from "./words.ts";
+import { tellQuorum, tellWitness, type Section, type Verdict } from "./verdict.ts";
+import { instantOf, showInstant, wordsIn, type Language, type Words } from "./words.ts";
 
 /** A policy somebody looks at before trusting it; `site` suggested it, unless it is empty. */
 export interface Candidate extends ReadPolicy {
@@ -44,26 +38,26 @@ export interface Acts {
 }
 
 export function pageOf(state: State, acts: Acts): Node[] {
-  const say = speaker(state.language);
+  const words = wordsIn(state.language);
   return [
-    header(state, acts, say),
+    header(state, acts, words),
     h(
       "main",
       {},
-      fileCard(state, acts, say),
-      verdictCard(state, say),
-      policyCard(state, acts, say),
+      fileCard(state, acts, words),
+      verdictCard(state, words),
+      policyCard(state, acts, words),
     ),
     h(
       "footer",
       {},
-      h("p", {}, say(state.isKept ? "offline_ready" : "offline_not")),
-      h("p", {}, say("build", { build: state.build })),
+      h("p", {}, words.page(state.isKept ? "offline_ready" : "offline_not")),
+      h("p", {}, words.page("build", { build: state.build })),
     ),
   ];
 }
 
-function header(state: State, acts: Acts, say: Say): Node {
+function header(state: State, acts: Acts, words: Words): Node {
   const choice = (language: Language, name: string): Node =>
     h(
       "button",
@@ -82,26 +76,32 @@ function header(state: State, acts: Acts, say: Say): Node {
       "h1",
       {},
       h("span", { class: "brand" }, state.language === "en" ? "Tanzhang" : "碳账"),
-      ` ${say("title")}`,
+      ` ${words.page("title")}`,
     ),
     h(
       "div",
-      { class: "languages", role: "group", "aria-label": say("language") },
+      { class: "languages", role: "group", "aria-label": words.page("language") },
       choice("zh-CN", "中文"),
       choice("en", "English"),
     ),
-    h("p", { class: "lead" }, say("lead")),
+    h("p", { class: "lead" }, words.page("lead")),
   );
 }
 
-function fileCard(state: State, acts: Acts, say: Say): Node {
-  const opened = state.fileName ?? say("from_code");
+function fileCard(state: State, acts: Acts, words: Words): Node {
+  const opened = state.fileName ?? words.page("from_code");
   return h(
     "section",
     { class: "card drop", "aria-labelledby": "file-heading" },
-    h("h2", { id: "file-heading" }, say("file")),
-    h("p", {}, fileButton("file", say("choose"), acts.open), " ", h("span", {}, say("drop"))),
-    state.hasFile ? h("p", { class: "name" }, say("checked", { name: opened })) : null,
+    h("h2", { id: "file-heading" }, words.page("file")),
+    h(
+      "p",
+      {},
+      fileButton("file", words.page("choose"), acts.open),
+      " ",
+      h("span", {}, words.page("drop")),
+    ),
+    state.hasFile ? h("p", { class: "name" }, words.page("opened", { name: opened })) : null,
   );
 }
 
@@ -119,10 +119,12 @@ function fileButton(id: string, label: string, take: (file: File) => void): Node
   return h("span", { class: "button file" }, input, h("label", { for: id }, label));
 }
 
-function verdictCard(state: State, say: Say): Node {
+function verdictCard(state: State, words: Words): Node {
   const { verdict } = state;
   if (verdict === null) {
-    const told = state.hasFile ? say(state.pinned === null ? "no_policy_file" : "checking") : "";
+    const told = state.hasFile
+      ? words.page(state.pinned === null ? "no_policy_file" : "checking")
+      : "";
     return h(
       "div",
       { id: "verdict", role: "status" },
@@ -135,25 +137,25 @@ function verdictCard(state: State, say: Say): Node {
     h(
       "div",
       { class: "stamp", role: "status" },
-      h("h2", { id: "verdict-heading", tabindex: "-1" }, say(verdict.state)),
+      h("h2", { id: "verdict-heading", tabindex: "-1" }, words.say(verdict.state)),
       h("p", { class: "summary" }, verdict.summary),
     ),
-    ...verdict.sections.map((section) => sectionOf(section, say)),
-    state.pinned === null || verdict.state === "cannot" ? null : judgedBy(state.pinned, say),
-    verdict.technical.length ? details(say("technical"), lineList(verdict.technical)) : null,
+    ...verdict.sections.map((section) => sectionOf(section, words)),
+    state.pinned === null || verdict.state === "unread" ? null : judgedBy(state.pinned, words),
+    verdict.technical.length ? details(words.page("technical"), lineList(verdict.technical)) : null,
   );
 }
 
-function judgedBy(pinned: Pinned, say: Say): Node {
+function judgedBy(pinned: Pinned, words: Words): Node {
   return h(
     "div",
     { class: "section" },
-    h("h3", {}, say("by_policy")),
+    h("h3", {}, words.say("policy")),
     h("p", { class: "mono" }, showFingerprint(pinned.fingerprint)),
   );
 }
 
-function sectionOf(section: Section, say: Say): Node {
+function sectionOf(section: Section, words: Words): Node {
   const isList = section.lines.length > 1 && section.lines.every((line) => !line.label);
   const [only] = section.lines;
   const body = isList
@@ -161,7 +163,16 @@ function sectionOf(section: Section, say: Say): Node {
     : section.lines.length === 1 && only !== undefined && !only.label
       ? h("p", {}, only.text)
       : lineList(section.lines);
-  return h("div", { class: `section ${section.heading}` }, h("h3", {}, say(section.heading)), body);
+  return h(
+    "div",
+    { class: `section ${section.name}` },
+    h("h3", {}, headingOf(section, words)),
+    body,
+  );
+}
+
+function headingOf({ name }: Section, words: Words): string {
+  return name === "event" ? words.page(name) : words.say(name);
 }
 
 function lineList(lines: readonly Line[]): Node {
@@ -180,44 +191,48 @@ function details(summary: string, ...children: readonly Child[]): Node {
   return h("details", {}, h("summary", {}, summary), ...children);
 }
 
-function policyCard(state: State, acts: Acts, say: Say): Node {
+function policyCard(state: State, acts: Acts, words: Words): Node {
   return h(
     "section",
     { class: "card", "aria-labelledby": "policy-heading" },
-    h("h2", { id: "policy-heading" }, say("trust")),
+    h("h2", { id: "policy-heading" }, words.page("trust")),
     state.policyProblem ? h("p", { class: "problem", role: "alert" }, state.policyProblem) : null,
     ...(state.candidate === null
-      ? trusted(state, acts, say)
-      : [candidateOf(state.candidate, acts, say)]),
+      ? trusted(state, acts, words)
+      : [candidateOf(state.candidate, acts, words)]),
   );
 }
 
-function trusted(state: State, acts: Acts, say: Say): Child[] {
+function trusted(state: State, acts: Acts, words: Words): Child[] {
   const { pinned } = state;
   if (pinned === null) {
     return [
-      h("p", {}, say("no_policy")),
-      h("p", { class: "hint" }, say("trust_lead")),
-      waysToGetOne(state, acts, say),
+      h("p", {}, words.page("no_policy")),
+      h("p", { class: "hint" }, words.page("trust_lead")),
+      waysToGetOne(state, acts, words),
     ];
   }
-  const since = say("pinned", { time: showTime(pinned.sinceS, state.language) });
-  const stop = h("button", { type: "button", onclick: acts.forget }, say("forget_policy"));
+  const since = words.page("pinned", { time: showInstant(instantOf(pinned.sinceS), words) });
+  const stop = h("button", { type: "button", onclick: acts.forget }, words.page("forget_policy"));
   return [
     h("p", {}, since),
-    describe(pinned, say),
-    details(say("change_policy"), waysToGetOne(state, acts, say), h("p", {}, stop)),
+    describe(pinned, words),
+    details(words.page("change_policy"), waysToGetOne(state, acts, words), h("p", {}, stop)),
   ];
 }
 
-function waysToGetOne(state: State, acts: Acts, say: Say): Node {
+function waysToGetOne(state: State, acts: Acts, words: Words): Node {
   const area = h("textarea", { id: "pasted", rows: "6", spellcheck: "false" });
   const pasted = h(
     "div",
     { class: "pasted" },
-    h("label", { for: "pasted" }, say("paste_label")),
+    h("label", { for: "pasted" }, words.page("paste_label")),
     area,
-    h("button", { type: "button", onclick: () => acts.readPasted(area.value) }, say("read_pasted")),
+    h(
+      "button",
+      { type: "button", onclick: () => acts.readPasted(area.value) },
+      words.page("read_pasted"),
+    ),
   );
   return h(
     "div",
@@ -225,7 +240,7 @@ function waysToGetOne(state: State, acts: Acts, say: Say): Node {
     h(
       "p",
       { class: "ways" },
-      fileButton("policy", say("choose_policy"), acts.readPolicy),
+      fileButton("policy", words.page("choose_policy"), acts.readPolicy),
       h(
         "button",
         {
@@ -233,34 +248,38 @@ function waysToGetOne(state: State, acts: Acts, say: Say): Node {
           "aria-expanded": String(state.pasting),
           onclick: () => acts.paste(!state.pasting),
         },
-        say("paste_policy"),
+        words.page("paste_policy"),
       ),
-      h("button", { type: "button", onclick: acts.suggest }, say("suggest_policy")),
+      h("button", { type: "button", onclick: acts.suggest }, words.page("suggest_policy")),
     ),
     state.pasting ? pasted : null,
   );
 }
 
-function candidateOf(candidate: Candidate, acts: Acts, say: Say): Node {
+function candidateOf(candidate: Candidate, acts: Acts, words: Words): Node {
   const { site } = candidate;
   return h(
     "div",
     { class: "candidate" },
-    h("h3", { id: "candidate-heading", tabindex: "-1" }, say("candidate")),
-    site ? h("p", { class: "problem" }, say("suggested", { site })) : null,
-    h("p", {}, say("compare")),
-    describe(candidate, say),
+    h("h3", { id: "candidate-heading", tabindex: "-1" }, words.page("candidate")),
+    site ? h("p", { class: "problem" }, words.page("suggested", { site })) : null,
+    h("p", {}, words.say("compare")),
+    describe(candidate, words),
     h(
       "p",
       { class: "ways" },
-      h("button", { type: "button", class: "primary", onclick: acts.trust }, say("trust_it")),
-      h("button", { type: "button", onclick: acts.cancel }, say("cancel")),
+      h(
+        "button",
+        { type: "button", class: "primary", onclick: acts.trust },
+        words.page("trust_it"),
+      ),
+      h("button", { type: "button", onclick: acts.cancel }, words.page("cancel")),
     ),
   );
 }
 
 /** Fingerprint, logs, witnesses and what is asked of them. */
-function describe(read: ReadPolicy, say: Say): Node {
+function describe(read: ReadPolicy, words: Words): Node {
   const { policy, fingerprint, data } = read;
   const groups = groupFingerprint(fingerprint).map((group) => h("span", {}, group));
   const names = (list: readonly string[]): string => list.join(", ") || "–";
@@ -273,14 +292,14 @@ function describe(read: ReadPolicy, say: Say): Node {
       "dl",
       {},
       pair(
-        say("fingerprint"),
+        words.say("fingerprint"),
         h("span", { class: "mono full" }, showFingerprint(fingerprint)),
         h("span", { class: "mono groups", "aria-hidden": "true" }, ...groups),
       ),
-      pair(say("logs"), names(policy.logs.map((log) => log.key.name))),
-      pair(say("witnesses"), names([...policy.witnesses.keys()].map(showName))),
-      pair(say("quorum"), tellQuorum(policy, say)),
+      pair(words.say("logs"), names(policy.logs.map((log) => log.key.name))),
+      pair(words.say("witnesses"), names([...policy.witnesses.values()].map(tellWitness))),
+      pair("", words.say("quorum", { needed: tellQuorum(policy, words) })),
     ),
-    details(say("paste_label"), h("pre", { tabindex: "0" }, showPolicy(data))),
+    details(words.page("paste_label"), h("pre", { tabindex: "0" }, showPolicy(data))),
   );
 }

@@ -13,6 +13,7 @@ import { loadVerifier, openNote, type VerifiedSignature } from "../src/tlog/note
 import { parsePolicy } from "../src/tlog/policy.ts";
 import { parseProof } from "../src/tlog/proof.ts";
 import { verifyReceipt } from "../src/tlog/receipt.ts";
+import { kindOfFile, verifyHolding, verifyLien } from "../src/tlog/states.ts";
 
 /** The vector files by name, as they were read from disk. */
 export type Vectors = Record<string, any>;
@@ -30,6 +31,7 @@ export async function judgeVectors(vectors: Vectors): Promise<Verdicts> {
   await judgeInclusion(judge, vectors["merkle"].inclusion);
   await judgePolicies(judge, vectors["policies"]);
   await judgeReceipts(judge, vectors["receipts"]);
+  await judgeStates(judge, vectors["states"]);
   return { judged: judge.judged, wrong: judge.wrong };
 }
 
@@ -177,6 +179,37 @@ async function judgeReceipts(judge: Judge, receipts: any): Promise<void> {
     await judge.refuses(
       `receipt: ${one.why}`,
       () => verifyReceipt(bytes(one.receipt_base64), policy),
+      (error) => error instanceof ReceiptError && error.part === one.part,
+    );
+  }
+}
+
+async function judgeStates(judge: Judge, states: any): Promise<void> {
+  const policy = await parsePolicy(utf8(states.policy));
+  const file = (one: any): Bytes => bytes(one.file_base64);
+  const verify = (data: Bytes) =>
+    kindOfFile(data) === "lien" ? verifyLien(data, policy) : verifyHolding(data, policy);
+  for (const name of ["lien", "ended"]) {
+    await judge.holds(`state: ${name}`, async () => {
+      const read = await verifyLien(file(states[name]), policy);
+      const serials = read.serials.map((one) => [one.batch, Number(one.first), Number(one.last)]);
+      return (
+        JSON.stringify(serials) === JSON.stringify(states[name].serials ?? []) &&
+        read.quantity === BigInt(states[name].quantity) &&
+        (states[name].pledgee ?? read.pledgee) === read.pledgee
+      );
+    });
+  }
+  for (const name of ["holding", "absent"]) {
+    await judge.holds(`state: ${name}`, async () => {
+      const read = await verifyHolding(file(states[name]), policy);
+      return read.amount === BigInt(states[name].amount);
+    });
+  }
+  for (const one of states.refused) {
+    await judge.refuses(
+      `state: ${one.why}`,
+      () => verify(file(one)),
       (error) => error instanceof ReceiptError && error.part === one.part,
     );
   }

@@ -6,7 +6,7 @@ import { MAX_PROOF_HASHES } from "./merkle.ts";
 import { MAX_NOTE_BYTES, parseNote } from "./note.ts";
 
 const HEADER = "c2sp.org/tlog-proof@v1";
-const MAX_PROOF_BYTES = MAX_NOTE_BYTES + 64 * 1024;
+export const MAX_PROOF_BYTES = MAX_NOTE_BYTES + 64 * 1024;
 
 /** Zero-based index, path (leaf's sibling first), the signed checkpoint as it was received. */
 export interface TlogProof {

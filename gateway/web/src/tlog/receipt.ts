@@ -40,7 +40,7 @@ const LIMITS = new Map([
   [SALT, SALT_BYTES],
   [PROOF_FILE, MAX_PROOF_BYTES],
 ]);
-const MAX_RECEIPT_BYTES = MAX_RECORD_BYTES + SALT_BYTES + MAX_PROOF_BYTES + 1024;
+export const MAX_RECEIPT_BYTES = MAX_RECORD_BYTES + SALT_BYTES + MAX_PROOF_BYTES + 1024;
 const BOOK = /^[a-z0-9][a-z0-9-]{0,62}$/;
 
 /** What a verified receipt says: this record is at `position` of that log. */
