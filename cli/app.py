@@ -15,7 +15,20 @@ from typing import Annotated
 
 import typer
 
-from cli import bench, book, demo, history, keys, ledger, policy, qr, settlements, verify
+from cli import (
+    bench,
+    book,
+    demo,
+    history,
+    keys,
+    ledger,
+    policy,
+    proofs,
+    qr,
+    settlements,
+    verify,
+    watch,
+)
 from cli.audit.command import audit
 from cli.errors import NO, NOT_TRIED, CliError, of_file
 from cli.replay import shenzhen, vrod
@@ -165,6 +178,8 @@ app.command("audit")(audit)
 app.command("demo")(demo.demo)
 app.command("verify")(verify.verify)
 app.command("qr")(qr.qr)
+app.command("watch")(watch.watch)
+app.add_typer(proofs.app, name="proof")
 app.command("balance")(history.balance)
 app.command("statement")(history.statement)
 app.add_typer(policy.app, name="policy")

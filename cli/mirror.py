@@ -99,7 +99,7 @@ async def mirror_log(
     earlier = kept_checkpoint(folder, None if own else policy)
     known = [*([] if earlier is None else [earlier]), *since]
     for one in known:
-        await _check_history(one, head, fetch)
+        await check_history(one, head, fetch)
     copy = _Copy(folder, head, fetch)
     begin = 0 if earlier is None or recheck else earlier.size
     await copy.run(begin, known, progress)
@@ -150,7 +150,7 @@ def kept_checkpoint(folder: Path, policy: Policy | None) -> Checkpoint | None:
     return open_head(path.read_bytes(), policy, f"{path}")
 
 
-async def _check_history(earlier: Checkpoint, head: Checkpoint, fetch: FetchTile) -> None:
+async def check_history(earlier: Checkpoint, head: Checkpoint, fetch: FetchTile) -> None:
     """The new tree must contain the old one; asked of the log's own tiles, before any is kept."""
     if earlier.origin != head.origin:
         raise MirrorRefused(

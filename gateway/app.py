@@ -27,6 +27,7 @@ from gateway.routes import (
     pages,
     registry,
     settling,
+    states,
 )
 from gateway.sse import Streams
 from kernel.auth import TokenVerifier
@@ -37,7 +38,7 @@ VERSION: Final = "1"
 MAX_ERRORS: Final = 20  # of one request, shown
 AREAS: Final = (
     *(accounts, holders, orders, settling, banks),
-    *(registry, market, inclusive, logs, disclosure, health, pages),
+    *(registry, market, inclusive, logs, states, disclosure, health, pages),
 )
 DESCRIPTION: Final = (
     "Carbon accounts: one ledger for carbon assets and their trading that strangers can check."

@@ -24,7 +24,7 @@ from pydantic import BaseModel, Field, create_model
 from tanzhang.accounts.v1 import accounts_pb2, accounts_pb2_grpc
 from tanzhang.inclusive.v1 import inclusive_pb2, inclusive_pb2_grpc
 from tanzhang.kernel.v1 import auth_pb2, disclosure_pb2, disclosure_pb2_grpc
-from tanzhang.ledger.v1 import ledger_pb2, ledger_pb2_grpc
+from tanzhang.ledger.v1 import ledger_pb2, ledger_pb2_grpc, states_pb2, states_pb2_grpc
 from tanzhang.market.v1 import market_pb2, market_pb2_grpc
 from tanzhang.registry.v1 import registry_pb2, registry_pb2_grpc
 
@@ -43,7 +43,10 @@ TAKEOVER_PATIENCE_S: Final = 6.0
 HEALTH_DEADLINE_S: Final = 1.0
 RESULTS: Final = frozenset({"result", "results"})  # fields with what became of items
 # Waiting again for what has just been waited for only makes the answer late.
-WAITED: Final = ("POSITION_NOT_REACHED", "NOT_PROVEN_YET", "DEADLINE", "DEADLINE_EXCEEDED")
+WAITED: Final = (
+    *("POSITION_NOT_REACHED", "NOT_PROVEN_YET", "NO_STATE_YET"),
+    *("DEADLINE", "DEADLINE_EXCEEDED"),
+)
 # gRPC's own, whose words name addresses inside the house.
 TRANSPORT: Final = (
     "UNAVAILABLE",
@@ -61,7 +64,10 @@ _CONTRACTS: Final[Mapping[str, tuple[Any, Any]]] = {
     "market": (market_pb2, market_pb2_grpc.MarketServiceStub),
     "inclusive": (inclusive_pb2, inclusive_pb2_grpc.InclusiveServiceStub),
     "ledger": (ledger_pb2, ledger_pb2_grpc.LedgerServiceStub),
+    "states": (states_pb2, states_pb2_grpc.StateServiceStub),
 }
+# Spoken by the process of another name; every other contract by its own.
+_HOMES: Final[Mapping[str, str]] = {"states": "ledger"}
 # What every service speaks beside its own contract.
 _COMMON: Final = disclosure_pb2
 _TIMESTAMP: Final = "google.protobuf.Timestamp"
@@ -95,8 +101,12 @@ class Services:
         for name, target in targets.items():
             self._channels[name] = open_channel(target, root_certificate)
             self._patience_s[name] = TAKEOVER_PATIENCE_S if is_several(target) else PATIENCE_S
-            self._stubs[name] = _CONTRACTS[name][1](self._channels[name])
             self._common[name] = disclosure_pb2_grpc.DisclosureServiceStub(self._channels[name])
+        for name, (_, stub) in _CONTRACTS.items():
+            home = _HOMES.get(name, name)
+            if home in self._channels:
+                self._stubs[name] = stub(self._channels[home])
+                self._patience_s[name] = self._patience_s[home]
 
     async def ask(self, method: str, values: Values, token: str | None) -> Values:
         """A query, `registry.ListProjects`. Raises Refused, Conflict or Fault."""

@@ -41,6 +41,9 @@ folded_position = Gauge(
 proven_position = Gauge(
     "tanzhang_ledger_proven_position", "Events under the published checkpoint", ["book"]
 )
+state_seconds = Histogram(
+    "tanzhang_ledger_state_seconds", "Time to make the maps of a state", buckets=_SECONDS
+)
 halted = Gauge("tanzhang_ledger_halted", "1 while a log is halted", ["book"])
 witness_cosigned_position = Gauge(
     "tanzhang_witness_cosigned_position",

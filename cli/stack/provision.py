@@ -36,12 +36,15 @@ from kernel.keys import (
 from kernel.tlog.errors import TlogError
 from kernel.tlog.note import Signer
 from kernel.tlog.policy import NONE, Policy, parse_policy
+from kernel.tlog.states import STATE_BOOK
 
 PROJECT = Path(cli.__file__).resolve().parent.parent
 DATABASE = "tanzhang"
 # All a service gets of its caller's environment; the last is how it opens its keys.
 PASSED_ON = ("PATH", "HOME", "LANG", "TANZHANG_KEY_PASSPHRASE_FILE")
 PASSWORD_BYTES = 24
+MAP_KEY = "maps.secret"  # of the balance map; beside the logs' keys
+MAP_KEY_BYTES = 32
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -73,6 +76,7 @@ SERVICES: Mapping[str, Card] = {
 GATEWAY = "gateway"  # keeps nothing, owns no book
 PROGRAMS = (*SERVICES, GATEWAY)
 BOOKS = tuple(book for card in SERVICES.values() for book in card.books)
+LOGS = (*BOOKS, STATE_BOOK)  # each has a key of its own
 LOG_KEEPER = "ledger"  # the one service that holds the logs' keys
 VENUE = "market"  # the one service that signs as a venue
 
@@ -170,8 +174,9 @@ def provision(workspace_dir: Path, log_prefix: str | None = None) -> Provisioned
     prefix = signer.name.removesuffix("/operator")
     logs = [
         _signer(keys_folder(directory, LOG_KEEPER) / "logs" / f"{book}.skey", f"{prefix}/{book}")
-        for book in BOOKS
+        for book in LOGS
     ]
+    _hex_secret(keys_folder(directory, LOG_KEEPER) / "logs" / MAP_KEY, MAP_KEY_BYTES)
     venue_key(directory)
     _write_if_changed(
         identities_file(directory), sign_identities(_identities(directory, prefix), signer)
@@ -314,9 +319,12 @@ def _load_signer(path: Path) -> Signer:
 
 
 def _password(directory: Path, owner: str, server: str) -> str:
-    path = keys_folder(directory, owner) / f"{server}.password"
+    return _hex_secret(keys_folder(directory, owner) / f"{server}.password", PASSWORD_BYTES)
+
+
+def _hex_secret(path: Path, size_bytes: int) -> str:
     if not path.exists():
-        write_secret(path, secrets.token_hex(PASSWORD_BYTES) + "\n")
+        write_secret(path, secrets.token_hex(size_bytes) + "\n")
     return path.read_text(encoding="ascii").strip()
 
 

@@ -36,6 +36,7 @@ MAX_STREAMS: Final = 200  # each holds a few batches at most (kernel/rpc/streams
 ANYONE: Final = Caller(Actor("", "anyone"), frozenset(), frozenset())
 
 _caller: ContextVar[Caller] = ContextVar("caller")
+_bearer: ContextVar[str] = ContextVar("bearer")
 _ROLE_FIELD = re.compile(r"\{(\w+)\}")
 
 log = get_logger(__name__)
@@ -48,6 +49,14 @@ Method: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 def current_caller() -> Caller:
     """The authenticated caller of the call being served."""
     return _caller.get()
+
+
+def current_token() -> str:
+    """The token of the call being served: to ask another service for this caller, and no longer.
+
+    LookupError in a method that is open to everyone.
+    """
+    return _bearer.get()
 
 
 def auth_rules(services: Iterable[str]) -> dict[str, auth_pb2.AuthRule]:
@@ -188,7 +197,12 @@ class Guard(grpc.aio.ServerInterceptor):
             )
 
     def _check_caller(self, rule: auth_pb2.AuthRule, context: Context) -> Caller:
-        return ANYONE if rule.open else self._verifier.verify(_token(context))
+        if rule.open:
+            return ANYONE
+        token = _token(context)
+        caller = self._verifier.verify(token)
+        _bearer.set(token)
+        return caller
 
     def _admit(self, rule: auth_pb2.AuthRule, request: Message, context: Context) -> None:
         caller = self._check_caller(rule, context)

@@ -108,6 +108,10 @@ class FrozenSerials:
     def root(self) -> bytes:
         return self._tree.root
 
+    def batches(self, asset: str) -> list[str]:
+        """The batches of an asset, by name."""
+        return sorted(batch for of, batch in self._batches if of == asset)
+
     def ranges(self, asset: str, batch: str, status: str) -> list[tuple[int, int]]:
         """The serials of a batch that have a status."""
         tree = self._batches.get((asset, batch))

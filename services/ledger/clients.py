@@ -1,17 +1,83 @@
-"""What the ledger asks of witnesses: c2sp.org/tlog-witness over HTTP, with an end to everything.
+"""What the ledger asks of others: of the books' owners, and of witnesses.
 
-A witness belongs to somebody else: its answer is bounded in time and size, no redirect is followed,
-and nothing in it is believed here. It is told what is public anyway.
+Of owners it asks for somebody else, with that caller's own token. Who may see an event, or a
+holder's accounts, is judged by the service that owns them, and it notes what it has shown. The
+ledger adds only what it has signed.
+
+A witness (c2sp.org/tlog-witness, over HTTP) belongs to somebody else again: its answer is bounded
+in time and size, no redirect is followed, and nothing in it is believed here. It is told what is
+public anyway.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from tanzhang.accounts.v1 import accounts_pb2, accounts_pb2_grpc
+from tanzhang.inclusive.v1 import inclusive_pb2, inclusive_pb2_grpc
+from tanzhang.market.v1 import market_pb2, market_pb2_grpc
+from tanzhang.registry.v1 import registry_pb2, registry_pb2_grpc
+
+from kernel.errors import Kind, Refused
+from kernel.rpc.client import Channel, call
 from kernel.tlog.witness import ADD_CHECKPOINT, MAX_ANSWER_BYTES, monitoring_path
+from services.ledger.books.followed import owner_of
+
+ACCOUNTS: Final = "accounts"
+# A caller who waits is told soon that an owner is away; it may ask again.
+PATIENCE_S: Final = 2.0
+
+
+class Disclosed(NamedTuple):
+    """An event as its owner has shown it."""
+
+    position: int
+    record: bytes
+    salt: bytes
+
+
+_STUBS: Final[Mapping[str, Any]] = {
+    "accounts": accounts_pb2_grpc.AccountsServiceStub,
+    "registry": registry_pb2_grpc.RegistryServiceStub,
+    "market": market_pb2_grpc.MarketServiceStub,
+    "inclusive": inclusive_pb2_grpc.InclusiveServiceStub,
+}
+_REQUESTS: Final[Mapping[str, Any]] = {
+    "accounts": accounts_pb2.DiscloseEventsRequest,
+    "registry": registry_pb2.DiscloseEventsRequest,
+    "market": market_pb2.DiscloseEventsRequest,
+    "inclusive": inclusive_pb2.DiscloseEventsRequest,
+}
+
+
+class Owners:
+    """The services whose books the ledger follows, by their names."""
+
+    def __init__(self, channels: Mapping[str, Channel]) -> None:
+        self._stubs = {name: _STUBS[name](channel) for name, channel in channels.items()}
+
+    async def disclose(self, book: str, positions: Sequence[int], token: str) -> list[Disclosed]:
+        """The events, as their owner shows them to whoever has this token. Raises its refusal."""
+        owner = owner_of(book)
+        request = _REQUESTS[owner](positions=positions)
+        answer = await call(self._stub(owner).DiscloseEvents, request, token, patience_s=PATIENCE_S)
+        return [Disclosed(one.position, one.record, one.salt) for one in answer.events]
+
+    async def require_view(self, holder: str, asset: str, token: str) -> None:
+        """Raises what accounts answers to who may not see this holder's accounts."""
+        request = accounts_pb2.GetBalancesRequest(holder=holder, asset=asset)
+        await call(self._stub(ACCOUNTS).GetBalances, request, token, patience_s=PATIENCE_S)
+
+    def _stub(self, owner: str) -> Any:
+        stub = self._stubs.get(owner)
+        if stub is None:
+            raise Refused("UNKNOWN_BOOK", f"no book of {owner} is followed here", Kind.UNKNOWN)
+        return stub
+
 
 TIMEOUT_S: Final = 5.0  # to connect, and between two pieces of an answer
 TEXT_TYPE: Final = "text/plain; charset=utf-8"

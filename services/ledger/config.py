@@ -16,6 +16,9 @@ from services.ledger.books.followed import OWNERS, owner_of
 
 SERVICE = "ledger"
 BOOK = "ledger"
+DEFAULT_STATE_EVERY_S = 10
+MAX_STATE_EVERY_S = 3600
+MAP_KEY = "maps.secret"  # beside the logs' keys: 64 hex digits
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -25,6 +28,7 @@ class Config(msgspec.Struct, frozen=True):
     log_keys: Path  # a folder with one private note key per log, <book>.skey
     policy: Policy  # which witnesses are fed, and how many must have cosigned what is shown
     checkpoints: Path  # a folder outside PostgreSQL: the last signed checkpoint of each log
+    state_every_s: int  # between two states, while the book moves and while it does not
 
 
 def load_config(env: Environment) -> Config:
@@ -38,6 +42,7 @@ def load_config(env: Environment) -> Config:
         env.path("LOG_KEYS"),
         _policy(env.optional_path("POLICY"), production=settings.production),
         env.path("CHECKPOINTS"),
+        _state_every_s(env),
     )
 
 
@@ -63,6 +68,15 @@ def _check_url(name: str, text: str, *, production: bool) -> None:
     plain = url.scheme == "http" and (not production or is_loopback(url.hostname or ""))
     if not url.hostname or url.query or url.fragment or not (url.scheme == "https" or plain):
         raise Misconfigured(f"TANZHANG_POLICY: witness {name}: expected an https URL, got {text}")
+
+
+def _state_every_s(env: Environment) -> int:
+    every_s = env.integer("STATE_EVERY_S", DEFAULT_STATE_EVERY_S)
+    if not 1 <= every_s <= MAX_STATE_EVERY_S:
+        raise Misconfigured(
+            f"TANZHANG_STATE_EVERY_S: expected 1 to {MAX_STATE_EVERY_S}, got {every_s}"
+        )
+    return every_s
 
 
 def _books(text: str) -> tuple[str, ...]:

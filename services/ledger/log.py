@@ -48,7 +48,10 @@ class Standing(NamedTuple):
 
 
 class Pending(NamedTuple):
-    """What one transaction stores: everything up to `size`."""
+    """What one transaction stores: everything up to `size`.
+
+    A book's leaves follow from their commitments; a log without a journal brings its `entries`.
+    """
 
     book: str
     first: int
@@ -56,6 +59,7 @@ class Pending(NamedTuple):
     commitments: bytes
     tiles: Sequence[Tile]  # full ones, and the right edge
     root: bytes
+    entries: Sequence[bytes] = ()
 
 
 class StoredCommitments(Protocol):

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import gc
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from typing import Any, Final, Protocol
 
 from kernel.asks import Ask, Domain
 from kernel.clock import Clock
@@ -22,14 +22,18 @@ from kernel.keys import load_note_key
 from kernel.record import EventTypes
 from kernel.rpc.client import OwnerSource
 from kernel.rpc.journal import JournalSource
-from kernel.service import open_service
+from kernel.service import BookService, open_service
 from kernel.snapshot.keeper import SnapshotKeeper
 from kernel.tlog.policy import Policy
+from kernel.tlog.states import STATE_BOOK
 from kernel.values import Actor, Caller
 from kernel.writer import Writer
 from services.ledger.beside import beside
+from services.ledger.books.accounts import AccountsBook
 from services.ledger.books.followed import make_checkers, owner_of
 from services.ledger.books.memory import Memory
+from services.ledger.books.port import Checker
+from services.ledger.clients import ACCOUNTS, Owners
 from services.ledger.config import BOOK, SERVICE, Config, load_config
 from services.ledger.domain.commands import HaltBook, PinFirstIdentities
 from services.ledger.domain.decide import decide, due
@@ -38,12 +42,17 @@ from services.ledger.domain.evolve import evolve
 from services.ledger.domain.state import State, told
 from services.ledger.feeding import Feeding
 from services.ledger.log import BookLog, Halt, Halted
+from services.ledger.proving import ServedLog
 from services.ledger.queries import CommitmentReader, TileStore
-from services.ledger.reactions import halt_and_wait, reader_of
+from services.ledger.reactions import halt_and_wait, heed, reader_of
 from services.ledger.rpc import SERVICE as LEDGER_SERVICE
-from services.ledger.rpc import LedgerRpc, ServedLog, register
+from services.ledger.rpc import LedgerRpc, register
 from services.ledger.sealing import CheckpointFile, Sealer
 from services.ledger.snapshots import CHECKERS, CheckerSnapshots, ProvenTree, proven_tree
+from services.ledger.state_rpc import SERVICE as STATE_SERVICE
+from services.ledger.state_rpc import StateRpc
+from services.ledger.state_rpc import register as register_states
+from services.ledger.states.serving import States, open_states
 from services.ledger.witnessed import WitnessedLog
 from services.ledger.witnessing import RULES, Doubt
 
@@ -52,6 +61,12 @@ __all__ = ["BOOK", "DOMAIN", "SERVICE", "beside", "serve"]
 DOMAIN = Domain(EventTypes(*EVENTS), State, decide, evolve, due, told)
 LOOK_EVERY_S: Final = 1.0
 SYSTEM = Caller(Actor(f"book:{BOOK}", "checker"), frozenset({"system"}), frozenset())
+
+
+class Runs(Protocol):
+    """What a log is fed by: a follower of its book, or who makes its entries."""
+
+    async def run(self) -> None: ...
 
 
 async def serve(env: Environment, stop: asyncio.Event) -> None:
@@ -65,9 +80,11 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
     async with open_service(SERVICE, BOOK, settings, DOMAIN) as service:
         writer = service.writer
         policy = config.policy
+        checkers = make_checkers(config.books)
         logs, snapshots = await asyncio.to_thread(
             _open_logs,
             config,
+            checkers,
             service.engine,
             writer,
             service.clock,
@@ -93,7 +110,7 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
                     service.bus,
                     source,
                     identities.frame_key,
-                    served.reader,
+                    served.handler,
                     served.log.next_position,
                 )
 
@@ -101,12 +118,17 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
                 _keep_log, logs[book], writer, digest, begun, follower, feeding.doubts[book]
             )
 
+        states = await asyncio.to_thread(
+            _open_states, config, service, logs, checkers, Owners(channels)
+        )
+        everything: dict[str, ServedLog[Any]] = dict(logs)
+        if states is not None:
+            everything[STATE_BOOK] = states.served
         feeding = Feeding(policy, settings.tls_authority, writer, SYSTEM, service.clock)
-        feeders = {
-            book: feeding.feeders(one.sealer, one.shown, one.tiles) for book, one in logs.items()
-        }
-        logs = {book: one._replace(witnesses=feeders[book]) for book, one in logs.items()}
-        rpc = LedgerRpc(writer, logs, service.engine, policy.encode().decode(), digest)
+        for book, one in everything.items():
+            feeders = feeding.feeders(one.sealer, one.shown, one.tiles)
+            everything[book] = one._replace(witnesses=feeders)
+        rpc = LedgerRpc(writer, everything, service.engine, policy.encode().decode(), digest)
         pin = functools.partial(_pin_first_identities, writer, digest)
         keeper = SnapshotKeeper(
             CHECKERS,
@@ -117,25 +139,50 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
         begin = functools.partial(_begin, logs, snapshots, begun)
         jobs: list[Job] = [pin, begin, *(follow(book) for book in config.books), keeper.run]
         jobs += feeding.jobs
+        served = [(LEDGER_SERVICE, register(rpc))]
+        if states is not None:
+            doubt = feeding.doubts[STATE_BOOK]
+            jobs.append(functools.partial(_keep_states, states, writer, digest, begun, doubt))
+            served.append((STATE_SERVICE, register_states(StateRpc(states.proofs))))
         try:
-            await service.serve([(LEDGER_SERVICE, register(rpc))], [], jobs, stop)
+            await service.serve(served, [], jobs, stop)
         finally:
             await feeding.close()
 
 
+def _open_states(
+    config: Config,
+    service: BookService[State],
+    logs: Mapping[str, ServedLog[BookLog]],
+    checkers: Mapping[str, Checker],
+    owners: Owners,
+) -> States | None:
+    """A ledger that does not check the accounts book has nothing to say of how things stand."""
+    checker = checkers.get(ACCOUNTS)
+    if not isinstance(checker, AccountsBook):
+        return None
+    return open_states(config, service.engine, service.clock, logs, checker, owners)
+
+
+async def _keep_states(
+    states: States, writer: Writer[State], digest: str, begun: asyncio.Event, doubt: Doubt
+) -> None:
+    await _keep_log(states.served, writer, digest, begun, lambda: states.keeper, doubt)
+
+
 def _open_logs(
     config: Config,
+    checkers: Mapping[str, Checker],
     engine: Engine,
     writer: Writer[State],
     clock: Clock,
     policy: Policy,
     keys: KeyLookup,
-) -> tuple[dict[str, ServedLog], CheckerSnapshots]:
+) -> tuple[dict[str, ServedLog[BookLog]], CheckerSnapshots]:
     """Every followed book's checker, tree and sealer; and their keys into the policy."""
-    checkers = make_checkers(config.books)
     trees: dict[str, ProvenTree] = {}
     logs: dict[str, BookLog] = {}
-    served: dict[str, ServedLog] = {}
+    served: dict[str, ServedLog[BookLog]] = {}
 
     for book in config.books:
         signer = load_note_key(config.log_keys / f"{book}.skey")
@@ -151,7 +198,7 @@ def _open_logs(
         sealer = Sealer(logs[book], engine, signer, file, tiles, clock)
         reader = reader_of(book, logs, writer.state)
         shown = WitnessedLog(book, sealer, policy)
-        served[book] = ServedLog(logs[book], reader, sealer, tiles, shown)
+        served[book] = ServedLog(logs[book], sealer, tiles, shown, reader)
     snapshots = CheckerSnapshots(
         PostgresSnapshots(engine, CHECKERS), keys, trees, Memory(checkers), writer.state
     )
@@ -159,7 +206,7 @@ def _open_logs(
 
 
 async def _begin(
-    logs: Mapping[str, ServedLog], snapshots: CheckerSnapshots, begun: asyncio.Event
+    logs: Mapping[str, ServedLog[BookLog]], snapshots: CheckerSnapshots, begun: asyncio.Event
 ) -> None:
     """The checkers begin at their newest snapshot, if it is believed, else at zero.
 
@@ -173,7 +220,7 @@ async def _begin(
     await asyncio.Event().wait()
 
 
-async def _proven_beyond(logs: Mapping[str, ServedLog], events: int) -> int:
+async def _proven_beyond(logs: Mapping[str, ServedLog[BookLog]], events: int) -> int:
     """How many events of all books are proven, once they are at least so many."""
     while True:
         proven = sum(one.sealer.published.size for one in logs.values())
@@ -183,11 +230,11 @@ async def _proven_beyond(logs: Mapping[str, ServedLog], events: int) -> int:
 
 
 async def _keep_log(
-    served: ServedLog,
+    served: ServedLog[Any],
     writer: Writer[State],
     digest: str,
     begun: asyncio.Event,
-    make_follower: Callable[[], Follower],
+    make_work: Callable[[], Runs],
     doubt: Doubt,
 ) -> None:
     """Follows, checks, seals; halts and waits for two persons when something is wrong."""
@@ -225,7 +272,7 @@ async def _keep_log(
         """A halt for what a witness showed ends by two persons, and not by a restart."""
         while True:
             try:
-                return served.reader.heed(RULES)
+                return heed(book_log.book, writer.state.halts, RULES)
             except Halted as halted:
                 sealer.paused = True
                 await halt_for(halted)
@@ -234,7 +281,7 @@ async def _keep_log(
     async def follow() -> None:
         while True:
             try:
-                await run_jobs([make_follower().run, doubt.told], asyncio.Event())
+                await run_jobs([make_work().run, doubt.told], asyncio.Event())
             except (Halted, FrameError) as error:
                 await halt_for(error)
                 if isinstance(error, Halted) and error.halt.rule in RULES:

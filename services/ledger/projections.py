@@ -1,4 +1,4 @@
-"""Writes what the logs have become: commitments, tiles, watermark, published checkpoints."""
+"""Writes what the logs have become: leaves, tiles, watermark, published checkpoints."""
 
 from __future__ import annotations
 
@@ -7,23 +7,19 @@ from sqlalchemy.dialects.postgresql import insert
 
 from kernel.journal.watermarks import save_watermark
 from services.ledger.log import Pending
-from services.ledger.tables import checkpoints, commitments, tiles
+from services.ledger.tables import checkpoints, commitments, state_entries, tiles
 
 READER = "ledger.log"
 
 
 def store_pending(engine: sa.Engine, pending: Pending) -> None:
-    """One transaction: source position, commitments, full tiles once, and the right edge."""
-    edge = insert(tiles)
+    """One transaction: source position, leaves, full tiles once, and the right edge."""
     with engine.begin() as connection:
-        connection.execute(
-            sa.insert(commitments).values(
-                book=pending.book,
-                first=pending.first,
-                last=pending.size - 1,
-                data=pending.commitments,
-            )
-        )
+        if pending.entries:
+            _store_entries(connection, pending)
+        else:
+            _store_commitments(connection, pending)
+        edge = insert(tiles)
         connection.execute(
             edge.on_conflict_do_update(
                 index_elements=[tiles.c.book, tiles.c.level, tiles.c.n],
@@ -34,7 +30,26 @@ def store_pending(engine: sa.Engine, pending: Pending) -> None:
                 for tile in pending.tiles
             ],
         )
-        save_watermark(connection, READER, pending.book, pending.size)
+
+
+def _store_entries(connection: sa.Connection, pending: Pending) -> None:
+    rows = [
+        {"position": position, "data": entry}
+        for position, entry in enumerate(pending.entries, pending.first)
+    ]
+    connection.execute(sa.insert(state_entries), rows)
+
+
+def _store_commitments(connection: sa.Connection, pending: Pending) -> None:
+    connection.execute(
+        sa.insert(commitments).values(
+            book=pending.book,
+            first=pending.first,
+            last=pending.size - 1,
+            data=pending.commitments,
+        )
+    )
+    save_watermark(connection, READER, pending.book, pending.size)
 
 
 def store_checkpoint(

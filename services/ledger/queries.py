@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -14,6 +14,7 @@ from kernel.tlog.errors import TlogError
 from kernel.tlog.merkle import prove_inclusion
 from kernel.tlog.proof import TlogProof
 from kernel.tlog.receipt import leaf_data
+from kernel.tlog.states import STATE_BOOK
 from kernel.tlog.tiles import (
     StoredTiles,
     TileTree,
@@ -21,7 +22,7 @@ from kernel.tlog.tiles import (
     encode_bundle,
     parse_tile_path,
 )
-from services.ledger.tables import checkpoints, commitments, tiles
+from services.ledger.tables import checkpoints, commitments, state_entries, tiles
 
 KEPT_TILES: Final = 2048  # full tiles of 8 KiB, immutable: 16 MiB
 READ_AHEAD: Final = 65_536  # commitments read at a time while a book is folded again
@@ -63,11 +64,19 @@ class TileStore:
     def load_tree(self) -> TileTree:
         """The tree as the last fold stored it, to go on from."""
         with self._engine.connect() as connection:
-            query = sa.select(sa.func.max(commitments.c.last)).where(
-                commitments.c.book == self._book
-            )
-            last = connection.execute(query).scalar()
+            last = connection.execute(self._last()).scalar()
         return self.tree_at(0 if last is None else last + 1)
+
+    def _last(self) -> sa.Select[Any]:
+        return sa.select(sa.func.max(commitments.c.last)).where(commitments.c.book == self._book)
+
+    def entries(self, begin: int, end: int) -> list[bytes]:
+        """The leaves begin..end-1, all of which are stored."""
+        data = read_commitments(self._engine, self._book, begin, end)
+        return [
+            leaf_data(self._book, begin + i, data[at : at + COMMITMENT_BYTES])
+            for i, at in enumerate(range(0, len(data), COMMITMENT_BYTES))
+        ]
 
     def tree_at(self, size: int) -> TileTree:
         """The tree as it was at a size that was stored."""
@@ -76,6 +85,25 @@ class TileStore:
             for level, n, width in edge_of(size)
         ]
         return TileTree.from_edge(size, edge)
+
+
+class StateTiles(TileStore):
+    """The same of the log of states, whose leaves are stored as they are."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        super().__init__(engine, STATE_BOOK)
+
+    def _last(self) -> sa.Select[Any]:
+        return sa.select(sa.func.max(state_entries.c.position))
+
+    def entries(self, begin: int, end: int) -> list[bytes]:
+        query = (
+            sa.select(state_entries.c.data)
+            .where(state_entries.c.position >= begin, state_entries.c.position < end)
+            .order_by(state_entries.c.position)
+        )
+        with self._engine.connect() as connection:
+            return [bytes(data) for data in connection.execute(query).scalars()]
 
 
 class CommitmentReader:
@@ -117,7 +145,7 @@ def read_commitments(engine: sa.Engine, book: str, begin: int, end: int) -> byte
     return b"".join(parts)
 
 
-def read_path(store: TileStore, engine: sa.Engine, book: str, path: str, size: int) -> bytes:
+def read_path(store: TileStore, path: str, size: int) -> bytes:
     """The bytes at a tile path of a log of this size; refuses tiles that no checkpoint covers."""
     try:
         asked = parse_tile_path(path)
@@ -134,12 +162,7 @@ def read_path(store: TileStore, engine: sa.Engine, book: str, path: str, size: i
         )
     if asked.level is not None:
         return store.read_tile(level, asked.n, asked.width)[: asked.width * HASH_BYTES]
-    data = read_commitments(engine, book, begin, begin + asked.width)
-    entries = [
-        leaf_data(book, begin + i, data[i * COMMITMENT_BYTES : (i + 1) * COMMITMENT_BYTES])
-        for i in range(asked.width)
-    ]
-    return encode_bundle(entries)
+    return encode_bundle(store.entries(begin, begin + asked.width))
 
 
 def make_proofs(

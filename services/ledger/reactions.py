@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -24,6 +24,9 @@ from services.ledger.log import BookLog, Halt, Halted
 CAUSE_POLL_S: Final = 0.01
 CAUSE_ALERT_MS: Final = 30_000
 EVENTS_PER_TURN: Final = 200  # then other parts of the process get their turn
+
+# Of a halt that was recorded: expected and actual.
+STILL_STANDS: Final = ("two persons to accept it", "a halt that still stands")
 
 log = get_logger(__name__)
 
@@ -153,14 +156,7 @@ class LogReader:
         """A recorded halt ends by two persons, not by a restart that finds nothing wrong."""
         for book, at, rule in self._halts():
             if (book, at) == (self._log.book, position):
-                expected, actual = "two persons to accept it", "a halt that still stands"
-                raise Halted(Halt(book, position, rule, expected, actual))
-
-    def heed(self, rules: Collection[str]) -> None:
-        """Raises Halted while a recorded halt of one of these rules stands, wherever it is."""
-        for book, at, rule in sorted(self._halts()):
-            if book == self._log.book and rule in rules:
-                self._stay_halted(at)
+                raise Halted(Halt(book, position, rule, *STILL_STANDS))
 
     def _halt_unless_accepted(self, position: int, broken: RuleBroken) -> None:
         if not self._accepted(self._log.book, position, broken.rule):
@@ -191,8 +187,24 @@ class LogReader:
         self.waits = None
 
 
+def heed(book: str, halts: Collection[tuple[str, int, str]], rules: Collection[str]) -> None:
+    """Raises Halted while a recorded halt of one of these rules stands, wherever it is."""
+    for named, position, rule in sorted(halts):
+        if named == book and rule in rules:
+            raise Halted(Halt(book, position, rule, *STILL_STANDS))
+
+
+class HaltedLog(Protocol):
+    """What can halt: a book's log, or the log of states."""
+
+    halt: Halt | None
+
+    @property
+    def book(self) -> str: ...
+
+
 async def halt_and_wait(
-    own: BookLog,
+    own: HaltedLog,
     halt: Halt,
     announce: Callable[[Halt], Awaitable[None]],
     times_accepted: Callable[[Halt], int],

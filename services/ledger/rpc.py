@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import msgspec
 from tanzhang.kernel.v1 import items_pb2
@@ -13,7 +13,7 @@ from tanzhang.ledger.v1 import ledger_pb2 as pb
 from tanzhang.ledger.v1 import ledger_pb2_grpc
 
 from kernel.asks import Ask
-from kernel.errors import Conflict, Kind, Refused
+from kernel.errors import Kind, Refused
 from kernel.ids import check_uuid7
 from kernel.journal.database import Engine
 from kernel.rpc.interceptors import current_caller
@@ -23,33 +23,18 @@ from kernel.writer import Writer
 from services.ledger import queries
 from services.ledger.domain import commands
 from services.ledger.domain.state import State
-from services.ledger.log import BookLog
-from services.ledger.queries import TileStore
-from services.ledger.reactions import LogReader
-from services.ledger.sealing import Sealer
-from services.ledger.witnessed import WitnessedLog
+from services.ledger.proving import ServedLog, prove, published_note
 from services.ledger.witnessing import Feeder
 
 SERVICE: Final = "tanzhang.ledger.v1.LedgerService"
 MAX_POSITIONS: Final = 1000
 
 
-class ServedLog(NamedTuple):
-    """Everything of one log that the RPCs show."""
-
-    log: BookLog
-    reader: LogReader
-    sealer: Sealer
-    tiles: TileStore
-    shown: WitnessedLog  # what of it others are shown
-    witnesses: Sequence[Feeder] = ()
-
-
 class LedgerRpc(ledger_pb2_grpc.LedgerServiceServicer):
     def __init__(
         self,
         writer: Writer[State],
-        logs: Mapping[str, ServedLog],
+        logs: Mapping[str, ServedLog[Any]],
         engine: Engine,
         policy: str,
         identities_digest: str,
@@ -60,7 +45,7 @@ class LedgerRpc(ledger_pb2_grpc.LedgerServiceServicer):
         self._policy = policy
         self._identities_digest = identities_digest
 
-    def _served(self, book: str) -> ServedLog:
+    def _served(self, book: str) -> ServedLog[Any]:
         served = self._logs.get(book)
         if served is None:
             raise Refused(
@@ -72,14 +57,12 @@ class LedgerRpc(ledger_pb2_grpc.LedgerServiceServicer):
         return served
 
     async def GetCheckpoint(self, request: pb.GetCheckpointRequest, context: object) -> Any:
-        return pb.GetCheckpointResponse(checkpoint=_note(self._served(request.book)))
+        return pb.GetCheckpointResponse(checkpoint=published_note(self._served(request.book)))
 
     async def GetTile(self, request: pb.GetTileRequest, context: object) -> Any:
         served = self._served(request.book)
         size = served.shown.published.size
-        data = await asyncio.to_thread(
-            queries.read_path, served.tiles, self._engine, request.book, request.path, size
-        )
+        data = await asyncio.to_thread(queries.read_path, served.tiles, request.path, size)
         return pb.GetTileResponse(data=data)
 
     async def GetProofs(self, request: pb.GetProofsRequest, context: object) -> Any:
@@ -91,9 +74,7 @@ class LedgerRpc(ledger_pb2_grpc.LedgerServiceServicer):
                 f"expected 1 to {MAX_POSITIONS} positions, got {len(positions)}",
                 Kind.INVALID,
             )
-        await served.shown.proven(max(positions))
-        size, note = served.shown.published.size, _note(served)
-        proofs = await asyncio.to_thread(queries.make_proofs, served.tiles, positions, size, note)
+        proofs = await prove(served, positions)
         at_ms = await asyncio.to_thread(
             queries.proven_at_ms, self._engine, request.book, max(positions)
         )
@@ -151,15 +132,7 @@ class LedgerRpc(ledger_pb2_grpc.LedgerServiceServicer):
         return pb.DiscloseEventsResponse(events=disclosed_messages(stored))
 
 
-def _note(served: ServedLog) -> bytes:
-    if served.sealer.note is None:
-        raise Conflict("NOT_PROVEN_YET", f"{served.log.book}: nothing has been signed yet")
-    if served.shown.note is None:
-        raise served.shown.not_witnessed_yet("anything")
-    return served.shown.note
-
-
-def _status(book: str, served: ServedLog) -> pb.BookStatus:
+def _status(book: str, served: ServedLog[Any]) -> pb.BookStatus:
     halt = served.log.halt
     published = served.sealer.published
     return pb.BookStatus(
@@ -172,7 +145,7 @@ def _status(book: str, served: ServedLog) -> pb.BookStatus:
         else pb.Halt(
             position=halt.position, rule=halt.rule, expected=halt.expected, actual=halt.actual
         ),
-        waiting_for=served.reader.waiting_for,
+        waiting_for="" if served.reader is None else served.reader.waiting_for,
         witnesses=[_witness(one) for one in served.witnesses],
         witnessed=served.shown.published.size,
     )

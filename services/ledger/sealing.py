@@ -11,7 +11,7 @@ import asyncio
 import fcntl
 import os
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from kernel import metrics
 from kernel.clock import Clock, monotonic_ms
@@ -24,7 +24,7 @@ from kernel.tlog.errors import TlogError
 from kernel.tlog.note import Signer
 from kernel.tlog.tiles import root_at
 from kernel.waiting import PositionWaiters
-from services.ledger.log import BookLog, Halt, Halted
+from services.ledger.log import Halt, Halted, Pending
 from services.ledger.projections import store_checkpoint, store_pending
 from services.ledger.queries import TileStore
 
@@ -72,12 +72,24 @@ class CheckpointFile:
                 os.close(folder)
 
 
+class SealedLog(Protocol):
+    """What is sealed: it hands out what is not stored yet, and says when it must not be signed."""
+
+    @property
+    def book(self) -> str: ...
+
+    @property
+    def halt(self) -> Halt | None: ...
+
+    def take_pending(self) -> Pending | None: ...
+
+
 class Sealer:
     """Seals one log every 200 ms when there is something new."""
 
     def __init__(
         self,
-        book_log: BookLog,
+        book_log: SealedLog,
         engine: Engine,
         signer: Signer,
         file: CheckpointFile,
@@ -130,6 +142,11 @@ class Sealer:
             )
         store_checkpoint(self._engine, self._log.book, signed.size, self._clock.now_ms(), note)
         self.note, self.published, self._floor = note, signed, None
+
+    @property
+    def behind(self) -> bool:
+        """More was signed once than is stored now: the database went back."""
+        return self._floor is not None
 
     async def run(self) -> None:
         """Stores, signs, publishes, until something breaks."""

@@ -33,6 +33,14 @@ tiles = sa.Table(
     sa.Column("data", BYTEA, nullable=False),
 )
 
+# The leaves of the log of states, which no journal has.
+state_entries = sa.Table(
+    "state_entries",
+    metadata,
+    sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("data", BYTEA, nullable=False),
+)
+
 # Published checkpoints: when a position was proven. The file is what counts, not this.
 checkpoints = sa.Table(
     "checkpoints",

@@ -134,7 +134,7 @@ def mounts(installation: Installation, name: str) -> dict[str, Path]:
     (given / "identities.note").write_bytes(identities_file(made).read_bytes())
     sources = [*keys_folder(made, name).glob("*.key")]
     if name == LOG_KEEPER:
-        sources += keys_folder(made, name).glob("logs/*.skey")
+        sources += keys_folder(made, name).glob("logs/*")
     for source in sources:
         copy_key(source, keys)
     tls = installation.authority.issue(folder / "tls", name)

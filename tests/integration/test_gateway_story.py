@@ -7,6 +7,7 @@ tests are one story in order.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from gateway.clients import answer_model
 from kernel.acts import sign_act
 from kernel.tlog.policy import parse_policy
 from kernel.tlog.receipt import verify_receipt
+from kernel.tlog.states import parse_state, verify_lien
 from kernel.values import Act, Caller, format_instant, uscc_check_character
 from tests.support.books import person
 from tests.support.forest import (
@@ -108,6 +110,13 @@ class Office:
         if method:
             answer_model(method).model_validate(found, strict=True, extra="forbid")
         return found
+
+    def release(self, quantity_t: int, name: str) -> dict[str, Any]:
+        """By the bank's own signature; the lien once it is carried out."""
+        said = {"lien": LIEN, "quantity_t": quantity_t, "release": name}
+        signed = sign_act(FIRST_BANK_KEY, {"kind": "pledge-release", "pledgee": FIRST_BANK, **said})
+        self.write("/v1/pledge-releases", CLERK, 202, **said, acts=acts(signed))
+        return self.read(f"/v1/pledges/{LIEN}", CLERK, settled=True)
 
     def balance(self, holder: str, asset: str, purpose: str) -> int:
         found = self.read(f"/v1/holders/{holder}/balances", AUDITOR, asset=asset)
@@ -399,11 +408,48 @@ def test_what_is_pledged_cannot_be_retired_and_what_is_free_is_shown_retired_to_
     assert retired["beneficiary"] == "兰州新区城投"
 
 
+def test_a_bank_that_watches_its_lien_is_told_of_every_change(
+    office: Office, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token = tmp_path / "token"
+    token.write_text(office.world.token(CLERK))
+    asked = [LIEN, "--url", str(office.client.base_url), "--token", str(token)]
+    policy = ["--policy", str(policy_file(office.world.directory))]
+    kept = ["--keep", str(tmp_path), "--once", "--json"]
+
+    def round_of(*more: str) -> tuple[int, dict[str, Any]]:
+        code = run(["watch", *asked, *policy, *kept, *more])
+        said = capsys.readouterr()
+        assert said.err == ""
+        return code, json.loads(said.out)
+
+    code, told = round_of()
+    assert (code, told["alerts"]) == (0, [])
+    assert (told["seen"]["quantity"], told["seen"]["pledgee"]) == (PLEDGED_T, FIRST_BANK)
+    office.release(PLEDGED_T - 1_000, "r-0")
+    head = office.world.head("accounts") - 1
+    state = office.read("/v1/state", method="states.GetState", min_position=head)
+    assert parse_state(base64.b64decode(state["entry"])).size > head
+    code, told = round_of()
+    assert (code, [one["kind"] for one in told["alerts"]]) == (1, ["CHANGED"])
+    assert told["seen"]["quantity"] == 1_000
+    assert round_of()[0] == 0
+    fetched = ["proof", "lien", *asked, *policy, "--out", str(tmp_path)]
+    assert run(fetched) == 0
+    assert f"1000 {TICKET} under {LIEN}, for {FIRST_BANK}" in capsys.readouterr().out
+    policy_known = parse_policy(policy_file(office.world.directory).read_bytes())
+    assert verify_lien((tmp_path / f"{LIEN}.lien").read_bytes(), policy_known).quantity == 1_000
+
+    seen_file = tmp_path / f"{LIEN}.json"  # what a log showed before must lie under what it shows
+    seen = json.loads(seen_file.read_text())
+    seen["log_root"] = base64.b64encode(bytes(32)).decode()
+    seen_file.write_text(json.dumps(seen))
+    code, told = round_of()
+    assert (code, [one["kind"] for one in told["alerts"]]) == (1, ["FORK"])
+
+
 def test_the_bank_releases_its_lien_by_its_own_signature(office: Office) -> None:
-    said = {"lien": LIEN, "quantity_t": PLEDGED_T, "release": "r-1"}
-    signed = sign_act(FIRST_BANK_KEY, {"kind": "pledge-release", "pledgee": FIRST_BANK, **said})
-    office.write("/v1/pledge-releases", CLERK, 202, **said, acts=acts(signed))
-    lien = office.read(f"/v1/pledges/{LIEN}", CLERK, settled=True)
+    lien = office.release(1_000, "r-1")
     assert lien["releases"][0]["state"] == "completed"
     assert office.balance(CITY_GROUP, TICKET, "available") == PLEDGED_T
 

@@ -110,7 +110,7 @@ def check_tiles(log: StoredLog, size: int) -> None:
     served = TileStore(log.engine, BOOK)
     for level, n, width in tiles_of(size):
         path = tile_path(level, n, width)
-        assert read_path(served, log.engine, BOOK, path, size) == naive_tile(level, n, width), path
+        assert read_path(served, path, size) == naive_tile(level, n, width), path
 
 
 def check_older_partials(log: StoredLog) -> None:
@@ -120,7 +120,7 @@ def check_older_partials(log: StoredLog) -> None:
         for level, n, width in tiles_of(size):
             if width < 256:
                 path = tile_path(level, n, width)
-                data = read_path(served, log.engine, BOOK, path, MANY)
+                data = read_path(served, path, MANY)
                 assert data == naive_tile(level, n, width), (size, path)
 
 
@@ -129,7 +129,7 @@ def check_bundles(log: StoredLog) -> None:
     bundles = list(bundles_of(MANY))
     assert bundles[-1] == (257, MANY % 256)
     for n, width in (*bundles[:3], *bundles[254:], (0, 1), (1, 44), (256, 255)):
-        data = read_path(served, log.engine, BOOK, entries_path(n, width), MANY)
+        data = read_path(served, entries_path(n, width), MANY)
         entries = [entry(n * 256 + i) for i in range(width)]
         assert data == b"".join(len(one).to_bytes(2, "big") + one for one in entries)
 
@@ -162,13 +162,13 @@ async def test_only_what_a_checkpoint_covers_is_served(log: StoredLog) -> None:
         *("tile/0/000.p/1", "tile/0/000", "tile/0/001.p/255", "tile/1/000.p/1"),
         "tile/entries/001.p/255",
     ):
-        assert read_path(served, log.engine, BOOK, path, 511), path
+        assert read_path(served, path, 511), path
     for path in (
         *("tile/0/001", "tile/0/002.p/1", "tile/1/000.p/2", "tile/1/000", "tile/2/000.p/1"),
         *("tile/entries/001", "tile/entries/002.p/1", "tile/entries/x001/000"),
     ):
         with pytest.raises(Refused) as caught:
-            read_path(served, log.engine, BOOK, path, 511)
+            read_path(served, path, 511)
         assert (caught.value.reason, caught.value.kind) == ("TILE_NOT_COVERED", Kind.UNKNOWN), path
 
 
@@ -182,7 +182,7 @@ async def test_only_what_a_checkpoint_covers_is_served(log: StoredLog) -> None:
 )
 def test_another_spelling_of_a_path_is_refused(log: StoredLog, path: str) -> None:
     with pytest.raises(Refused) as caught:
-        read_path(log.tiles, log.engine, BOOK, path, 511)
+        read_path(log.tiles, path, 511)
     assert (caught.value.reason, caught.value.kind) == ("TILE_PATH_MALFORMED", Kind.INVALID)
 
 

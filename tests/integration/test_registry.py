@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 import pytest
 from tanzhang.accounts.v1 import accounts_pb2
+from tanzhang.ledger.v1 import states_pb2, states_pb2_grpc
 from tanzhang.registry.v1 import registry_pb2 as pb
 from tanzhang.registry.v1 import registry_pb2_grpc
 
+from cli.stack.provision import policy_file
 from kernel.errors import Refused
 from kernel.record import decode_record
 from kernel.rpc.items import act_message, timestamp_of
+from kernel.tlog.balance_tree import BalanceTree, Row
+from kernel.tlog.maps import Piece
+from kernel.tlog.policy import Policy, parse_policy
+from kernel.tlog.proof import verify_proof
+from kernel.tlog.serial_tree import SerialTree
+from kernel.tlog.states import Account as StateAccount
+from kernel.tlog.states import (
+    balance_leaf,
+    parse_state,
+    status_text,
+    verify_holding,
+    verify_lien,
+)
 from kernel.values import Act, Caller, format_instant
 from services.accounts.domain.commands import PostEntry
 from services.accounts.domain.events import Account, Purpose
@@ -618,3 +634,112 @@ def test_the_state_is_the_same_after_a_restart(office: Office) -> None:
     office.world.stop_services("registry")
     office.world.bring_back("registry")
     assert seen() == before
+
+
+# ---- as a bank proves it -------------------------------------------------------------------------
+
+
+def states(office: Office) -> Any:
+    return states_pb2_grpc.StateServiceStub(office.world.channel("ledger"))
+
+
+def policy_of(office: Office) -> Policy:
+    return parse_policy(policy_file(office.world.directory).read_bytes())
+
+
+def lien_file(office: Office, lien: str, caller: Caller) -> bytes:
+    """After everything that the accounts book has by now."""
+    after = office.world.head("accounts") - 1
+    request = states_pb2.GetLienRequest(lien=lien, min_position=after)
+    answer = office.world.call(
+        states(office).GetLien, request, caller, patience_s=60, deadline_s=60
+    )
+    return bytes(answer.file)
+
+
+def test_a_bank_is_shown_its_lien_and_what_became_of_it(office: Office) -> None:
+    lien = office.pledge_some(100)
+    (block,) = office.lien(lien).serials
+    file = lien_file(office, lien, CLERK)
+    shown = verify_lien(file, policy_of(office))
+    assert (shown.lien, shown.pledgor, shown.pledgee) == (lien, CITY_GROUP, FIRST_BANK)
+    assert (shown.asset, shown.quantity) == (TICKET, 100)
+    assert [tuple(one) for one in shown.serials] == [(block.batch, block.first, block.last)]
+
+    accepted(office.release(forest.release(40, "r-1", lien)))
+    assert office.lien(lien).pledged_t == 60
+    again = verify_lien(lien_file(office, lien, TREASURER), policy_of(office))
+    assert again.quantity == 60
+    assert again.state.entry.position > shown.state.entry.position
+    accepted(office.release(forest.release(60, "r-2", lien)))
+    assert office.lien(lien).pledged_t == 0
+    ended = verify_lien(lien_file(office, lien, AUDITOR), policy_of(office))
+    assert (ended.quantity, ended.serials) == (0, ())
+    for stranger in (OTHER_CLERK, COMMUTER):
+        with pytest.raises(Refused) as refused:
+            lien_file(office, lien, stranger)
+        assert refused.value.reason == "NOT_A_PARTY"
+    with pytest.raises(Refused) as refused:
+        lien_file(office, "l-nobody-has-it", CLERK)
+    assert refused.value.reason == "UNKNOWN_LIEN"
+
+
+def test_a_holder_is_shown_what_it_holds_and_that_it_holds_nothing_else(office: Office) -> None:
+    head = office.world.head("accounts")
+    asked = [
+        states_pb2.StateAccount(holder=CITY_GROUP, asset=TICKET, purpose="available"),
+        states_pb2.StateAccount(holder=CITY_GROUP, asset=TICKET, purpose="held", ref="none"),
+    ]
+    request = states_pb2.GetHoldingsRequest(accounts=asked, min_position=head - 1)
+    answer = office.world.call(
+        states(office).GetHoldings, request, TREASURER, patience_s=60, deadline_s=60
+    )
+    amounts = [verify_holding(one.file, policy_of(office)).amount for one in answer.holdings]
+    assert amounts == [one.amount for one in answer.holdings]
+    assert amounts == [office.world.balance(available(CITY_GROUP), TICKET), 0]
+    with pytest.raises(Refused) as refused:
+        office.world.call(states(office).GetHoldings, request, COMMUTER, patience_s=60)
+    assert refused.value.reason == "NOT_YOUR_ACCOUNT"
+
+
+def test_the_maps_of_a_state_are_those_of_the_events_before_it(office: Office) -> None:
+    """Made again from the journal alone, as an auditor with the map key would."""
+    world = office.world
+    request = states_pb2.GetStateRequest(min_position=world.head("accounts") - 1)
+    answer = world.call(states(office).GetState, request, patience_s=60, deadline_s=60)
+    entry = parse_state(answer.entry)
+    verify_proof(answer.tlog_proof, answer.entry, policy_of(office))
+    map_key = world.call(states(office).GetMapKey, states_pb2.GetMapKeyRequest(), AUDITOR).map_key
+    with pytest.raises(Refused):
+        world.call(states(office).GetMapKey, states_pb2.GetMapKeyRequest(), CLERK)
+
+    balances: Counter[StateAccount] = Counter()
+    serials = SerialTree()
+    for record in world.records("accounts")[: entry.size]:
+        for one in json.loads(bytes(record.body)).get("legs", []):
+            for side, sign in (("debit", -1), ("credit", 1)):
+                balances[StateAccount(asset=one["asset"], **one[side])] += sign * one["amount"]
+            status = status_text(one["credit"]["purpose"], one["credit"]["ref"])
+            for block in one["serials"]:
+                piece = Piece(block["first"], block["last"], status)
+                serials.move(one["asset"], block["batch"], [piece])
+    tree = BalanceTree()
+    for account, amount in balances.items():
+        if amount:
+            leaf, _ = balance_leaf(map_key, account, amount)
+            tree.put({leaf.key: Row(leaf.value, amount)})
+    assert entry.serials == serials.freeze().root
+    assert entry.balances == tree.freeze().root
+
+
+def test_states_go_on_where_they_were_after_a_restart(office: Office) -> None:
+    world = office.world
+    lien = office.pledge_some(7)
+    assert office.lien(lien).pledged_t == 7
+    before = verify_lien(lien_file(office, lien, CLERK), policy_of(office))
+    world.supervisor.stop_service("ledger")
+    world.bring_back("ledger")
+    office.pledge_some(1)
+    after = verify_lien(lien_file(office, lien, CLERK), policy_of(office))
+    assert after.state.entry.position > before.state.entry.position
+    assert (after.quantity, after.serials) == (before.quantity, before.serials)

@@ -31,18 +31,20 @@ from gateway.routes import (
     orders,
     registry,
     settling,
+    states,
 )
 from tests.support.checkout import ROOT
 
 WRITING = (accounts, holders, orders, settling, banks, registry, market, inclusive)
-READING = (accounts, holders, orders, banks, registry, market, inclusive, logs)
+READING = (accounts, holders, orders, banks, registry, market, inclusive, logs, states)
 WRITES = [row for area in WRITING for row in area.WRITES]
 READS = [row for area in READING for row in area.READS]
 # Called by routes that are written out; keys and bulk go over gRPC alone.
 WRITTEN_OUT = {
     *("ledger.GetCheckpoint", "ledger.GetTile", "ledger.GetProofs"),
-    *(f"{name}.DiscloseEvents" for name in clients._CONTRACTS),
-    *(f"{name}.GetOutcomes" for name in clients._CONTRACTS if name != "ledger"),
+    *(f"{name}.DiscloseEvents" for name in clients._CONTRACTS if name != "states"),
+    *(f"{name}.GetOutcomes" for name in clients._CONTRACTS if name not in ("ledger", "states")),
+    *("states.GetLien", "states.GetHoldings"),
     *("accounts.GetStatement", "accounts.ReportSettlements"),
 }
 NOT_ROUTED = {

@@ -25,9 +25,10 @@ import pytest
 import yaml
 
 from cli.stack.nats import NatsUser, operator, service_permissions
-from cli.stack.provision import GATEWAY, LOG_KEEPER, PROGRAMS, SERVICES
+from cli.stack.provision import GATEWAY, LOG_KEEPER, MAP_KEY, PROGRAMS, SERVICES
 from kernel.config import Environment
 from kernel.errors import Misconfigured
+from kernel.tlog.states import STATE_BOOK
 from tests.support.checkout import ROOT
 from tests.support.kustomize import BASE, Object, read_objects, render
 
@@ -358,7 +359,7 @@ def key_troubles(name: str, spec: Object, given: dict[str, str]) -> Iterator[str
     mounted = {item["path"] for one in secrets["sources"] for item in one["secret"]["items"]}
     wanted = {Path(path).name for path in given.values() if path.startswith("/keys/")}
     if name == LOG_KEEPER:
-        wanted |= {f"{book}.skey" for book in SERVICES[name].follows}
+        wanted |= {f"{log}.skey" for log in (*SERVICES[name].follows, STATE_BOOK)} | {MAP_KEY}
     if not copied == mounted == wanted:
         sets = f"mounted {sorted(mounted)}, copied {sorted(copied)}"
         yield f"{name}: expected keys {sorted(wanted)}, got {sets}"

@@ -6,7 +6,7 @@ Units under a lien are in liens.py; what other books have asked for is in asking
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -66,6 +66,7 @@ from services.ledger.books.holders_events import (
 from services.ledger.books.keys import KEY_EVENTS, AdmittedKeys, KeyAdmitted, KeyWithdrawn
 from services.ledger.books.ledger import LedgerBook
 from services.ledger.books.liens import Liens
+from services.ledger.books.moved import Moved
 from services.ledger.books.port import (
     Checker,
     RuleBroken,
@@ -148,6 +149,7 @@ class AccountsBook(Checker):
         self._assets: dict[str, AssetDefined] = {}
         self.balances: dict[Place, int] = {}
         self._batches: dict[tuple[str, str], BatchMap[Place]] = {}
+        self.moved = Moved()
         self._holds: dict[str, LiveHold] = {}
         self._liens = Liens(self._keys)
         seen = Accounts(self.balances, self._assets, self._batches, self._holders, self._liens)
@@ -163,6 +165,15 @@ class AccountsBook(Checker):
             self._keys, self._holders, self.balances, self._holds, self._liens, self._assets
         )
         self._acting = Acting(self._rules, self._assets, self._destinations)
+
+    @property
+    def batches(self) -> Mapping[tuple[str, str], BatchMap[Place]]:
+        """By asset and batch: where its serials lie."""
+        return self._batches
+
+    @property
+    def liens(self) -> Liens:
+        return self._liens
 
     # ---- checking -------------------------------------------------------------------------------
 
@@ -607,7 +618,7 @@ class AccountsBook(Checker):
                 elif event.trades or event.bank_line is not None:
                     self._note_done(event)
                 if event.pledge is not None:
-                    self._liens.follow(event.pledge, event.legs)
+                    self._liens.follow(raw.position, event.pledge, event.legs)
                 if event.spent_on is not None:
                     self._destinations.spend(raw, event)
                 self._desk.take(raw, event)
@@ -681,12 +692,18 @@ class AccountsBook(Checker):
                 self._banks.booked(leg, leg.debit, event.bank_line, event.bank_day)
 
     def _move_all(self, legs: list[Leg]) -> None:
+        noted = self.moved.places
         for leg in legs:
             source, target = places(leg)
             self._add(source, -leg.amount)
             self._add(target, leg.amount)
+            if noted is not None:
+                noted.add(source)
+                noted.add(target)
             for block in leg.serials:
                 key = (leg.asset, block.batch)
+                if noted is not None:
+                    self.moved.serials.setdefault(key, []).append((block.first, block.last))
                 batch = self._batches.get(key)
                 if batch is None:
                     self._batches[key] = BatchMap.of(block.first, block.last, target)

@@ -25,6 +25,7 @@ class Liens:
         self._keys = keys
         self._pledgees: dict[str, str] = {}
         self._released: set[tuple[str, str]] = set()  # (lien, release)
+        self.pledged_at: dict[str, int] = {}  # the position of the entry that made each
         self.places: dict[str, Place] = {}  # where the units of each lie
 
     def check_pledged(self, raw: RawRecord, event: EntryPosted, asset: AssetDefined) -> None:
@@ -89,10 +90,11 @@ class Liens:
     def pledgee(self, lien: str) -> str:
         return self._pledgees[lien]
 
-    def follow(self, pledge: Pledge, legs: list[Leg]) -> None:
+    def follow(self, position: int, pledge: Pledge, legs: list[Leg]) -> None:
         """An entry has named a lien."""
         if pledge.release is None:
             self._pledgees[pledge.lien] = pledge.pledgee
+            self.pledged_at[pledge.lien] = position
             if legs:  # none only where two persons have accepted that
                 self.places[pledge.lien] = places(legs[0])[1]
         else:

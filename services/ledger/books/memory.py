@@ -4,7 +4,8 @@ They are plain objects that look into one another: one map of balances, one dire
 one of them keeps, it says where it makes it, `self._holds: dict[str, LiveHold] = {}`: the type of
 an empty container has to stand there for mypy too, and here it is read from there. Everything else
 in a checker is a part, which is gone through as well, or a view of what another one keeps; what is
-neither is a TypeError when the ledger starts, and not a thing that a snapshot forgets.
+neither is a TypeError when the ledger starts, and not a thing that a snapshot forgets. What says of
+itself that it is `passing` is left out.
 
 All books are one state, because what is open between them (crossings.py) belongs to none of them.
 """
@@ -91,6 +92,8 @@ class Memory:
         said = _said_types(type(part))
         for name, value in vars(part).items():
             inside = f"{path}.{name}"
+            if getattr(type(value), "passing", False):
+                continue
             if name in said or isinstance(value, _PLAIN):
                 hint = said.get(name, type(value))
                 self._slots.append(Slot(part, name, hint, re.sub(r"\W", "_", inside)))

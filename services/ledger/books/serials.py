@@ -78,13 +78,19 @@ class BatchMap(Generic[A]):
                 return None
         return holder
 
-    def pieces_of(self, holder: A, first: int, last: int) -> Iterator[tuple[int, int]]:
-        """What one holder has of first..last: first and last of each piece."""
+    def pieces(self, first: int, last: int) -> Iterator[tuple[int, int, A]]:
+        """What lies in first..last, and who holds it: first, last and holder of each piece."""
         for i in range(max(0, bisect_right(self.firsts, first) - 1), len(self.firsts)):
-            begin, end = max(self.firsts[i], first), min(self._end(i), last)
             if self.firsts[i] > last:
                 return
-            if self.holders[i] == holder and begin <= end:
+            begin, end = max(self.firsts[i], first), min(self._end(i), last)
+            if begin <= end:
+                yield begin, end, self.holders[i]
+
+    def pieces_of(self, holder: A, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """What one holder has of first..last: first and last of each piece."""
+        for begin, end, whose in self.pieces(first, last):
+            if whose == holder:
                 yield begin, end
 
     def move(self, first: int, last: int, holder: A) -> None:
