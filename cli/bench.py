@@ -132,6 +132,16 @@ def recovery(
     _run("recovery", {"accounts": accounts, "entries": entries}, json_file)
 
 
+@app.command("audit")
+def audit(
+    entries: Annotated[int, typer.Option(min=20_000, help="a million for the claim")] = 200_000,
+    holders: Annotated[int, typer.Option(min=2, help="who hold something")] = 1_000,
+    json_file: Json = None,
+) -> None:
+    """How fast an auditor checks, opens and folds a log, and in how much memory."""
+    _run("audit", {"entries": entries, "holders": holders}, json_file)
+
+
 def _run(name: str, options: Mapping[str, Any], json_file: Path | None) -> None:
     try:
         from benchmarks.suite import run  # noqa: PLC0415 - it loads all that a stack needs

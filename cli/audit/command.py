@@ -26,7 +26,7 @@ def audit(
         str, typer.Argument(help="a gateway's URL, or a folder with a folder for each log")
     ],
     policy: Annotated[
-        Path | None, typer.Option(help="whom you trust; without it <dir>/policy.txt")
+        Path | None, typer.Option(help="whom you trust; else <dir>/policy.txt, else the pinned")
     ] = None,
     since: Annotated[
         list[Path] | None, typer.Option(help="a checkpoint you have kept; repeatable")
@@ -56,17 +56,18 @@ def audit(
     from cli.audit.report import lines_of  # noqa: PLC0415 - httpx is loaded by who needs it
     from cli.audit.run import Asked, run_audit  # noqa: PLC0415
     from cli.log_sources import is_url  # noqa: PLC0415
-    from cli.trust import read_policy  # noqa: PLC0415
+    from cli.trust import find_trust  # noqa: PLC0415
 
-    trusted = read_policy(policy if policy is not None else directory / "policy.txt")
+    trust = find_trust(policy, directory)
     if not is_url(source) and not Path(source).is_dir():
         raise CliError(f"expected a URL or a folder, got {source}", NOT_TRIED)
     asked = Asked(
         source,
         events or (source if is_url(source) else None),
-        trusted,
+        trust.policy,
+        trust.fingerprint,
         state,
-        [_read_checkpoint(path, trusted) for path in since or ()],
+        [_read_checkpoint(path, trust.policy) for path in since or ()],
         None if token is None else _read_token(token),
         None if map_key is None else _read_key(map_key),
         recheck,

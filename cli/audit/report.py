@@ -83,6 +83,7 @@ class Report(msgspec.Struct, kw_only=True):
     v: int = VERSION
     ok: bool
     source: str
+    policy: str  # its fingerprint: whom this verdict trusts
     opened_as: str  # public or auditor
     logs: list[LogReport]
     books: list[BookReport]
@@ -163,7 +164,7 @@ def differences(*found: Findings) -> tuple[list[Difference], dict[str, int]]:
 
 
 def lines_of(report: Report) -> list[str]:
-    lines = []
+    lines = [f"{report.source}, by the policy {report.policy[:16]}, opened as {report.opened_as}"]
     for log in report.logs:
         grown = "" if log.earlier_tree_size is None else f", grown from {log.earlier_tree_size}"
         by = f", cosigned by {', '.join(log.cosigners)}" if log.cosigners else ", no witness"

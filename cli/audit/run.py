@@ -47,6 +47,7 @@ class Asked:
     source: str
     events: str | None
     policy: Policy
+    fingerprint: str  # of the policy's file
     folder: Path
     since: Sequence[Checkpoint]
     token: str | None
@@ -211,6 +212,7 @@ class _Audit:
         report = Report(
             ok=not by_rule,
             source=self._asked.source,
+            policy=self._asked.fingerprint,
             opened_as="auditor" if kept.shows_all else "public",
             logs=list(self._logs.values()),
             books=list(self._book_reports()),

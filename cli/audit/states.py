@@ -44,7 +44,7 @@ class StateChecks:
     def __init__(
         self, waiting: Sequence[StateEntry], map_key: bytes | None, findings: Findings
     ) -> None:
-        self._waiting = list(reversed(waiting))
+        self._waiting = sorted(waiting, key=lambda one: one.size, reverse=True)
         self._map_key = map_key
         self._findings = findings
         self.serials = 0
@@ -54,10 +54,6 @@ class StateChecks:
         """All events before `size` are folded, and none after it."""
         while self._waiting and self._waiting[-1].size <= size:
             self._check(self._waiting.pop(), accounts)
-
-    @property
-    def next_size(self) -> int | None:
-        return self._waiting[-1].size if self._waiting else None
 
     def _check(self, entry: StateEntry, accounts: AccountsBook) -> None:
         self.serials += 1

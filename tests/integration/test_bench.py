@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks import failover, memory, proven, recovery, replay, settlement, unary
+from benchmarks import audit, failover, memory, proven, recovery, replay, settlement, unary
 from benchmarks.world import Bench, bench_world
 from cli.app import run
 
@@ -128,3 +128,11 @@ def test_the_tool_names_every_measurement(capsys: pytest.CaptureFixture[str]) ->
     told = capsys.readouterr().out
     names = ("settlement", "unary", "proven", "replay", "memory", "failover", "recovery")
     assert all(name in told for name in names)
+
+
+def test_an_audit_is_measured_by_an_auditor_that_finds_no_difference() -> None:
+    figures = audit.run(audit.Options(entries=600, holders=20, parts=(1,)))
+    (row,) = figures["rows"]
+    assert row["entries"] == 600
+    assert row["entries_per_s"] > 0
+    assert row["peak_mb"] > 0

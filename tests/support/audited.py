@@ -19,7 +19,11 @@ from urllib.parse import parse_qs, urlsplit
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kernel.acts import key_id, public_bytes, sign_act
+from kernel.tlog.balance_tree import BalanceTree, Row
+from kernel.tlog.maps import Piece
 from kernel.tlog.policy import NONE, Policy
+from kernel.tlog.serial_tree import SerialTree
+from kernel.tlog.states import Account, StateEntry, balance_leaf, status_text
 from tests.support.small_log import FOREST, LANZHOU, SmallLog
 
 TICKET: Final = "TICKET-LZXQ-1"
@@ -30,6 +34,15 @@ LIEN: Final = "l-qinwangchuan0001"
 VERIFIER_KEY: Final = Ed25519PrivateKey.from_private_bytes(b"verifier of the forest in audits")
 AUTHORITY_KEY: Final = Ed25519PrivateKey.from_private_bytes(b"authority of lanzhou's tickets 1")
 ISSUED_T, PLEDGED_T, RETIRED_T = 10_000, 6_000, 1_000
+MAP_KEY: Final = bytes(range(32))
+AFTER_THE_STORY: Final = {
+    Account(PROGRAMME, TICKET, "issued", ""): -ISSUED_T,
+    Account(FOREST, TICKET, "pledged", LIEN): PLEDGED_T,
+    Account(FOREST, TICKET, "retired", ""): RETIRED_T,
+    Account(FOREST, TICKET, "available", ""): ISSUED_T - PLEDGED_T - RETIRED_T,
+    Account(PROGRAMME, "CNY", "external", BANK): -50_000,
+    Account(LANZHOU, "CNY", "available", ""): 50_000,
+}
 PRIVATE: Final = ("PledgeRequested", "PledgeRegistered", "ReleaseRequested", "PledgeReleased")
 TOKEN: Final = "an-auditor"
 
@@ -67,6 +80,7 @@ class Audited:
         self.accounts = SmallLog("accounts", b"a" + seed)
         self.registry = SmallLog("registry", b"r" + seed)
         self.ledger = SmallLog("ledger", b"l" + seed)
+        self.states: SmallLog | None = None
         self.shown: Callable[[str, int, Body], Body | None] = lambda book, position, event: event
         self.tile: Callable[[str, str, bytes], bytes] = lambda book, path, data: data
         self.checkpoint: Callable[[str, bytes], bytes] = lambda book, note: note
@@ -74,7 +88,8 @@ class Audited:
 
     @property
     def logs(self) -> dict[str, SmallLog]:
-        return {"accounts": self.accounts, "registry": self.registry, "ledger": self.ledger}
+        books = {"accounts": self.accounts, "registry": self.registry, "ledger": self.ledger}
+        return books if self.states is None else {**books, "state": self.states}
 
     @property
     def policy(self) -> Policy:
@@ -215,6 +230,32 @@ class Audited:
         self.pledge()
         self.retire()
         self.pay_in()
+
+    def commit_state(self, **said: Any) -> int:
+        """The state after `tell`, by the trees that the ledger keeps; `said` may say otherwise."""
+        self.states = self.states or SmallLog("state", b"s")
+        balances, serials = BalanceTree(4), SerialTree()
+        for where, amount in AFTER_THE_STORY.items():
+            leaf, _ = balance_leaf(MAP_KEY, where, amount)
+            balances.put({leaf.key: Row(leaf.value, amount)})
+        pieces = [
+            Piece(1, PLEDGED_T, status_text("pledged", LIEN)),
+            Piece(PLEDGED_T + 1, PLEDGED_T + RETIRED_T, status_text("retired", "")),
+            Piece(PLEDGED_T + RETIRED_T + 1, ISSUED_T, status_text("available", "")),
+        ]
+        serials.move(TICKET, BATCH, pieces)
+        position, size = len(self.states.entries), len(self.accounts.entries)
+        honest: dict[str, Any] = {
+            "position": position,
+            "at": "2026-11-20T08:30:10.000Z",
+            "book": "accounts",
+            "size": size,
+            "root": self.accounts.root(size),
+            "balances": balances.freeze().root,
+            "serials": serials.freeze().root,
+        }
+        self.states.append_entry(StateEntry(**{**honest, **said}).encode())
+        return position
 
     # ---- what the host answers ------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from kernel.tlog.note import COSIGNATURE, Signer
 from tests.support.audited import (
     BATCH,
     LIEN,
+    MAP_KEY,
     TICKET,
     TOKEN,
     Audited,
@@ -450,6 +451,71 @@ def test_an_issuance_by_one_person_is_named(auditor: Auditor) -> None:
     made.issue()
     code, report = auditor.audit(made)
     assert (code, rules(report)) == (1, {"TWO_PERSONS"})
+
+
+# ---- the state log ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def map_key(tmp_path: Path) -> list[str]:
+    (tmp_path / "map.key").write_text(MAP_KEY.hex())
+    return ["--map-key", str(tmp_path / "map.key")]
+
+
+def test_both_maps_of_a_state_are_made_again(
+    auditor: Auditor, audited: Audited, map_key: list[str]
+) -> None:
+    audited.commit_state()
+    code, report = auditor.audit(audited, *map_key)
+    assert (code, report["differences"]) == (0, [])
+    made_again = {"looked_at": 1, "serials_made_again": 1, "balances_made_again": 1}
+    assert report["states"] == made_again
+
+
+def test_without_the_map_key_the_serial_map_alone_is_made_again(
+    auditor: Auditor, audited: Audited
+) -> None:
+    audited.commit_state(balances=bytes(32))  # nobody without the key can tell
+    code, report = auditor.audit(audited)
+    assert (code, report["states"]["balances_made_again"]) == (0, 0)
+
+
+def test_of_many_states_all_are_looked_at_and_the_newest_is_always_made_again(
+    auditor: Auditor, audited: Audited
+) -> None:
+    for _ in range(40):
+        audited.commit_state()
+    last = audited.commit_state(serials=bytes(32))
+    code, report = auditor.audit(audited)
+    assert (code, the_difference(report)["position"]) == (1, last)
+    assert (report["states"]["looked_at"], report["states"]["serials_made_again"]) == (41, 16)
+
+
+@pytest.mark.parametrize(
+    ("said", "rule"),
+    [
+        ({"serials": bytes(32)}, "STATE_SERIALS"),
+        ({"balances": bytes(32)}, "STATE_BALANCES"),
+        ({"root": bytes(32)}, "STATE_OF_ROOT"),
+        ({"position": 5}, "STATE_ENTRY"),
+    ],
+)
+def test_a_state_that_the_books_do_not_bear_out_is_named(
+    auditor: Auditor, audited: Audited, map_key: list[str], said: dict[str, Any], rule: str
+) -> None:
+    audited.commit_state()
+    at = audited.commit_state(**said)
+    code, report = auditor.audit(audited, *map_key)
+    assert code == 1
+    assert (the_difference(report)["rule"], the_difference(report)["position"]) == (rule, at)
+
+
+def test_a_state_of_fewer_events_than_before_is_named(auditor: Auditor, audited: Audited) -> None:
+    audited.commit_state()
+    audited.commit_state(size=3, root=audited.accounts.root(3))
+    code, report = auditor.audit(audited)
+    assert code == 1
+    assert rules(report) == {"STATE_WENT_BACK", "STATE_SERIALS"}
 
 
 # ---- what could not be tried ---------------------------------------------------------------------
