@@ -41,6 +41,9 @@ def audit(
     map_key: Annotated[
         Path | None, typer.Option(help="file with the key of the balance map, hex or base64")
     ] = None,
+    prefix: Annotated[
+        str, typer.Option(help="of the origins, if the policy knows more than one ledger")
+    ] = "",
     recheck: Annotated[
         bool, typer.Option("--recheck", help="compute all of every log again, and not what is new")
     ] = False,
@@ -66,6 +69,7 @@ def audit(
         events or (source if is_url(source) else None),
         trust.policy,
         trust.fingerprint,
+        prefix,
         state,
         [_read_checkpoint(path, trust.policy) for path in since or ()],
         None if token is None else _read_token(token),

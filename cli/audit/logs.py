@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -34,6 +35,9 @@ from kernel.tlog.states import STATE_BOOK, StateEntry, parse_state
 from kernel.tlog.tiles import root_at, tile_path
 
 COMMITMENT_CHARS: Final = 44
+FORK: Final = "fork.txt"
+MAX_TILES: Final = 512  # of 8 KiB, while states are compared
+MAX_SPREAD: Final = 1024  # states that are kept to choose from
 
 Progress = Callable[[int, int], None]
 
@@ -71,6 +75,7 @@ class LogCheck:
         """None when the log is not what it says: then nothing of it can be opened."""
         note = await self._source.checkpoint()
         before = kept_checkpoint(self.folder, None)
+        self._remember_fork(findings)
         try:
             head = open_head(note, self._policy, "the log's checkpoint")
             if head.origin != self.origin:
@@ -86,7 +91,7 @@ class LogCheck:
                 own=True,
             )
         except MirrorRefused as error:
-            self._keep_evidence(error.rule, note)
+            self._keep_evidence(error, note)
             findings.add(error.rule, self.book, None, "the log as it says it is", error)
             return None
         except Refused as error:
@@ -105,16 +110,27 @@ class LogCheck:
             done.kept,
         )
 
-    def _keep_evidence(self, rule: str, note: bytes) -> None:
+    @property
+    def _evidence(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}.evidence")
+
+    def _remember_fork(self, findings: Findings) -> None:
+        """A fork that was seen once stays one, whatever the log shows afterwards."""
+        told = self._evidence / FORK
+        if told.exists():
+            findings.add("FORK", self.book, None, "one history", told.read_text(encoding="utf-8"))
+
+    def _keep_evidence(self, error: MirrorRefused, note: bytes) -> None:
         """Two notes of one log that cannot both be true prove a fork to everybody."""
-        if rule not in ("FORK", "WENT_BACK"):
+        if error.rule not in ("FORK", "WENT_BACK"):
             return
-        folder = self.folder.with_name(f"{self.folder.name}.evidence")
-        folder.mkdir(parents=True, exist_ok=True)
+        self._evidence.mkdir(parents=True, exist_ok=True)
         kept = self.folder / CHECKPOINT
         for data in (note, kept.read_bytes() if kept.exists() else b""):
             if data:
-                write_whole(folder / f"{sha256(data).hexdigest()[:16]}.checkpoint", data)
+                write_whole(self._evidence / f"{sha256(data).hexdigest()[:16]}.checkpoint", data)
+        if error.rule == "FORK" and not (self._evidence / FORK).exists():
+            write_whole(self._evidence / FORK, str(error).encode())
 
     def _check_entries(self, first: int, size: int, findings: Findings) -> None:
         """Every entry says its own book and position and a commitment, and nothing else."""
@@ -130,36 +146,64 @@ class LogCheck:
                 findings.add("ENTRY_SHAPE", self.book, position, what, entry[:80])
 
 
-def states(
-    folder: Path, book_folder: Path, begin: int, size: int, book_size: int, findings: Findings
-) -> list[StateEntry]:
-    """Entries of the state log from `begin` on, up to the first that names more of the book than
-    its own mirror has; each compared with the root of the book's log at that size.
+class StateEntries:
+    """Entries of the state log, read in order; each compared with the root of the book's own log.
+
+    `spread` keeps some of them, evenly spread and the newest always, whatever their number.
     """
-    found: list[StateEntry] = []
-    for position, data in enumerate(read_entries(folder, size, begin), begin):
-        try:
-            entry = parse_state(data)
-        except FormatError as error:
-            findings.add("STATE_ENTRY", STATE_BOOK, position, "a state entry", error)
-            continue
-        if entry.size > book_size:
-            break
+
+    def __init__(self, book_folder: Path, findings: Findings) -> None:
+        self._book_folder = book_folder
+        self._findings = findings
+        self._before = 0
+        self._every = 1
+        self._read_tile = lru_cache(maxsize=MAX_TILES)(self._stored)
+        self.count = 0
+        self.spread: list[StateEntry] = []
+
+    def read(self, folder: Path, begin: int, size: int, book_size: int) -> None:
+        """From `begin` on, up to the first that names more of the book than its mirror has."""
+        for position, data in enumerate(read_entries(folder, size, begin), begin):
+            try:
+                entry = parse_state(data)
+            except FormatError as error:
+                self._findings.add("STATE_ENTRY", STATE_BOOK, position, "a state entry", error)
+                self.count += 1
+                continue
+            if entry.size > book_size:
+                break
+            self._check(position, entry)
+            self._keep(entry)
+            self.count += 1
+
+    def _check(self, position: int, entry: StateEntry) -> None:
         if entry.position != position:
-            findings.add("STATE_ENTRY", STATE_BOOK, position, position, entry.position)
-        root = root_at(entry.size, lambda *tile: _stored(book_folder, *tile))
+            self._findings.add("STATE_ENTRY", STATE_BOOK, position, position, entry.position)
+        if entry.size < self._before:
+            what = f"{self._before} events or more"
+            self._findings.add("STATE_WENT_BACK", STATE_BOOK, position, what, entry.size)
+        self._before = entry.size
+        root = root_at(entry.size, self._read_tile)
         if root != entry.root:
             what = f"{encode_base64(root)} at {entry.size} of {entry.book}"
-            findings.add("STATE_OF_ROOT", STATE_BOOK, position, what, encode_base64(entry.root))
-        found.append(entry)
-    return found
+            self._findings.add(
+                "STATE_OF_ROOT", STATE_BOOK, position, what, encode_base64(entry.root)
+            )
 
+    def _keep(self, entry: StateEntry) -> None:
+        if self.spread and self.count % self._every:
+            self.spread[-1] = entry  # the newest, in the place of the one before it
+            return
+        self.spread.append(entry)
+        if len(self.spread) > MAX_SPREAD:
+            self._every *= 2
+            self.spread = self.spread[::2]
 
-def _stored(folder: Path, level: int, n: int, width: int) -> bytes:
-    """At least so many hashes: of the full tile, or of the widest partial one that is there."""
-    full = folder / tile_path(level, n)
-    if full.exists():
-        return full.read_bytes()
-    partials = folder / f"{tile_path(level, n)}.p"
-    widest = max((int(one.name) for one in partials.iterdir() if one.name.isdigit()), default=0)
-    return (partials / str(widest)).read_bytes() if widest >= width else b""
+    def _stored(self, level: int, n: int, width: int) -> bytes:
+        """At least so many hashes: of the full tile, or of the widest partial one there is."""
+        full = self._book_folder / tile_path(level, n)
+        if full.exists():
+            return full.read_bytes()
+        partials = full.with_name(f"{full.name}.p")
+        widths = [int(one.name) for one in partials.iterdir() if one.name.isdigit()]
+        return (partials / str(max(widths))).read_bytes()

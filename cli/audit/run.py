@@ -10,7 +10,7 @@ from typing import Final
 from cli.audit import kept as kept_states
 from cli.audit.crossing import Pending, compare
 from cli.audit.findings import Findings
-from cli.audit.logs import LogCheck, LogReport, states
+from cli.audit.logs import LogCheck, LogReport, StateEntries
 from cli.audit.opening import GatewayOpener, Opener, open_events
 from cli.audit.records import Opened
 from cli.audit.report import (
@@ -23,7 +23,7 @@ from cli.audit.report import (
     lien_reports,
     registry_report,
 )
-from cli.audit.states import StateChecks, chosen, went_back
+from cli.audit.states import StateChecks, chosen
 from cli.errors import NOT_TRIED, CliError
 from cli.log_sources import FolderLog, HttpLog, LogSource, Web, is_url
 from cli.mirror import read_entries
@@ -48,6 +48,7 @@ class Asked:
     events: str | None
     policy: Policy
     fingerprint: str  # of the policy's file
+    prefix: str  # of the origins to audit, where the policy knows more than one ledger
     folder: Path
     since: Sequence[Checkpoint]
     token: str | None
@@ -88,15 +89,17 @@ class _Audit:
             for book in self._logs:
                 if book != STATE_BOOK and (opener.shows_all or book in PUBLIC):
                     await self._open(opener, book)
-            kept_states.save(self._asked.folder, self._kept)
         return self._report(self._compare())
 
     def _books(self) -> list[tuple[str, str]]:
-        """The logs of the policy. Before the books they speak of: the state, then the registry."""
-        origins = [log.key.name for log in self._asked.policy.logs]
+        """The logs to audit. Before the books they speak of: the state, then the registry."""
+        named = {log.key.name for log in self._asked.policy.logs}
+        origins = sorted(one for one in named if one.startswith(self._asked.prefix))
+        books = [book_of(one) for one in origins]
+        if not books or len(set(books)) < len(books):
+            raise CliError(f"expected the logs of one ledger (--prefix), got {origins}", NOT_TRIED)
         first = {STATE_BOOK: 0, "registry": 1}
-        books = sorted(((book_of(one), one) for one in set(origins)), key=lambda one: one[0])
-        return sorted(books, key=lambda one: first.get(one[0], 2))
+        return sorted(zip(books, origins, strict=True), key=lambda one: first.get(one[0], 2))
 
     # ---- the logs -------------------------------------------------------------------------------
 
@@ -131,20 +134,12 @@ class _Audit:
         if state is None or accounts is None:
             return
         findings = self._kept.findings
-        entries = states(
-            self._folder(STATE_BOOK),
-            self._folder("accounts"),
-            self._kept.states,
-            state.tree_size,
-            accounts.tree_size,
-            findings,
-        )
-        for one in went_back(entries):
-            findings.add("STATE_WENT_BACK", STATE_BOOK, one.position, "more events", one.size)
-        self._kept.states += len(entries)
-        self._looked_at = len(entries)
-        begin = self._kept.positions.get("accounts", 0)
-        waiting = chosen(entries, begin, accounts.tree_size) if opener.shows_all else []
+        entries = StateEntries(self._folder("accounts"), findings)
+        size, begin = accounts.tree_size, self._kept.positions.get("accounts", 0)
+        entries.read(self._folder(STATE_BOOK), self._kept.states, state.tree_size, size)
+        self._kept.states += entries.count
+        self._looked_at = entries.count
+        waiting = chosen(entries.spread, begin, size) if opener.shows_all else []
         self._states = StateChecks(waiting, self._asked.map_key, findings)
 
     async def _open(self, opener: Opener, book: str) -> None:
@@ -165,6 +160,8 @@ class _Audit:
         except Refused as error:
             if opener.shows_all:
                 raise CliError(f"{book}: the token opens nothing: {error.message}") from error
+        finally:  # a token that ran out: what was opened stays opened
+            kept_states.save(self._asked.folder, kept)
 
     def _fold(self, book: str, reached: int, opened: list[Opened]) -> None:
         types = self._kept.types.setdefault(book, {})

@@ -8,7 +8,6 @@ own log is compared; the maps of as many as `MAX_RECOMPUTED`, evenly spread, the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Final
 
 from cli.audit.accounts import AccountsBook
@@ -138,8 +137,3 @@ def _serials(runs: Sequence[Run], first: int, bits: int) -> bytes:
     right = [run for run in runs if run[1] >= middle]
     halves = (_serials(left, first, bits - 1), _serials(right, middle, bits - 1))
     return node_hash(*halves)
-
-
-def went_back(entries: Sequence[StateEntry]) -> list[StateEntry]:
-    """Those that are of fewer events than the entry before them."""
-    return [later for earlier, later in pairwise(entries) if later.size < earlier.size]

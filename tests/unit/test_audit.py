@@ -14,7 +14,7 @@ import pytest
 from cli.app import run
 from kernel.tlog.checkpoint import open_checkpoint
 from kernel.tlog.encoding import encode_base64
-from kernel.tlog.note import COSIGNATURE, Signer
+from kernel.tlog.note import COSIGNATURE, ED25519, Signer
 from tests.support.audited import (
     BATCH,
     LIEN,
@@ -146,6 +146,55 @@ def test_the_report_for_people_says_what_was_done(
     assert told.endswith("no difference\n")
 
 
+def test_a_folder_of_mirrors_is_audited_without_any_host(
+    auditor: Auditor, audited: Audited, capsys: pytest.CaptureFixture[str]
+) -> None:
+    auditor.audit(audited)
+    copies, state = str(auditor.folder / "s" / "logs"), str(auditor.folder / "other")
+    policy = ["--policy", str(auditor.folder / "policy.txt"), "--state", state, "--json"]
+    assert run(["audit", copies, *policy]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert {one["tree_size"] for one in report["logs"]} == {
+        len(log.records) for log in audited.logs.values()
+    }
+    assert all(one["opened"] == 0 for one in report["books"])
+
+
+def test_what_was_opened_stays_opened_when_a_token_runs_out(
+    auditor: Auditor, audited: Audited
+) -> None:
+    answer = audited.answer
+    audited.answer = lambda path, token: (  # type: ignore[method-assign]
+        answer(path, "" if "/logs/ledger/" in path else token)
+    )
+    assert auditor.audit(audited)[0] == 2
+    audited.answer = answer  # type: ignore[method-assign]
+    audited.asked.clear()
+    code, report = auditor.audit(audited)
+    assert (code, report["differences"]) == (0, [])
+    assert not [one for one in audited.asked if "registry/disclosed-events" in one]
+
+
+def test_pages_that_end_early_are_asked_for_their_rest(auditor: Auditor, audited: Audited) -> None:
+    events = audited._events
+    audited._events = lambda book, name, query, token: events(  # type: ignore[method-assign]
+        book, name, {**query, "limit": ["2"]}, token
+    )
+    code, report = auditor.audit(audited)
+    assert (code, report["differences"]) == (0, [])
+    assert all(one["opened"] == one["entries"] for one in report["books"])
+
+
+def test_a_policy_of_two_ledgers_needs_to_be_told_which(auditor: Auditor, audited: Audited) -> None:
+    policy = audited.policy
+    other = Signer("elsewhere.test/accounts", ED25519, b"\x08" * 32)
+    policy.add_log(other.verifier.vkey)
+    (auditor.folder / "policy.txt").write_bytes(policy.encode())
+    code, told = auditor.audit(audited)
+    assert (code, "--prefix" in told["error"]) == (2, True)
+    assert auditor.audit(audited, "--prefix", "tanzhang.test/")[0] == 0
+
+
 # ---- lies in the logs ----------------------------------------------------------------------------
 
 
@@ -179,10 +228,24 @@ def test_a_log_that_forked_since_last_time_is_named_with_both_roots(
         assert encode_base64(root) in found["actual"]
     notes = [
         path.read_bytes()
-        for path in (auditor.folder / "s" / "logs" / "accounts.evidence").iterdir()
+        for path in (auditor.folder / "s" / "logs" / "accounts.evidence").glob("*.checkpoint")
     ]
     key = audited.accounts.signer.verifier
     assert len({open_checkpoint(note, key).checkpoint.root for note in notes}) == 2
+
+
+def test_a_fork_is_not_forgotten_when_the_old_history_is_shown_again(
+    auditor: Auditor, audited: Audited
+) -> None:
+    auditor.audit(audited)
+    other = Audited()
+    other.open()
+    for step in (other.pay_in, other.verify, other.issue, other.pledge, other.retire):
+        step()
+    auditor.audit(other)
+    code, report = auditor.audit(audited)
+    assert (code, rules(report)) == (1, {"FORK"})
+    assert all(one["opened"] == one["entries"] for one in report["books"])
 
 
 def test_a_log_that_went_back_is_named(auditor: Auditor, audited: Audited) -> None:
