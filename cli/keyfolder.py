@@ -48,10 +48,10 @@ def key_files(folder: Path) -> Iterator[Path]:
         yield from (path for path in found if path.suffix in SUFFIXES and path.is_file())
 
 
-def list_keys(folder: Path, directory: Mapping[str, str]) -> list[KeyRow]:
-    """`directory`: how the running ledger's directory has an institution's key, by key id."""
+def list_keys(folder: Path, ledger: Mapping[str, str]) -> list[KeyRow]:
+    """`ledger`: what the running one says of a key, by verifier key or key id."""
     policy, identities = _policy(folder), _identities(folder)
-    return [_row(folder, path, policy, identities, directory) for path in key_files(folder)]
+    return [_row(folder, path, policy, identities, ledger) for path in key_files(folder)]
 
 
 def _row(
@@ -59,7 +59,7 @@ def _row(
     path: Path,
     policy: Policy | None,
     identities: Identities | None,
-    directory: Mapping[str, str],
+    ledger: Mapping[str, str],
 ) -> KeyRow:
     file, owner = str(path.relative_to(folder)), _owner(path)
     since = datetime.fromtimestamp(int(path.stat().st_mtime), UTC).isoformat()
@@ -73,11 +73,14 @@ def _row(
         purpose = "operator" if path.stem == "operator" else "log"
         purpose = purpose if key.kind == ED25519 else "witness"
         known = [*_known_to_policy(policy, public), *_known_as_operator(identities, purpose)]
+        known += _known_to(ledger, public)
         id = f"{key.key_id:08x}"
     else:
-        purpose = path.stem if path.stem in ("frame", "token", "venue") else "institution"
+        kind = path.name.partition(".")[0]
+        purpose = kind if kind in ("frame", "token", "venue") else "institution"
         id = key_id(base64.b64decode(public))
-        known = [*_known_to_identities(identities, public), *_known_to_ledger(directory, id)]
+        known = [*_known_to_identities(identities, public), *_known_to(ledger, id)]
+        known += ["prepared: signs nothing yet"] if path.name.endswith(".next.key") else []
     return KeyRow(file, owner, purpose, public, id, at_rest, since, tuple(known))
 
 
@@ -115,9 +118,9 @@ def _known_as_operator(identities: Identities | None, purpose: str) -> Iterator[
         yield "signs identities"
 
 
-def _known_to_ledger(directory: Mapping[str, str], id: str) -> Iterator[str]:
-    if id in directory:
-        yield f"directory: {directory[id]}"
+def _known_to(ledger: Mapping[str, str], key: str) -> Iterator[str]:
+    if key in ledger:
+        yield ledger[key]
 
 
 def _policy(folder: Path) -> Policy | None:

@@ -1,4 +1,4 @@
-"""`tanzhang keys …`: makes and lists private keys, and encrypts them at rest.
+"""`tanzhang keys …`: makes and lists private keys, encrypts them at rest, lets others follow.
 
 The passphrase stands in the file that TANZHANG_KEY_PASSPHRASE_FILE names, else it is asked for. No
 secret is ever printed, and no key file overwritten by another key. Exit codes: 0 done, 1 no, 2
@@ -8,7 +8,7 @@ could not try.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from cli.keyfolder import KeyRow
 
 app = typer.Typer(help="Private keys: make, list, encrypt, rotate.", no_args_is_help=True)
+rotate_app = typer.Typer(help="Let another key follow, by two persons.", no_args_is_help=True)
+app.add_typer(rotate_app, name="rotate")
 
 Folder = Annotated[Path, typer.Option("--dir", help="data folder, or a folder of keys")]
+Person = Annotated[str, typer.Option("--person", help="who acts: a ledger operator")]
 
 
 class What(StrEnum):
@@ -34,6 +37,14 @@ class What(StrEnum):
     FRAME = "frame"
     TOKEN = "token"  # noqa: S105 - a kind of key
     INSTITUTION = "institution"
+
+
+class Reason(StrEnum):
+    """Why a log key is retired."""
+
+    ROTATED = "rotated"
+    LEAKED = "leaked"
+    LOST = "lost"
 
 
 NOTES = (What.LOG, What.WITNESS, What.OPERATOR)
@@ -51,12 +62,12 @@ def list_(
 ) -> None:
     """Every key of a folder: whose, for what, public half, encrypted or not, who knows it.
 
-    Of institutions' keys what the ledger's directory says, if it runs. Never a secret.
+    Of logs and institutions also what the ledger says of them, if it runs. Never a secret.
     """
     from cli.keyfolder import list_keys  # noqa: PLC0415 - who verifies a receipt needs none of it
 
     folder = _existing(directory)
-    rows = list_keys(folder, _directory(folder))
+    rows = list_keys(folder, _told_by_ledger(folder))
     if as_json:
         typer.echo(json.dumps([row._asdict() for row in rows], ensure_ascii=False, indent=2))
     else:
@@ -124,6 +135,137 @@ def unprotect(directory: Folder = Path("var")) -> None:
     _each(directory, unprotect_file, _passphrase(confirm=False), "in clear")
 
 
+@rotate_app.callback()
+def rotate() -> None:
+    """Let another key follow, by two persons."""
+
+
+@rotate_app.command("log")
+def rotate_log(
+    book: Annotated[str, typer.Argument(help="whose log gets another key")],
+    person: Person,
+    directory: Folder = Path("var"),
+    vkey: Annotated[
+        str, typer.Option(help="a key prepared for the ledger; without it one is made here")
+    ] = "",
+) -> None:
+    """Propose the next key of a log; the old one signs that.
+
+    Once another person approves, both sign, until `keys retire` ends the old one.
+    """
+    from cli.rotating import propose_rotation  # noqa: PLC0415
+
+    _propose(propose_rotation(directory, book, person, vkey))
+
+
+@rotate_app.command("frame")
+def rotate_frame(
+    service: Annotated[str, typer.Argument(help="whose frames get another key")],
+    person: Person,
+    directory: Folder = Path("var"),
+) -> None:
+    """Prepare the next frame key of a service, and propose the identities that name it.
+
+    Once another person approves: `tanzhang down`, `tanzhang keys switch`, `tanzhang up`.
+    """
+    _rotate_identity(directory, service, "frame", person)
+
+
+@rotate_app.command("token")
+def rotate_token(
+    service: Annotated[str, typer.Argument(help="whose tokens get another key, or issuer")],
+    person: Person,
+    directory: Folder = Path("var"),
+) -> None:
+    """Prepare the next token key of a service, as above. Tokens of the old one end with it."""
+    _rotate_identity(directory, service, "token", person)
+
+
+@app.command("switch")
+def switch(directory: Folder = Path("var")) -> None:
+    """Put prepared frame and token keys in their place, while nothing runs."""
+    from cli.stack.rotation import switch as switch_keys  # noqa: PLC0415
+
+    done = switch_keys(_existing(directory))
+    typer.echo(f"switched: {', '.join(done)}" if done else "nothing is prepared")
+
+
+@app.command("retire")
+def retire(
+    book: Annotated[str, typer.Argument(help="whose log")],
+    person: Person,
+    reason: Annotated[Reason, typer.Option(help="why it signs no more")] = Reason.ROTATED,
+    vkey: Annotated[str, typer.Option("--key", help="without it the key in force")] = "",
+    successor: Annotated[
+        str, typer.Option(help="what signs alone; without it the announced key, else a new one")
+    ] = "",
+    directory: Folder = Path("var"),
+) -> None:
+    """Propose that a log key signs no more.
+
+    After a leak or a loss nobody's policy follows by itself: tell its readers another way.
+    """
+    from cli.rotating import propose_retirement  # noqa: PLC0415
+
+    _propose(propose_retirement(directory, book, person, reason, vkey, successor))
+
+
+@app.command("announcement")
+def announcement(
+    book: Annotated[str, typer.Argument(help="whose log")],
+    directory: Folder = Path("var"),
+) -> None:
+    """Print the note of a log's last change of key.
+
+    For everybody who keeps a policy: `tanzhang policy follow`.
+    """
+    import asyncio  # noqa: PLC0415
+
+    from cli.rotating import last_change  # noqa: PLC0415
+
+    typer.echo(asyncio.run(last_change(directory, book)), nl=False)
+
+
+@app.command("register")
+def register(
+    subject: Annotated[str, typer.Argument(help="whom it speaks for, like bank:h-lzbank")],
+    public_key: Annotated[str, typer.Argument(help="base64 of its public half")],
+    person: Person,
+    directory: Folder = Path("var"),
+) -> None:
+    """Propose an institution's key for the ledger's directory."""
+    from cli.rotating import propose_key  # noqa: PLC0415
+
+    _propose(propose_key(directory, subject, public_key, person))
+
+
+@app.command("revoke")
+def revoke(
+    key_id: Annotated[str, typer.Argument(help="as keys list and the directory show it")],
+    person: Person,
+    directory: Folder = Path("var"),
+) -> None:
+    """Propose the end of an institution's key."""
+    from cli.rotating import propose_revocation  # noqa: PLC0415
+
+    _propose(propose_revocation(directory, key_id, person))
+
+
+def _rotate_identity(directory: Path, service: str, kind: str, person: str) -> None:
+    from cli.rotating import propose_identities  # noqa: PLC0415
+    from cli.stack.rotation import prepare  # noqa: PLC0415
+
+    digest = prepare(_existing(directory), service, kind)
+    typer.echo(f"{service} {kind}: the next key is prepared; identities {digest}")
+    _propose(propose_identities(directory, digest, person))
+
+
+def _propose(asking: Coroutine[None, None, str]) -> None:
+    import asyncio  # noqa: PLC0415
+
+    typer.echo(asyncio.run(asking))
+
+
 def _each(
     directory: Path, change: Callable[[Path, bytes], bool], passphrase: bytes, now: str
 ) -> None:
@@ -151,26 +293,16 @@ def _passphrase(*, confirm: bool) -> bytes:
     return checked_passphrase(asked.encode())
 
 
-def _directory(folder: Path) -> Mapping[str, str]:
-    """Subjects of the running ledger's directory, by key id; nothing where none runs."""
+def _told_by_ledger(folder: Path) -> Mapping[str, str]:
+    """What a running ledger says of keys, by verifier key or key id; nothing where none runs."""
     import asyncio  # noqa: PLC0415
 
+    from cli.rotating import told_by_ledger  # noqa: PLC0415
     from cli.stack.folder import running_note  # noqa: PLC0415
 
     if (running_note(folder) or {}).get("state") != "ready":
         return {}
-    return asyncio.run(_ask_directory(folder))
-
-
-async def _ask_directory(folder: Path) -> dict[str, str]:
-    from cli.clients import Books  # noqa: PLC0415
-    from cli.workspace import Workspace  # noqa: PLC0415
-
-    async with Books(Workspace(folder)) as books:
-        return {
-            one.key_id: f"{one.subject}{', ended' if one.revoked else ''}"
-            for one in await books.keys()
-        }
+    return asyncio.run(told_by_ledger(folder))
 
 
 def _existing(directory: Path) -> Path:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.explaining import explain_policy
+from cli.following import follow
 from cli.trust import find_trust, pin_policy
 from cli.verify import Language, language
 
@@ -47,3 +48,6 @@ def show(
     """Print a policy's fingerprint, logs and witnesses."""
     words = language(lang)
     typer.echo("\n".join(explain_policy(find_trust(file), words)))
+
+
+app.command("follow")(follow)

@@ -55,6 +55,7 @@ FILES: Final[Mapping[str, Sequence[int]]] = {
     "ledger.py": (9,),
     "liens.py": (6,),
     "log.py": (),
+    "logkeys.py": (9,),
     "market.py": (7,),
     "means.py": (7,),
     "pledging.py": (6,),

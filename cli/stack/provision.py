@@ -12,7 +12,7 @@ import base64
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from kernel.identities import FrameKey, Identities, TokenKey, sign_identities
 from kernel.keys import (
     create_private_key,
     load_note_key,
+    load_private_key,
     make_note_key,
     passphrase_of_environment,
     public_of,
@@ -116,6 +117,10 @@ def keys_folder(directory: Path, owner: str) -> Path:
     return directory / "keys" / owner
 
 
+def log_keys_folder(directory: Path) -> Path:
+    return keys_folder(directory, LOG_KEEPER) / "logs"
+
+
 def identities_file(directory: Path) -> Path:
     return directory / "keys" / "identities.note"
 
@@ -172,14 +177,11 @@ def provision(workspace_dir: Path, log_prefix: str | None = None) -> Provisioned
         (directory / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
     signer = _ensure_operator(_operator_file(directory), log_prefix)
     prefix = signer.name.removesuffix("/operator")
-    logs = [
-        _signer(keys_folder(directory, LOG_KEEPER) / "logs" / f"{book}.skey", f"{prefix}/{book}")
-        for book in LOGS
-    ]
-    _hex_secret(keys_folder(directory, LOG_KEEPER) / "logs" / MAP_KEY, MAP_KEY_BYTES)
+    logs = {f"{prefix}/{book}": _log_keys(directory, book, f"{prefix}/{book}") for book in LOGS}
+    _hex_secret(log_keys_folder(directory) / MAP_KEY, MAP_KEY_BYTES)
     venue_key(directory)
     _write_if_changed(
-        identities_file(directory), sign_identities(_identities(directory, prefix), signer)
+        identities_file(directory), sign_identities(identities_of(directory, prefix), signer)
     )
     _ensure_policy(policy_file(directory), logs)
     return Provisioned(
@@ -234,7 +236,7 @@ def service_environment(
             "TANZHANG_LOG_PREFIX": provisioned.log_prefix,
         }
     if service == LOG_KEEPER:
-        environment["TANZHANG_LOG_KEYS"] = str(keys / "logs")
+        environment["TANZHANG_LOG_KEYS"] = str(log_keys_folder(directory))
         environment["TANZHANG_CHECKPOINTS"] = str(directory / "checkpoints")
         environment["TANZHANG_FOLLOWS"] = ",".join(endpoints.books)
     if service == VENUE:
@@ -242,14 +244,32 @@ def service_environment(
     return {**environment, **(extra or {})}
 
 
-def _identities(directory: Path, prefix: str) -> Identities:
-    def public(owner: str, key: str) -> str:
-        made = create_private_key(keys_folder(directory, owner) / f"{key}.key")
+def identities_of(directory: Path, prefix: str, *, upcoming: bool = False) -> Identities:
+    """As the key files say; `upcoming`: with the prepared keys in the place of those they follow.
+
+    A frame key that was followed by another stays listed: its frames are read for ever.
+    """
+
+    def public(owner: str, kind: str) -> str:
+        following = keys_folder(directory, owner) / f"{kind}.next.key"
+        if upcoming and following.exists():
+            return base64.b64encode(public_bytes(load_private_key(following))).decode()
+        made = create_private_key(keys_folder(directory, owner) / f"{kind}.key")
         return base64.b64encode(public_bytes(made)).decode()
+
+    def frame_keys(owner: str) -> list[str]:
+        newest = public(owner, "frame")
+        older = set(_former_frame_keys(directory, owner))
+        if upcoming:
+            now = create_private_key(keys_folder(directory, owner) / "frame.key")
+            older.add(base64.b64encode(public_bytes(now)).decode())
+        return [newest, *sorted(older - {newest})]
 
     return Identities(
         frames=[
-            FrameKey(list(card.books), public(name, "frame")) for name, card in SERVICES.items()
+            FrameKey(list(card.books), key)
+            for name, card in SERVICES.items()
+            for key in frame_keys(name)
         ],
         tokens=[
             TokenKey(f"{prefix}/issuer", public("issuer", "token"), ["*"]),
@@ -266,20 +286,55 @@ def _identities(directory: Path, prefix: str) -> Identities:
     )
 
 
-def _ensure_policy(path: Path, logs: list[Signer]) -> None:
-    """Written once: afterwards it is its reader's, who may add witnesses to it."""
-    ours = Policy()
-    for log in logs:
-        ours.add_log(log.verifier.vkey)
-    ours.set_quorum(NONE)
-    if not path.exists():
-        _write_if_changed(path, ours.encode())
-        return
+def _former_frame_keys(directory: Path, owner: str) -> list[str]:
+    files = sorted(keys_folder(directory, owner).glob("frame.*.pub"))
     try:
-        known = {log.key.vkey for log in parse_policy(path.read_bytes()).logs}
+        former = [bytes.fromhex(path.read_text(encoding="ascii")) for path in files]
+    except ValueError as error:
+        raise StackFault(f"{files[0].parent}: expected public keys in hex: {error}") from error
+    return [base64.b64encode(one).decode() for one in former]
+
+
+def _log_keys(directory: Path, book: str, origin: str) -> list[str]:
+    """The verifier keys of a log that has files here: its first, made if it never had one.
+
+    A policy that knows the log says that it had one: then another key is two persons' matter, and
+    none is made quietly in its place.
+    """
+    first = log_keys_folder(directory) / f"{book}.skey"
+    later = sorted(first.parent.glob(f"{book}.*.skey"))
+    if first.exists() or not (later or origin in _known_logs(policy_file(directory))):
+        _signer(first, origin)
+        return [public_of(first), *map(public_of, later)]
+    return [public_of(path) for path in later]
+
+
+def _known_logs(path: Path) -> Mapping[str, set[str]]:
+    """Verifier keys by origin, of a policy file if there is one. Raises StackFault."""
+    try:
+        logs = parse_policy(path.read_bytes()).logs if path.exists() else []
     except TlogError as error:
         raise StackFault(f"{path}: {error}") from error
-    missing = [log.name for log in logs if log.verifier.vkey not in known]
+    return {
+        log.key.name: {one.key.vkey for one in logs if one.key.name == log.key.name} for log in logs
+    }
+
+
+def _ensure_policy(path: Path, logs: Mapping[str, Sequence[str]]) -> None:
+    """Written once: afterwards it is its reader's, who may add witnesses and follow new keys."""
+    if not path.exists():
+        ours = Policy()
+        for vkey in (vkey for keys in logs.values() for vkey in keys):
+            ours.add_log(vkey)
+        ours.set_quorum(NONE)
+        _write_if_changed(path, ours.encode())
+        return
+    known = _known_logs(path)
+    missing = [
+        origin
+        for origin, keys in logs.items()
+        if keys and not known.get(origin, set()).intersection(keys)
+    ]
     if missing:
         raise StackFault(
             f"{path}: expected the keys of {', '.join(missing)}, got none: put them in, or delete "

@@ -43,6 +43,9 @@ READS = (
         "How far every log is checked and signed, and where it halted",
     ),
     Read("/v1/keys", "ledger.ListKeys", parts.Nothing, "The institutions' public keys"),
+    Read(
+        "/v1/log-keys", "ledger.ListLogKeys", parts.Nothing, "The logs' own keys, and their notes"
+    ),
 )
 
 Book = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]

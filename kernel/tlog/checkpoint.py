@@ -110,6 +110,18 @@ def open_checkpoint(
     return OpenedCheckpoint(checkpoint, by_log[0], others, opened.unknown)
 
 
+def open_under_any(data: bytes, origin: str, keys: Iterable[note.Verifier]) -> Checkpoint:
+    """The checkpoint of a log that has had several keys, signed by one of them or by more.
+
+    NoteError if none of them signed, if one's signature is false, or if it is of another origin;
+    FormatError if malformed.
+    """
+    checkpoint = parse_checkpoint(note.open_note(data, keys).text)
+    if checkpoint.origin != origin:
+        raise NoteError(f"checkpoint: expected origin {origin}, got {shorten(checkpoint.origin)}")
+    return checkpoint
+
+
 def cosign_line(data: bytes, signer: note.Signer, timestamp_s: int) -> str:
     """A witness's signature line over the checkpoint in `data`; append it with `note.add_lines`.
 

@@ -19,7 +19,7 @@ from kernel.config import Environment
 from kernel.errors import Conflict
 from kernel.frames import Frame, FrameError, verify_frame
 from kernel.journal.snapshots import Head, PostgresSnapshots
-from kernel.keys import load_note_key, load_private_key
+from kernel.keys import load_private_key
 from kernel.logs import get_logger
 from kernel.rpc.client import Channel, OwnerSource, open_channel
 from kernel.snapshot.offline import Reading
@@ -29,6 +29,7 @@ from services.ledger.books.followed import make_checkers, owner_of
 from services.ledger.books.memory import Memory
 from services.ledger.config import BOOK, SERVICE, Config, load_config
 from services.ledger.log import BookLog, Halted, Standing
+from services.ledger.logkeys import KeyFolder, open_keys
 from services.ledger.queries import CommitmentReader, TileStore
 from services.ledger.reactions import LogReader, reader_of
 from services.ledger.sealing import CheckpointFile
@@ -56,12 +57,13 @@ class Refold:
         self._checkers = make_checkers(config.books)
         self._origins: dict[str, str] = {}
         self.trees: dict[str, ProvenTree] = {}
+        folder = KeyFolder(config.log_keys, config.settings.log_prefix)
+        keys = open_keys(folder, config.books, book.writer.state)
         for name in config.books:
-            verifier = load_note_key(config.log_keys / f"{name}.skey").verifier
             file = CheckpointFile(config.checkpoints / f"{name}.checkpoint")
-            self._origins[name] = verifier.name
+            self._origins[name] = keys[name].origin
             tiles = TileStore(book.engine, name)
-            self.trees[name] = proven_tree(file, verifier, tiles, tiles.load_tree().size)
+            self.trees[name] = proven_tree(file, keys[name], tiles, tiles.load_tree().size)
         self.snapshots = CheckerSnapshots(
             PostgresSnapshots(book.engine, CHECKERS),
             book.keys,

@@ -12,10 +12,12 @@ from kernel.config import Environment, Settings, is_loopback, load_settings
 from kernel.errors import Misconfigured
 from kernel.tlog.errors import TlogError
 from kernel.tlog.policy import NONE, Policy, parse_policy
+from kernel.tlog.states import STATE_BOOK
 from services.ledger.books.followed import OWNERS, owner_of
 
 SERVICE = "ledger"
 BOOK = "ledger"
+ACCOUNTS = "accounts"
 DEFAULT_STATE_EVERY_S = 10
 MAX_STATE_EVERY_S = 3600
 MAP_KEY = "maps.secret"  # beside the logs' keys: 64 hex digits
@@ -29,6 +31,11 @@ class Config(msgspec.Struct, frozen=True):
     policy: Policy  # which witnesses are fed, and how many must have cosigned what is shown
     checkpoints: Path  # a folder outside PostgreSQL: the last signed checkpoint of each log
     state_every_s: int  # between two states, while the book moves and while it does not
+
+    @property
+    def logs(self) -> tuple[str, ...]:
+        """Those it signs: of the books it folds, and of how things stand in accounts."""
+        return (*self.books, STATE_BOOK) if ACCOUNTS in self.books else self.books
 
 
 def load_config(env: Environment) -> Config:

@@ -50,12 +50,11 @@ class Feeding:
         """Those of one log, one for each witness."""
         self._sealers[shown.book] = sealer
         self.doubts[shown.book] = Doubt(self._accepted)
-        origin = sealer.published.origin
-        keys = [one.key for one in self._policy.logs if one.key.name == origin]
         if self._client is None:
             return ()
+        keys, read_tile = sealer.keys_in_force, tiles.read_tile
         feeders = [
-            Feeder(shown, peer, keys, tiles.read_tile, self._client, self._tell, self._prove)
+            Feeder(shown, peer, keys, read_tile, self._client, self._tell, self._prove)
             for peer in self._peers
         ]
         self.jobs += [partial(shown.run, self._peers), *(one.run for one in feeders)]

@@ -18,13 +18,11 @@ from kernel.identities import identities_digest, open_identities
 from kernel.ids import derived_id
 from kernel.journal.database import Engine
 from kernel.journal.snapshots import PostgresSnapshots
-from kernel.keys import load_note_key
 from kernel.record import EventTypes
 from kernel.rpc.client import OwnerSource
 from kernel.rpc.journal import JournalSource
 from kernel.service import BookService, open_service
 from kernel.snapshot.keeper import SnapshotKeeper
-from kernel.tlog.policy import Policy
 from kernel.tlog.states import STATE_BOOK
 from kernel.values import Actor, Caller
 from kernel.writer import Writer
@@ -42,6 +40,8 @@ from services.ledger.domain.evolve import evolve
 from services.ledger.domain.state import State, told
 from services.ledger.feeding import Feeding
 from services.ledger.log import BookLog, Halt, Halted
+from services.ledger.logkeys import BookKeys, KeyFolder, follow_changes, open_keys, policy_of
+from services.ledger.logkeys_rpc import LogKeyRequests
 from services.ledger.proving import ServedLog
 from services.ledger.queries import CommitmentReader, TileStore
 from services.ledger.reactions import halt_and_wait, heed, reader_of
@@ -81,6 +81,9 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
         writer = service.writer
         policy = config.policy
         checkers = make_checkers(config.books)
+        folder = KeyFolder(config.log_keys, settings.log_prefix)
+        keys = await asyncio.to_thread(open_keys, folder, config.logs, writer.state)
+        policy_of(policy, keys)  # now, not when somebody asks, is when it is found impossible
         logs, snapshots = await asyncio.to_thread(
             _open_logs,
             config,
@@ -88,7 +91,7 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
             service.engine,
             writer,
             service.clock,
-            policy,
+            keys,
             identities.frame_key,
         )
         begun = asyncio.Event()
@@ -119,7 +122,7 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
             )
 
         states = await asyncio.to_thread(
-            _open_states, config, service, logs, checkers, Owners(channels)
+            _open_states, config, service, keys, logs, checkers, Owners(channels)
         )
         everything: dict[str, ServedLog[Any]] = dict(logs)
         if states is not None:
@@ -128,7 +131,8 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
         for book, one in everything.items():
             feeders = feeding.feeders(one.sealer, one.shown, one.tiles)
             everything[book] = one._replace(witnesses=feeders)
-        rpc = LedgerRpc(writer, everything, service.engine, policy.encode().decode(), digest)
+        log_keys = LogKeyRequests(folder, policy, keys, writer, service.clock)
+        rpc = LedgerRpc(writer, everything, service.engine, log_keys, digest)
         pin = functools.partial(_pin_first_identities, writer, digest)
         keeper = SnapshotKeeper(
             CHECKERS,
@@ -137,7 +141,8 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
             settings.snapshot_events,
         )
         begin = functools.partial(_begin, logs, snapshots, begun)
-        jobs: list[Job] = [pin, begin, *(follow(book) for book in config.books), keeper.run]
+        change = functools.partial(follow_changes, folder, keys, writer)
+        jobs: list[Job] = [pin, begin, change, *map(follow, config.books), keeper.run]
         jobs += feeding.jobs
         served = [(LEDGER_SERVICE, register(rpc))]
         if states is not None:
@@ -153,6 +158,7 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
 def _open_states(
     config: Config,
     service: BookService[State],
+    keys: Mapping[str, BookKeys],
     logs: Mapping[str, ServedLog[BookLog]],
     checkers: Mapping[str, Checker],
     owners: Owners,
@@ -161,7 +167,8 @@ def _open_states(
     checker = checkers.get(ACCOUNTS)
     if not isinstance(checker, AccountsBook):
         return None
-    return open_states(config, service.engine, service.clock, logs, checker, owners)
+    own = keys[STATE_BOOK]
+    return open_states(config, service.engine, service.clock, own, logs, checker, owners)
 
 
 async def _keep_states(
@@ -176,31 +183,29 @@ def _open_logs(
     engine: Engine,
     writer: Writer[State],
     clock: Clock,
-    policy: Policy,
-    keys: KeyLookup,
+    log_keys: Mapping[str, BookKeys],
+    frame_keys: KeyLookup,
 ) -> tuple[dict[str, ServedLog[BookLog]], CheckerSnapshots]:
-    """Every followed book's checker, tree and sealer; and their keys into the policy."""
+    """Every followed book's checker, tree and sealer."""
     trees: dict[str, ProvenTree] = {}
     logs: dict[str, BookLog] = {}
     served: dict[str, ServedLog[BookLog]] = {}
 
     for book in config.books:
-        signer = load_note_key(config.log_keys / f"{book}.skey")
-        if signer.verifier not in [one.key for one in policy.logs]:
-            policy.add_log(signer.verifier.vkey)
+        keys = log_keys[book]
         tiles = TileStore(engine, book)
         tree = tiles.load_tree()
         logs[book] = BookLog(
-            book, signer.verifier.name, checkers[book], tree, CommitmentReader(engine, book)
+            book, keys.origin, checkers[book], tree, CommitmentReader(engine, book)
         )
         file = CheckpointFile(config.checkpoints / f"{book}.checkpoint")
-        trees[book] = proven_tree(file, signer.verifier, tiles, tree.size)
-        sealer = Sealer(logs[book], engine, signer, file, tiles, clock)
+        trees[book] = proven_tree(file, keys, tiles, tree.size)
+        sealer = Sealer(logs[book], engine, keys, file, tiles, clock)
         reader = reader_of(book, logs, writer.state)
-        shown = WitnessedLog(book, sealer, policy)
+        shown = WitnessedLog(book, sealer, config.policy)
         served[book] = ServedLog(logs[book], sealer, tiles, shown, reader)
     snapshots = CheckerSnapshots(
-        PostgresSnapshots(engine, CHECKERS), keys, trees, Memory(checkers), writer.state
+        PostgresSnapshots(engine, CHECKERS), frame_keys, trees, Memory(checkers), writer.state
     )
     return served, snapshots
 

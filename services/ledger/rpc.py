@@ -23,6 +23,7 @@ from kernel.writer import Writer
 from services.ledger import queries
 from services.ledger.domain import commands
 from services.ledger.domain.state import State
+from services.ledger.logkeys_rpc import LogKeyRequests
 from services.ledger.proving import ServedLog, prove, published_note
 from services.ledger.witnessing import Feeder
 
@@ -36,13 +37,13 @@ class LedgerRpc(ledger_pb2_grpc.LedgerServiceServicer):
         writer: Writer[State],
         logs: Mapping[str, ServedLog[Any]],
         engine: Engine,
-        policy: str,
+        log_keys: LogKeyRequests,
         identities_digest: str,
     ) -> None:
         self._writer = writer
         self._logs = logs
         self._engine = engine
-        self._policy = policy
+        self._log_keys = log_keys
         self._identities_digest = identities_digest
 
     def _served(self, book: str) -> ServedLog[Any]:
@@ -89,7 +90,7 @@ class LedgerRpc(ledger_pb2_grpc.LedgerServiceServicer):
     async def GetStatus(self, request: pb.GetStatusRequest, context: object) -> Any:
         return pb.GetStatusResponse(
             books=[_status(book, served) for book, served in sorted(self._logs.items())],
-            policy=self._policy,
+            policy=self._log_keys.policy(),
             identities_pinned=self._writer.state.identities == self._identities_digest,
         )
 
@@ -109,8 +110,12 @@ class LedgerRpc(ledger_pb2_grpc.LedgerServiceServicer):
         )
         return pb.ListKeysResponse(keys=keys, as_of_position=position)
 
+    async def ListLogKeys(self, request: pb.ListLogKeysRequest, context: object) -> Any:
+        return await self._log_keys.listing()
+
     async def Propose(self, request: pb.ProposeRequest, context: object) -> Any:
-        return pb.ProposeResponse(result=await self._carry_out(request.id, _proposal(request)))
+        command = await self._log_keys.proposal(request) or _proposal(request)
+        return pb.ProposeResponse(result=await self._carry_out(request.id, command))
 
     async def Approve(self, request: pb.ApproveRequest, context: object) -> Any:
         command = commands.Approve(request.proposal_id)
@@ -145,10 +150,15 @@ def _status(book: str, served: ServedLog[Any]) -> pb.BookStatus:
         else pb.Halt(
             position=halt.position, rule=halt.rule, expected=halt.expected, actual=halt.actual
         ),
-        waiting_for="" if served.reader is None else served.reader.waiting_for,
+        waiting_for=_waiting_for(served),
         witnesses=[_witness(one) for one in served.witnesses],
         witnessed=served.shown.published.size,
     )
+
+
+def _waiting_for(served: ServedLog[Any]) -> str:
+    reader = "" if served.reader is None else served.reader.waiting_for
+    return reader or served.sealer.waits_for
 
 
 def _witness(feeder: Feeder) -> pb.WitnessStatus:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -19,12 +20,13 @@ from kernel.crash import crash_point
 from kernel.errors import Conflict, Fault
 from kernel.journal.database import Engine
 from kernel.logs import get_logger
-from kernel.tlog.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
+from kernel.tlog.checkpoint import Checkpoint, open_under_any, sign_checkpoint
 from kernel.tlog.errors import TlogError
-from kernel.tlog.note import Signer
+from kernel.tlog.note import Signer, Verifier, parse_note
 from kernel.tlog.tiles import root_at
 from kernel.waiting import PositionWaiters
 from services.ledger.log import Halt, Halted, Pending
+from services.ledger.logkeys import BookKeys, InForce
 from services.ledger.projections import store_checkpoint, store_pending
 from services.ledger.queries import TileStore
 
@@ -91,14 +93,14 @@ class Sealer:
         self,
         book_log: SealedLog,
         engine: Engine,
-        signer: Signer,
+        keys: BookKeys,
         file: CheckpointFile,
         tiles: TileStore,
         clock: Clock,
     ) -> None:
         self._log = book_log
         self._engine = engine
-        self._signer = signer
+        self._keys = keys
         self._file = file
         self._tiles = tiles
         self._clock = clock
@@ -106,7 +108,9 @@ class Sealer:
         # Signed before, and not reached by the tree yet: nothing is signed until it is.
         self._floor: tuple[bytes, Checkpoint] | None = None
         self.note: bytes | None = None  # the published checkpoint
-        self.published = Checkpoint(signer.verifier.name, 0, b"")
+        self.published = Checkpoint(keys.origin, 0, b"")
+        self._signed_by: frozenset[int] = frozenset()  # ids of the log's keys under the note
+        self._opened = False
         self._waiters = PositionWaiters()
         self.paused = False  # while two persons look at what a witness holds against this log
 
@@ -118,11 +122,13 @@ class Sealer:
         """
         self._stored = (size, root_at(size, self._tiles.read_tile))
         note = self._file.read()
-        if note is None:
+        # Of a log whose first key is lost nothing is known yet by which a note could be judged.
+        self._opened = note is None or bool(self._keys.now.known)
+        if note is None or not self._opened:
             return
         book = self._log.book
         try:
-            signed = open_checkpoint(note, self._signer.verifier).checkpoint
+            signed = open_under_any(note, self._keys.origin, self._keys.now.known)
         except TlogError as error:
             raise Halted(
                 Halt(book, size, "CHECKPOINT_FILE", "a checkpoint of our own", str(error))
@@ -141,7 +147,13 @@ class Sealer:
                 Halt(self._log.book, signed.size, "TREE_DIFFERS", signed.root.hex(), root.hex())
             )
         store_checkpoint(self._engine, self._log.book, signed.size, self._clock.now_ms(), note)
-        self.note, self.published, self._floor = note, signed, None
+        self._publish(note, signed)
+        self._floor = None
+
+    def _publish(self, note: bytes, checkpoint: Checkpoint) -> None:
+        self.note, self.published = note, checkpoint
+        signed = parse_note(note)[1]
+        self._signed_by = frozenset(one.key_id for one in signed if one.name == self._keys.origin)
 
     @property
     def behind(self) -> bool:
@@ -168,7 +180,7 @@ class Sealer:
 
         From here on it is what we signed last: nothing is signed before the tree leads through it.
         """
-        signed = open_checkpoint(note, self._signer.verifier).checkpoint
+        signed = open_under_any(note, self._keys.origin, self.keys_in_force())
         if self._floor is None and signed.size > self.published.size:
             self._file.swap(self._file.read(), note)
             # A crash here: found again at start, as a file that is ahead of the tree.
@@ -183,6 +195,11 @@ class Sealer:
             self._stored = (pending.size, pending.root)
             # A crash here: the tree is ahead of what is signed; it is signed after the restart.
             crash_point("ledger.tiles")
+        now = self._keys.now
+        if not now.complete:
+            return pending is not None
+        if not self._opened:
+            await asyncio.to_thread(self.open, self._stored[0])
         size, root = self._stored
         if self._floor is not None:
             if size < self._floor[1].size:
@@ -191,20 +208,40 @@ class Sealer:
             self._waiters.wake(
                 self.published.size
             )  # what was signed before the restart is proven again
-        if size <= self.published.size:
+        if size <= self.published.size and not self._other_keys(now):
             return pending is not None
         checkpoint = Checkpoint(self.published.origin, size, root)
-        note = sign_checkpoint(checkpoint, [self._signer])
-        await asyncio.to_thread(self._file.swap, self.note, note)
+        note = await asyncio.to_thread(self._sign, checkpoint, now.signers)
         # A crash here: signed, seen by nobody; published again from the file after the restart.
         crash_point("ledger.signed")
         await asyncio.to_thread(
             store_checkpoint, self._engine, self._log.book, size, self._clock.now_ms(), note
         )
-        self.note, self.published = note, checkpoint
+        self._publish(note, checkpoint)
         metrics.proven_position.labels(self._log.book).set(size)
         self._waiters.wake(size)
         return True
+
+    def _other_keys(self, now: InForce) -> bool:
+        """Is what is published signed by other keys than those in force? Then it is signed anew."""
+        in_force = {signer.key_id for signer in now.signers}
+        return self.note is not None and self._signed_by != in_force
+
+    def _sign(self, checkpoint: Checkpoint, signers: Sequence[Signer]) -> bytes:
+        """Blocks: a key may lie in hardware. The file is what makes it final."""
+        note = sign_checkpoint(checkpoint, signers)
+        self._file.swap(self.note, note)
+        return note
+
+    def keys_in_force(self) -> list[Verifier]:
+        """By these, and not by one that has leaked meanwhile, is judged what comes back to us."""
+        return [signer.verifier for signer in self._keys.now.signers]
+
+    @property
+    def waits_for(self) -> str:
+        """The keys without which nothing is signed; empty when all are here."""
+        missing = self._keys.now.missing
+        return f"{self._log.book}: its key {', '.join(missing)}" if missing else ""
 
     async def proven(self, position: int) -> None:
         """Waits (bounded) until a published checkpoint covers the position."""

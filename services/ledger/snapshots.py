@@ -27,14 +27,14 @@ from kernel.logs import get_logger
 from kernel.replica import Progress
 from kernel.snapshot.image import Image, hash_of, state_hash
 from kernel.snapshot.recovery import NotBelieved, check_signed, read, split, write
-from kernel.tlog.checkpoint import open_checkpoint
+from kernel.tlog.checkpoint import open_under_any
 from kernel.tlog.errors import TlogError
-from kernel.tlog.note import Verifier
 from kernel.tlog.tiles import root_at
 from services.ledger.books.memory import Memory
 from services.ledger.config import BOOK
 from services.ledger.domain.state import State
 from services.ledger.log import Standing
+from services.ledger.logkeys import BookKeys
 from services.ledger.queries import TileStore
 from services.ledger.sealing import CheckpointFile
 
@@ -62,13 +62,11 @@ class ProvenTree(NamedTuple):
             raise NotBelieved(f"the stored tree cannot be read: {error}") from error
 
 
-def proven_tree(
-    file: CheckpointFile, verifier: Verifier, tiles: TileStore, stored: int
-) -> ProvenTree:
+def proven_tree(file: CheckpointFile, keys: BookKeys, tiles: TileStore, stored: int) -> ProvenTree:
     """Nothing is proven where file or tree is not what it should be: sealing will say so."""
     note = file.read()
     try:
-        signed = None if note is None else open_checkpoint(note, verifier).checkpoint
+        signed = None if note is None else open_under_any(note, keys.origin, keys.now.known)
         if signed is None or signed.size > stored:
             return ProvenTree(0, tiles)
         if root_at(signed.size, tiles.read_tile) == signed.root:

@@ -84,7 +84,7 @@ class Feeder:
         self,
         shown: WitnessedLog,
         peer: Peer,
-        keys: Sequence[Verifier],
+        keys: Callable[[], Sequence[Verifier]],
         read_tile: ReadTile,
         client: WitnessClient,
         tell: Tell,
@@ -169,7 +169,7 @@ class Feeder:
         return AddCheckpoint(old, tuple(proof), round.note).encode()
 
     async def _cosigned(self, round: Round, body: bytes) -> None:
-        opened, lines = take_cosignatures(round.note, body, self._keys, self.peer.keys)
+        opened, lines = take_cosignatures(round.note, body, self._keys(), self.peer.keys)
         await self._shown.cosigned(round, opened, lines)
         standing = self.standing
         standing.cosigned, standing.said, standing.alarm = round.head.size, "cosigned", ""
@@ -213,7 +213,7 @@ class Feeder:
 
     async def _look_at(self, note: bytes) -> None:
         """Is this ours, and does it contradict ours? Then nobody has to be believed."""
-        head = open_by_log(note, self._keys)
+        head = open_by_log(note, self._keys())
         ours = self._shown.sealed.published
         if head.size > ours.size:
             expected, actual = f"a size up to {ours.size}", f"{head.size} under our own key"
@@ -223,7 +223,7 @@ class Feeder:
             if root == head.root:
                 return  # as we signed it: there is nothing but the witness's word
             halt = Halt(self._shown.book, head.size, "FORKED", root.hex(), head.root.hex())
-        await self._prove(halt, our_lines(note, self._keys))
+        await self._prove(halt, our_lines(note, self._keys()))
 
 
 def our_lines(note: bytes, keys: Sequence[Verifier]) -> bytes:

@@ -8,13 +8,16 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from cli.stack.provision import policy_file
+from cli.app import run
+from cli.stack.provision import log_keys_folder, policy_file
+from kernel.tlog.note import parse_note
 from kernel.tlog.policy import parse_policy
 from tests.support.checkout import ROOT
 from tests.support.lanzhou import BUYER, CITY_GROUP
@@ -63,9 +66,9 @@ def origin(book: str) -> str:
     return f"tanzhang.local/{book}"
 
 
-def mirror(world: World, book: str, folder: Path) -> tuple[int, str]:
+def mirror(world: World, book: str, folder: Path, *more: str) -> tuple[int, str]:
     """As a user calls it; exit code and output."""
-    command = ["ledger", "mirror", book, str(folder), "--dir", str(world.directory)]
+    command = ["ledger", "mirror", book, str(folder), "--dir", str(world.directory), *more]
     done = subprocess.run(
         [sys.executable, "-m", "cli", *command],
         cwd=ROOT,
@@ -129,3 +132,77 @@ def test_a_mirror_of_what_was_changed_meanwhile_is_refused(
     code, output = mirror(mirrors.world, "accounts", copy)
     assert code == 1, output
     assert output.startswith("refused: ")
+
+
+# ---- the log gets another key -------------------------------------------------------------------
+
+
+class Operators:
+    """Two persons with the tool, on this world's folder."""
+
+    def __init__(self, world: World, capsys: pytest.CaptureFixture[str]) -> None:
+        self._folder = ["--dir", str(world.directory)]
+        self._capsys = capsys
+
+    def tool(self, *arguments: str, code: int = 0) -> str:
+        self._capsys.readouterr()
+        actual = run([*arguments, *self._folder])
+        output = self._capsys.readouterr()
+        assert actual == code, output
+        return output.out + output.err
+
+    def agree(self, *arguments: str) -> None:
+        told = self.tool(*arguments, "--person", "gao.ledger")
+        proposal = told.rpartition("approve ")[2].split()[0]
+        self.tool("ledger", "approve", proposal, "--person", "ma.ledger")
+
+
+def await_signers(world: World, *key_ids: str) -> None:
+    """Of the checkpoint file: it is what counts."""
+    file = world.directory / "checkpoints" / "accounts.checkpoint"
+    end_s, found = time.monotonic() + 20, list[str]()
+    while found != list(key_ids) and time.monotonic() < end_s:
+        found = [f"{one.key_id:08x}" for one in parse_note(file.read_bytes())[1]]
+        time.sleep(0.05)
+    assert found == list(key_ids)
+
+
+def test_a_mirror_follows_the_log_to_another_key_once_its_policy_does(
+    mirrors: Mirrors, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Announced by the old key, signed by both, retired; the ledger starts again in between."""
+    world, operators = mirrors.world, Operators(mirrors.world, capsys)
+    world.has_strangers = True
+    before, after = tmp_path / "before", tmp_path / "after"
+    for copy in (before, after):
+        shutil.copytree(mirrors.folder / "accounts", copy)
+        shutil.copy(policy_file(world.directory), copy / "policy.txt")
+    old, new = before / "policy.txt", after / "policy.txt"
+    first = parse_policy(old.read_bytes()).logs[0].key
+    operators.agree("keys", "rotate", "log", "accounts")
+    (prepared,) = log_keys_folder(world.directory).glob("accounts.*.skey")
+    second = prepared.name.split(".")[1]
+    await_signers(world, f"{first.key_id:08x}", second)
+    world.stop_services("ledger")
+    world.bring_back("ledger")
+    world.prove("accounts", world.pay(1))
+    await_signers(world, f"{first.key_id:08x}", second)
+    note = tmp_path / "announcement"
+    note.write_text(operators.tool("keys", "announcement", "accounts"))
+    assert run(["policy", "follow", str(note), "--policy", str(new), "--yes"]) == 0
+    for copy, policy in ((before, old), (after, new)):
+        code, told = mirror(world, "accounts", copy, "--policy", str(policy))
+        assert code == 0, told
+    listed = operators.tool("keys", "list")
+    assert "log of accounts: in force" in listed
+    assert "log of accounts: announced" in listed
+    operators.agree("keys", "retire", "accounts")
+    await_signers(world, second)
+    world.prove("accounts", world.pay(1))
+    code, told = mirror(world, "accounts", before, "--policy", str(old))
+    assert (code, told.startswith("refused: ")) == (1, True)
+    code, told = mirror(world, "accounts", after, "--policy", str(new))
+    assert (code, "consistent" in told) == (0, True)
+    told = operators.tool("keys", "retire", "accounts", "--person", "gao.ledger", code=1)
+    assert "no successor is announced" in told
+    shutil.copy(new, policy_file(world.directory))

@@ -18,9 +18,10 @@ import sqlalchemy as sa
 from kernel.errors import Conflict, Fault
 from kernel.tlog import merkle
 from kernel.tlog.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
-from kernel.tlog.note import ED25519, Signer
+from kernel.tlog.note import ED25519, Signer, parse_note
 from kernel.tlog.tiles import prove_consistency
 from services.ledger.log import Halt, Halted
+from services.ledger.logkeys import InForce
 from services.ledger.projections import READER
 from services.ledger.queries import proven_at_ms
 from services.ledger.sealing import CheckpointFile
@@ -454,3 +455,109 @@ def test_of_many_who_swap_at_once_one_wins(tmp_path: Path) -> None:
 
     won = [name for name in asyncio.run(race()) if name is not None]
     assert [CheckpointFile(path).read()] == won
+
+
+# ---- another key follows ------------------------------------------------------------------------
+
+NEXT = Signer(origin_of(BOOK), ED25519, b"the next key of the accounts log")
+
+
+def ids_of(note: bytes | None) -> list[int]:
+    return [] if note is None else [signature.key_id for signature in parse_note(note)[1]]
+
+
+def in_force(*signers: Signer, known: Sequence[Signer] = ()) -> InForce:
+    return InForce(tuple(signers), tuple(one.verifier for one in (*signers, *known)))
+
+
+async def sealed_by(log: StoredLog, *signers: Signer) -> None:
+    """Returns once the published note bears these signatures, in this order."""
+    async with log.sealing() as running:
+        for _ in range(100):
+            if ids_of(log.sealer.note) == [signer.key_id for signer in signers]:
+                return
+            assert not running.done()
+            await asyncio.sleep(0.02)
+    assert ids_of(log.sealer.note) == [signer.key_id for signer in signers]
+
+
+async def test_what_is_published_is_signed_anew_when_a_key_is_announced_and_when_one_is_retired(
+    log: StoredLog, tmp_path: Path
+) -> None:
+    """Also in a log where nothing happens: else who trusts the new key alone reads nothing."""
+    await log.fold(HISTORY[:300])
+    checkpoint = await log.seal()
+    log.keys.now = in_force(log.signer, NEXT)
+    await sealed_by(log, log.signer, NEXT)
+    assert log.file.read() == log.sealer.note
+    for trusted in (log.signer, NEXT):
+        assert open_checkpoint(log.file.read() or b"", trusted.verifier).checkpoint == checkpoint
+    await nothing_is_signed(log)
+    log.keys.now = in_force(NEXT, known=[log.signer])
+    await sealed_by(log, NEXT)
+    assert log.sealer.published == checkpoint
+    again = restarted(log, tmp_path)
+    again.keys.now = log.keys.now
+    again.sealer.open(again.log.known)
+    await again.fold(HISTORY[:310])
+    assert (await again.seal()).size == 310
+    assert ids_of(again.file.read()) == [NEXT.key_id]
+
+
+async def test_a_crash_before_the_file_is_signed_anew_leaves_a_checkpoint_the_next_start_believes(
+    log: StoredLog, tmp_path: Path
+) -> None:
+    """The retirement is recorded, the file still bears the retired key's signature alone."""
+    await log.fold(HISTORY[:300])
+    checkpoint = await log.seal()
+    again = restarted(log, tmp_path)
+    again.keys.now = in_force(NEXT, known=[log.signer])
+    again.sealer.open(again.log.known)
+    assert again.sealer.published == checkpoint
+    await sealed_by(again, NEXT)
+    stranger = restarted(log, tmp_path)
+    stranger.keys.now = in_force(THIEF)
+    with pytest.raises(Halted) as caught:
+        stranger.sealer.open(stranger.log.known)
+    assert caught.value.halt.rule == "CHECKPOINT_FILE"
+
+
+async def test_without_all_its_keys_a_log_is_folded_on_and_not_signed(
+    log: StoredLog, tmp_path: Path
+) -> None:
+    await log.fold(HISTORY[:300])
+    await log.seal()
+    log.keys.now = InForce((log.signer,), (log.signer.verifier,), (NEXT.verifier.vkey,))
+    assert log.sealer.waits_for == f"accounts: its key {NEXT.verifier.vkey}"
+    await log.fold(HISTORY[300:400])
+    await nothing_is_signed(log)
+    assert log.tiles.load_tree().size == 400
+    log.keys.now = in_force(log.signer, NEXT)
+    await sealed_by(log, log.signer, NEXT)
+    assert log.sealer.published.size == 400
+
+
+@pytest.mark.parametrize("went_back", [False, True])
+async def test_a_log_whose_first_key_was_lost_meets_what_it_had_signed_before_another_signs(
+    log: StoredLog, tmp_path: Path, went_back: bool
+) -> None:
+    await log.fold(HISTORY[:200])
+    await log.seal()
+    backup = Backup(log)
+    await log.fold(HISTORY[200:300])
+    await log.seal()
+    if went_back:
+        backup.restore(log)
+    again = restarted(log, tmp_path)
+    again.keys.now = InForce((), (), ("the first key",))
+    again.sealer.open(again.log.known)
+    await again.fold((OTHER_PAST if went_back else HISTORY)[:400])
+    await nothing_is_signed(again)
+    again.keys.now = in_force(NEXT, known=[log.signer])  # two persons have agreed
+    if went_back:
+        with pytest.raises(Halted) as caught:
+            await again.seal()
+        assert caught.value.halt.rule == "TREE_DIFFERS"
+    else:
+        await sealed_by(again, NEXT)
+        assert again.sealer.published.size == 400

@@ -120,7 +120,7 @@ async def feeding(log: StoredLog, policy: Policy) -> AsyncIterator[Fed]:
     shown = WitnessedLog(BOOK, log.sealer, policy)
     peers = peers_of(policy)
     feeders = [
-        Feeder(shown, peer, [LOG.verifier], log.tiles.read_tile, client, tell, prove)
+        Feeder(shown, peer, lambda: [LOG.verifier], log.tiles.read_tile, client, tell, prove)
         for peer in peers
     ]
     running = [

@@ -65,6 +65,7 @@ from services.ledger.domain.commands import (
 )
 from services.ledger.domain.state import State as LedgerState
 from services.ledger.log import BookLog, Halt, Halted
+from services.ledger.logkeys import BookKeys, InForce
 from services.ledger.main import DOMAIN as LEDGER
 from services.ledger.projections import store_pending
 from services.ledger.queries import CommitmentReader, TileStore
@@ -611,6 +612,7 @@ class StoredLog:
     def __init__(self, engine: Engine, folder: Path, book: str = "accounts") -> None:
         self.engine = engine
         self.signer = log_signer(book)
+        self.keys = BookKeys(origin_of(book), InForce((self.signer,), (self.signer.verifier,)))
         self.accepted: set[tuple[str, int, str]] = set()
         self.tiles = TileStore(engine, book)
         self.tree = self.tiles.load_tree()
@@ -624,7 +626,7 @@ class StoredLog:
         self.reader = LogReader(self.log, {book: self.log}, lambda *place: place in self.accepted)
         self.file = CheckpointFile(folder / f"{book}.checkpoint")
         clock = FixedClock(MORNING_MS)
-        self.sealer = Sealer(self.log, engine, self.signer, self.file, self.tiles, clock)
+        self.sealer = Sealer(self.log, engine, self.keys, self.file, self.tiles, clock)
 
     @property
     def book(self) -> str:

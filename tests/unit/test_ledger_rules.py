@@ -42,6 +42,7 @@ from tests.unit import test_ledger_freezes as freezes
 from tests.unit import test_ledger_holders as holders
 from tests.unit import test_ledger_settlements as settlements
 from tests.unit import test_ledger_transfers as transfers
+from tests.unit import test_log_keys as log_keys
 
 
 def told_in(module: Any, lie: Any, book: str = "accounts") -> Told:
@@ -152,6 +153,7 @@ BY_HAND: tuple[Callable[[], Any], ...] = (
     core.test_the_same_frames_again_change_nothing_and_other_ones_are_a_fork,
     core.test_every_event_changed_under_a_frames_signature_needs_its_own_acceptance,
     crossings.test_yesterdays_order_takes_nothing_today,
+    log_keys.test_every_lie_about_a_logs_key_is_named_by_its_place,
     test_an_asset_that_nobody_defined_is_named_by_every_group_that_asks_for_it,
     test_a_methodology_that_was_accepted_without_a_factor_measures_nothing,
     test_the_trips_of_a_batch_that_was_accepted_without_an_operator_earn_nothing,

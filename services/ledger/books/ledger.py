@@ -12,6 +12,7 @@ import msgspec
 from kernel.record import EventTypes, RawRecord
 from kernel.values import DAY_MS, Actor, is_small_order_key
 from services.ledger.books.directory import SUITES, Directory, check_no_acts, key_id_of
+from services.ledger.books.logkeys import LogKeyBook
 from services.ledger.books.port import (
     Checker,
     RuleBroken,
@@ -30,6 +31,10 @@ from services.ledger.domain.events import (
     KeyRegistered,
     KeyRevocationProposed,
     KeyRevoked,
+    LogKeyAnnounced,
+    LogKeyProposed,
+    LogKeyRetired,
+    LogKeyRetirementProposed,
     OverrideAccepted,
     OverrideProposed,
     ProposalWithdrawn,
@@ -39,7 +44,14 @@ from services.ledger.domain.events import (
 WITNESS_RULES: Final = frozenset({"FORKED", "WITNESS_AHEAD"})
 OURSELVES: Final = Actor("book:ledger", "checker")
 
-Proposed = KeyProposed | KeyRevocationProposed | OverrideProposed | IdentitiesProposed
+Proposed = (
+    KeyProposed
+    | KeyRevocationProposed
+    | OverrideProposed
+    | IdentitiesProposed
+    | LogKeyProposed
+    | LogKeyRetirementProposed
+)
 
 
 class LedgerBook(Checker):
@@ -62,6 +74,7 @@ class LedgerBook(Checker):
         self._pinned = False
         # The day on which a witness was last noted to disagree, by log, witness and rule.
         self._disagreed: dict[str, int] = {}
+        self.log_keys = LogKeyBook()
 
     def steps(self, kind: type[msgspec.Struct]) -> list[Step]:
         check = _CHECKS.get(kind)
@@ -167,10 +180,33 @@ class LedgerBook(Checker):
         before = self._disagreed.get(_who_disagrees(event), -1)
         require_holds("DISAGREEMENT_ONCE", before < event.day, f"after {before}", event.day)
 
+    def _check_log_key_proposed(self, raw: RawRecord, event: LogKeyProposed) -> None:
+        self._check_proposed(raw, event)
+        self.log_keys.check_announcing(event)
+
+    def _check_log_key_announced(self, raw: RawRecord, event: LogKeyAnnounced) -> None:
+        asked = self._asked(raw, event.proposal, event.proposed_by)
+        require("AS_PROPOSED", asked, LogKeyProposed(**msgspec.structs.asdict(event)))
+        self.log_keys.check_announcing(event)
+
+    def _check_retirement_proposed(self, raw: RawRecord, event: LogKeyRetirementProposed) -> None:
+        self._check_proposed(raw, event)
+        self.log_keys.check_retiring(event)
+
+    def _check_log_key_retired(self, raw: RawRecord, event: LogKeyRetired) -> None:
+        asked = self._asked(raw, event.proposal, event.proposed_by)
+        require("AS_PROPOSED", asked, LogKeyRetirementProposed(**msgspec.structs.asdict(event)))
+        self.log_keys.check_retiring(event)
+
     def apply(self, raw: RawRecord, event: msgspec.Struct) -> None:
         match event:
             case (
-                KeyProposed() | KeyRevocationProposed() | OverrideProposed() | IdentitiesProposed()
+                KeyProposed()
+                | KeyRevocationProposed()
+                | OverrideProposed()
+                | IdentitiesProposed()
+                | LogKeyProposed()
+                | LogKeyRetirementProposed()
             ):
                 self._proposals[event.proposal] = (raw.actor, event)
             case ProposalWithdrawn():
@@ -193,6 +229,12 @@ class LedgerBook(Checker):
                 self._pinned = True
             case WitnessDisagreed():
                 self._disagreed[_who_disagrees(event)] = event.day
+            case LogKeyAnnounced():
+                self._proposals.pop(event.proposal, None)
+                self.log_keys.on_announced(event)
+            case LogKeyRetired():
+                self._proposals.pop(event.proposal, None)
+                self.log_keys.on_retired(event)
             case BookHalted():
                 self._halts.add((event.book, event.position, event.rule))
             case _:
@@ -214,4 +256,8 @@ _CHECKS: dict[type[msgspec.Struct], Callable[[LedgerBook, RawRecord, Any], None]
     IdentitiesPinned: LedgerBook._check_identities,
     ProposalWithdrawn: LedgerBook._check_withdrawn,
     WitnessDisagreed: LedgerBook._check_disagreed,
+    LogKeyProposed: LedgerBook._check_log_key_proposed,
+    LogKeyAnnounced: LedgerBook._check_log_key_announced,
+    LogKeyRetirementProposed: LedgerBook._check_retirement_proposed,
+    LogKeyRetired: LedgerBook._check_log_key_retired,
 }

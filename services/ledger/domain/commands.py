@@ -26,6 +26,25 @@ class ProposeIdentities(msgspec.Struct, frozen=True):
     digest: str
 
 
+class ProposeLogKey(msgspec.Struct, frozen=True):
+    """With the note that the log's key and the new one have signed: our own RPC makes it."""
+
+    book: str
+    old_vkey: str
+    new_vkey: str
+    statement: str
+
+
+class ProposeLogKeyRetirement(msgspec.Struct, frozen=True):
+    """`statement` is empty, or the successor's own note where nothing was announced."""
+
+    book: str
+    vkey: str
+    successor: str
+    reason: str
+    statement: str
+
+
 class Approve(msgspec.Struct, frozen=True):
     proposal: str
 

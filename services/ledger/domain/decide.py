@@ -12,6 +12,7 @@ import msgspec
 
 from kernel.errors import Kind, Refused
 from kernel.values import DAY_MS, Actor, Context, check_text, is_small_order_key
+from services.ledger.domain import logkeys
 from services.ledger.domain.commands import (
     Approve,
     HaltBook,
@@ -20,6 +21,8 @@ from services.ledger.domain.commands import (
     ProposeIdentities,
     ProposeKey,
     ProposeKeyRevocation,
+    ProposeLogKey,
+    ProposeLogKeyRetirement,
     ProposeOverride,
     Withdraw,
 )
@@ -31,6 +34,8 @@ from services.ledger.domain.events import (
     KeyRegistered,
     KeyRevocationProposed,
     KeyRevoked,
+    LogKeyProposed,
+    LogKeyRetirementProposed,
     OverrideAccepted,
     OverrideProposed,
     ProposalWithdrawn,
@@ -147,6 +152,34 @@ def propose_identities(
     return [IdentitiesProposed(command.digest, *_new_proposal(state, context))]
 
 
+def propose_log_key(state: State, command: ProposeLogKey, context: Context) -> list[LogKeyProposed]:
+    logkeys.check_announcement(state, command.book, command.old_vkey, command.new_vkey)
+    return [
+        LogKeyProposed(
+            command.book,
+            command.new_vkey,
+            command.old_vkey,
+            *_new_proposal(state, context),
+            command.statement,
+        )
+    ]
+
+
+def propose_log_key_retirement(
+    state: State, command: ProposeLogKeyRetirement, context: Context
+) -> list[LogKeyRetirementProposed]:
+    proposed = LogKeyRetirementProposed(
+        command.book,
+        *_new_proposal(state, context),
+        command.reason,
+        command.statement,
+        command.successor,
+        command.vkey,
+    )
+    logkeys.check_retirement(state, proposed)
+    return [proposed]
+
+
 def approve(state: State, command: Approve, context: Context) -> Sequence[msgspec.Struct]:
     """By another person than the proposer. What was true when proposed must be true still."""
     proposal = _open_proposal(state, command.proposal)
@@ -184,6 +217,12 @@ def _carry_out(state: State, proposal: Proposal) -> msgspec.Struct:
             )
         case IdentitiesProposed():
             return IdentitiesPinned(asked.digest, asked.proposal, proposal.by)
+        case LogKeyProposed():
+            logkeys.check_announcement(state, asked.book, asked.old_vkey, asked.new_vkey)
+            return logkeys.announced(asked)
+        case LogKeyRetirementProposed():
+            logkeys.check_retirement(state, asked)
+            return logkeys.retired(asked)
         case _:
             raise TypeError(f"not a proposal: {asked!r}")
 
@@ -256,4 +295,6 @@ _DECIDE: dict[type[msgspec.Struct], Callable[[State, Any, Context], Sequence[msg
     HaltBook: halt_book,
     NoteDisagreement: note_disagreement,
     PinFirstIdentities: pin_first_identities,
+    ProposeLogKey: propose_log_key,
+    ProposeLogKeyRetirement: propose_log_key_retirement,
 }

@@ -102,6 +102,52 @@ class WitnessDisagreed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     witness: str
 
 
+class LogKeyProposed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A first person wants a log to get this key. The old one has signed that already."""
+
+    book: str
+    new_vkey: str
+    old_vkey: str
+    proposal: str
+    proposed_by: Actor
+    statement: str  # base64 of a signed note: kernel/tlog/keychange.py
+
+
+class LogKeyAnnounced(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A second person agreed: from here on both keys sign the log's checkpoints."""
+
+    book: str
+    new_vkey: str
+    old_vkey: str
+    proposal: str
+    proposed_by: Actor
+    statement: str
+
+
+class LogKeyRetirementProposed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A first person wants this key to sign no more, and only `successor` from there on."""
+
+    book: str
+    proposal: str
+    proposed_by: Actor
+    reason: str  # rotated, leaked or lost
+    statement: str  # empty; where it was not announced the note that its successor alone signed
+    successor: str
+    vkey: str
+
+
+class LogKeyRetired(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A second person agreed. What it has signed stands; after a leak only witnesses tell which."""
+
+    book: str
+    proposal: str
+    proposed_by: Actor
+    reason: str
+    statement: str
+    successor: str
+    vkey: str
+
+
 EVENTS = (
     KeyProposed,
     KeyRevocationProposed,
@@ -114,4 +160,8 @@ EVENTS = (
     IdentitiesPinned,
     BookHalted,
     WitnessDisagreed,
+    LogKeyProposed,
+    LogKeyAnnounced,
+    LogKeyRetirementProposed,
+    LogKeyRetired,
 )

@@ -16,12 +16,16 @@ from services.ledger.domain.events import (
     KeyRegistered,
     KeyRevocationProposed,
     KeyRevoked,
+    LogKeyAnnounced,
+    LogKeyProposed,
+    LogKeyRetired,
+    LogKeyRetirementProposed,
     OverrideAccepted,
     OverrideProposed,
     ProposalWithdrawn,
     WitnessDisagreed,
 )
-from services.ledger.domain.state import DirectoryKey, Proposal, Proposed, State
+from services.ledger.domain.state import DirectoryKey, LogKeys, Proposal, Proposed, State
 
 
 def evolve(state: State, event: msgspec.Struct) -> None:
@@ -86,6 +90,31 @@ def on_witness_disagreed(state: State, event: WitnessDisagreed) -> None:
     state.disagreed[event.book, event.witness, event.rule] = event.day
 
 
+def on_log_key_proposed(state: State, event: LogKeyProposed) -> None:
+    _open_proposal(state, event)
+
+
+def on_log_key_announced(state: State, event: LogKeyAnnounced) -> None:
+    state.proposals.pop(event.proposal, None)
+    keys = state.log_keys.setdefault(event.book, LogKeys(event.old_vkey))
+    keys.announced, keys.statement = event.new_vkey, event.statement
+
+
+def on_log_key_retirement_proposed(state: State, event: LogKeyRetirementProposed) -> None:
+    _open_proposal(state, event)
+
+
+def on_log_key_retired(state: State, event: LogKeyRetired) -> None:
+    """Whatever else was in force is so no more: an announced key that was not chosen, too."""
+    state.proposals.pop(event.proposal, None)
+    keys = state.log_keys.setdefault(event.book, LogKeys(event.vkey))
+    for vkey in (keys.current, keys.announced):
+        if vkey not in (None, event.successor):
+            keys.retired[str(vkey)] = event.reason
+    keys.current, keys.announced = event.successor, None
+    keys.statement = event.statement or keys.statement
+
+
 _EVOLVE: dict[type[msgspec.Struct], Callable[[State, Any], None]] = {
     KeyProposed: on_key_proposed,
     KeyRevocationProposed: on_key_revocation_proposed,
@@ -98,4 +127,8 @@ _EVOLVE: dict[type[msgspec.Struct], Callable[[State, Any], None]] = {
     IdentitiesPinned: on_identities_pinned,
     BookHalted: on_book_halted,
     WitnessDisagreed: on_witness_disagreed,
+    LogKeyProposed: on_log_key_proposed,
+    LogKeyAnnounced: on_log_key_announced,
+    LogKeyRetirementProposed: on_log_key_retirement_proposed,
+    LogKeyRetired: on_log_key_retired,
 }

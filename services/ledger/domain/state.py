@@ -9,10 +9,19 @@ from services.ledger.domain.events import (
     IdentitiesProposed,
     KeyProposed,
     KeyRevocationProposed,
+    LogKeyProposed,
+    LogKeyRetirementProposed,
     OverrideProposed,
 )
 
-Proposed = KeyProposed | KeyRevocationProposed | OverrideProposed | IdentitiesProposed
+Proposed = (
+    KeyProposed
+    | KeyRevocationProposed
+    | OverrideProposed
+    | IdentitiesProposed
+    | LogKeyProposed
+    | LogKeyRetirementProposed
+)
 
 
 @dataclass(slots=True)
@@ -32,6 +41,16 @@ class Proposal:
     asked: Proposed
 
 
+@dataclass(slots=True)
+class LogKeys:
+    """The keys of one log, as verifier keys, since the first change of them."""
+
+    current: str
+    announced: str | None = None  # signs beside the current one
+    statement: str = ""  # base64 of the note that named the newest of them
+    retired: dict[str, str] = field(default_factory=dict)  # why, by key
+
+
 @dataclass
 class State:
     keys: dict[str, DirectoryKey] = field(default_factory=dict)
@@ -44,6 +63,8 @@ class State:
     identities: str | None = None
     # The day on which (book, witness, rule) was noted last.
     disagreed: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    # By book; a log whose key was never changed is not here.
+    log_keys: dict[str, LogKeys] = field(default_factory=dict)
     # Of the event that is folded next.
     position: int = 0
 

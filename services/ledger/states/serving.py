@@ -8,12 +8,13 @@ from typing import NamedTuple
 from kernel.clock import Clock
 from kernel.errors import Misconfigured
 from kernel.journal.database import Engine
-from kernel.keys import load_note_key, load_secret
+from kernel.keys import load_secret
 from kernel.tlog.states import STATE_BOOK
 from services.ledger.books.accounts import AccountsBook
 from services.ledger.clients import ACCOUNTS, Owners
 from services.ledger.config import MAP_KEY, Config
 from services.ledger.log import BookLog
+from services.ledger.logkeys import BookKeys
 from services.ledger.proving import ServedLog
 from services.ledger.queries import StateTiles
 from services.ledger.sealing import CheckpointFile, Sealer
@@ -36,20 +37,18 @@ def open_states(
     config: Config,
     engine: Engine,
     clock: Clock,
+    keys: BookKeys,
     logs: Mapping[str, ServedLog[BookLog]],
     checker: AccountsBook,
     owners: Owners,
 ) -> States:
     """Of the accounts book among `logs`. Raises Misconfigured without the keys. Blocks."""
     accounts = logs[ACCOUNTS]
-    signer = load_note_key(config.log_keys / f"{STATE_BOOK}.skey")
     maps = StateMaps(load_map_key(config))
     tiles = StateTiles(engine)
     own = StateLog(tiles.load_tree())
     file = CheckpointFile(config.checkpoints / f"{STATE_BOOK}.checkpoint")
-    sealer = Sealer(own, engine, signer, file, tiles, clock)
-    if signer.verifier not in [one.key for one in config.policy.logs]:
-        config.policy.add_log(signer.verifier.vkey)
+    sealer = Sealer(own, engine, keys, file, tiles, clock)
     shown = WitnessedLog(STATE_BOOK, sealer, config.policy)
     served = ServedLog(own, sealer, tiles, shown)
     keeper = StateKeeper(

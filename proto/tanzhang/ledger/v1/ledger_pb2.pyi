@@ -236,7 +236,9 @@ class BookStatus(_message.Message):
     """Events under the last published checkpoint."""
     root: _builtins.str
     waiting_for: _builtins.str
-    """Position of an event whose cause has not been seen yet, and the cause."""
+    """Position of an event whose cause has not been seen yet, and the cause; or a key of the log that
+    the ledger has no file of: nothing is signed meanwhile.
+    """
     witnessed: _builtins.int
     """Events under the checkpoint that is shown: with a quorum in the policy, one that witnesses
     cosigned.
@@ -511,6 +513,8 @@ class ProposeRequest(_message.Message):
     REVOKE_KEY_FIELD_NUMBER: _builtins.int
     ACCEPT_OVERRIDE_FIELD_NUMBER: _builtins.int
     PIN_IDENTITIES_FIELD_NUMBER: _builtins.int
+    ANNOUNCE_LOG_KEY_FIELD_NUMBER: _builtins.int
+    RETIRE_LOG_KEY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     @_builtins.property
     def register_key(self) -> Global___KeyRegistration: ...
@@ -520,6 +524,10 @@ class ProposeRequest(_message.Message):
     def accept_override(self) -> Global___Override: ...
     @_builtins.property
     def pin_identities(self) -> Global___IdentitiesChange: ...
+    @_builtins.property
+    def announce_log_key(self) -> Global___LogKeyAnnouncement: ...
+    @_builtins.property
+    def retire_log_key(self) -> Global___LogKeyRetirement: ...
     def __init__(
         self,
         *,
@@ -528,12 +536,14 @@ class ProposeRequest(_message.Message):
         revoke_key: Global___KeyRevocation | None = ...,
         accept_override: Global___Override | None = ...,
         pin_identities: Global___IdentitiesChange | None = ...,
+        announce_log_key: Global___LogKeyAnnouncement | None = ...,
+        retire_log_key: Global___LogKeyRetirement | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accept_override", b"accept_override", "pin_identities", b"pin_identities", "proposal", b"proposal", "register_key", b"register_key", "revoke_key", b"revoke_key"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accept_override", b"accept_override", "announce_log_key", b"announce_log_key", "pin_identities", b"pin_identities", "proposal", b"proposal", "register_key", b"register_key", "retire_log_key", b"retire_log_key", "revoke_key", b"revoke_key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_override", b"accept_override", "id", b"id", "pin_identities", b"pin_identities", "proposal", b"proposal", "register_key", b"register_key", "revoke_key", b"revoke_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_override", b"accept_override", "announce_log_key", b"announce_log_key", "id", b"id", "pin_identities", b"pin_identities", "proposal", b"proposal", "register_key", b"register_key", "retire_log_key", b"retire_log_key", "revoke_key", b"revoke_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_proposal: _TypeAlias = _typing.Literal["register_key", "revoke_key", "accept_override", "pin_identities"]  # noqa: Y015
+    _WhichOneofReturnType_proposal: _TypeAlias = _typing.Literal["register_key", "revoke_key", "accept_override", "pin_identities", "announce_log_key", "retire_log_key"]  # noqa: Y015
     _WhichOneofArgType_proposal: _TypeAlias = _typing.Literal["proposal", b"proposal"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_proposal) -> _WhichOneofReturnType_proposal | None: ...
 
@@ -683,3 +693,152 @@ class DiscloseEventsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DiscloseEventsResponse: _TypeAlias = DiscloseEventsResponse  # noqa: Y015
+
+@_typing.final
+class LogKeyAnnouncement(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOOK_FIELD_NUMBER: _builtins.int
+    NEW_VKEY_FIELD_NUMBER: _builtins.int
+    book: _builtins.str
+    new_vkey: _builtins.str
+    """A key whose file the ledger has; the key in force signs for it."""
+    def __init__(
+        self,
+        *,
+        book: _builtins.str = ...,
+        new_vkey: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["book", b"book", "new_vkey", b"new_vkey"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogKeyAnnouncement: _TypeAlias = LogKeyAnnouncement  # noqa: Y015
+
+@_typing.final
+class LogKeyRetirement(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOOK_FIELD_NUMBER: _builtins.int
+    VKEY_FIELD_NUMBER: _builtins.int
+    SUCCESSOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    book: _builtins.str
+    vkey: _builtins.str
+    successor: _builtins.str
+    """What signs alone from there on: the announced key, or after a leak or loss another one."""
+    reason: _builtins.str
+    """"rotated", "leaked" or "lost"."""
+    def __init__(
+        self,
+        *,
+        book: _builtins.str = ...,
+        vkey: _builtins.str = ...,
+        successor: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["book", b"book", "reason", b"reason", "successor", b"successor", "vkey", b"vkey"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogKeyRetirement: _TypeAlias = LogKeyRetirement  # noqa: Y015
+
+@_typing.final
+class ListLogKeysRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLogKeysRequest: _TypeAlias = ListLogKeysRequest  # noqa: Y015
+
+@_typing.final
+class LogKey(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VKEY_FIELD_NUMBER: _builtins.int
+    STANDING_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    HERE_FIELD_NUMBER: _builtins.int
+    vkey: _builtins.str
+    standing: _builtins.str
+    """"in force", "announced" (signs beside it) or "retired"."""
+    reason: _builtins.str
+    """Why a retired one is."""
+    here: _builtins.bool
+    """False when the ledger has no file of a key that should sign: the log stands still then."""
+    def __init__(
+        self,
+        *,
+        vkey: _builtins.str = ...,
+        standing: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        here: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["here", b"here", "reason", b"reason", "standing", b"standing", "vkey", b"vkey"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogKey: _TypeAlias = LogKey  # noqa: Y015
+
+@_typing.final
+class BookLogKeys(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOOK_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    STATEMENT_FIELD_NUMBER: _builtins.int
+    book: _builtins.str
+    statement: _builtins.bytes
+    """The note of the last change: kernel/tlog/keychange.py. Empty before the first."""
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___LogKey]: ...
+    def __init__(
+        self,
+        *,
+        book: _builtins.str = ...,
+        keys: _abc.Iterable[Global___LogKey] | None = ...,
+        statement: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["book", b"book", "keys", b"keys", "statement", b"statement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BookLogKeys: _TypeAlias = BookLogKeys  # noqa: Y015
+
+@_typing.final
+class ListLogKeysResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BOOKS_FIELD_NUMBER: _builtins.int
+    AS_OF_POSITION_FIELD_NUMBER: _builtins.int
+    as_of_position: _builtins.int
+    @_builtins.property
+    def books(self) -> _containers.RepeatedCompositeFieldContainer[Global___BookLogKeys]: ...
+    def __init__(
+        self,
+        *,
+        books: _abc.Iterable[Global___BookLogKeys] | None = ...,
+        as_of_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_position", b"as_of_position", "books", b"books"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLogKeysResponse: _TypeAlias = ListLogKeysResponse  # noqa: Y015

@@ -80,6 +80,11 @@ class LedgerServiceStub:
                 request_serializer=tanzhang_dot_ledger_dot_v1_dot_ledger__pb2.DiscloseEventsRequest.SerializeToString,
                 response_deserializer=tanzhang_dot_ledger_dot_v1_dot_ledger__pb2.DiscloseEventsResponse.FromString,
                 _registered_method=True)
+        self.ListLogKeys = channel.unary_unary(
+                '/tanzhang.ledger.v1.LedgerService/ListLogKeys',
+                request_serializer=tanzhang_dot_ledger_dot_v1_dot_ledger__pb2.ListLogKeysRequest.SerializeToString,
+                response_deserializer=tanzhang_dot_ledger_dot_v1_dot_ledger__pb2.ListLogKeysResponse.FromString,
+                _registered_method=True)
 
 
 class LedgerServiceServicer:
@@ -146,6 +151,13 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListLogKeys(self, request, context):
+        """The logs' own keys: which sign now, which did, and the notes in which one named the next.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LedgerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -193,6 +205,11 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     servicer.DiscloseEvents,
                     request_deserializer=tanzhang_dot_ledger_dot_v1_dot_ledger__pb2.DiscloseEventsRequest.FromString,
                     response_serializer=tanzhang_dot_ledger_dot_v1_dot_ledger__pb2.DiscloseEventsResponse.SerializeToString,
+            ),
+            'ListLogKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLogKeys,
+                    request_deserializer=tanzhang_dot_ledger_dot_v1_dot_ledger__pb2.ListLogKeysRequest.FromString,
+                    response_serializer=tanzhang_dot_ledger_dot_v1_dot_ledger__pb2.ListLogKeysResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -439,6 +456,33 @@ class LedgerService:
             '/tanzhang.ledger.v1.LedgerService/DiscloseEvents',
             tanzhang_dot_ledger_dot_v1_dot_ledger__pb2.DiscloseEventsRequest.SerializeToString,
             tanzhang_dot_ledger_dot_v1_dot_ledger__pb2.DiscloseEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLogKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tanzhang.ledger.v1.LedgerService/ListLogKeys',
+            tanzhang_dot_ledger_dot_v1_dot_ledger__pb2.ListLogKeysRequest.SerializeToString,
+            tanzhang_dot_ledger_dot_v1_dot_ledger__pb2.ListLogKeysResponse.FromString,
             options,
             channel_credentials,
             insecure,

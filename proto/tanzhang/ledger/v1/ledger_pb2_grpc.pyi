@@ -49,6 +49,8 @@ class LedgerServiceStub:
     Withdraw: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.WithdrawRequest, _ledger_pb2.WithdrawResponse]
     DiscloseEvents: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.DiscloseEventsRequest, _ledger_pb2.DiscloseEventsResponse]
     """The ledger's own book is public but for nothing: hands out event bytes and salt."""
+    ListLogKeys: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ListLogKeysRequest, _ledger_pb2.ListLogKeysResponse]
+    """The logs' own keys: which sign now, which did, and the notes in which one named the next."""
 
 @_typing.type_check_only
 class LedgerServiceAsyncStub(LedgerServiceStub):
@@ -71,6 +73,8 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     Withdraw: _aio.UnaryUnaryMultiCallable[_ledger_pb2.WithdrawRequest, _ledger_pb2.WithdrawResponse]  # type: ignore[assignment]
     DiscloseEvents: _aio.UnaryUnaryMultiCallable[_ledger_pb2.DiscloseEventsRequest, _ledger_pb2.DiscloseEventsResponse]  # type: ignore[assignment]
     """The ledger's own book is public but for nothing: hands out event bytes and salt."""
+    ListLogKeys: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ListLogKeysRequest, _ledger_pb2.ListLogKeysResponse]  # type: ignore[assignment]
+    """The logs' own keys: which sign now, which did, and the notes in which one named the next."""
 
 class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
     """The signed logs: checkpoints, tiles and proofs for everyone; keys and overrides by two persons."""
@@ -144,5 +148,13 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.DiscloseEventsResponse, _abc.Awaitable[_ledger_pb2.DiscloseEventsResponse]]:
         """The ledger's own book is public but for nothing: hands out event bytes and salt."""
+
+    @_abc_1.abstractmethod
+    def ListLogKeys(
+        self,
+        request: _ledger_pb2.ListLogKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.ListLogKeysResponse, _abc.Awaitable[_ledger_pb2.ListLogKeysResponse]]:
+        """The logs' own keys: which sign now, which did, and the notes in which one named the next."""
 
 def add_LedgerServiceServicer_to_server(servicer: LedgerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,110 @@
+"""The logs' own keys over gRPC: what is asked of them becomes a command, with its signed note."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from tanzhang.ledger.v1 import ledger_pb2 as pb
+
+from kernel.clock import Clock
+from kernel.errors import Kind, Refused
+from kernel.tlog.errors import TlogError
+from kernel.tlog.policy import Policy
+from kernel.writer import Writer
+from services.ledger.domain.commands import ProposeLogKey, ProposeLogKeyRetirement
+from services.ledger.domain.state import LogKeys, State
+from services.ledger.logkeys import BookKeys, KeyFolder, policy_of
+
+
+class LogKeyRequests:
+    """The parts of LedgerService that need the key files."""
+
+    def __init__(
+        self,
+        folder: KeyFolder,
+        deployed: Policy,
+        keys: Mapping[str, BookKeys],
+        writer: Writer[State],
+        clock: Clock,
+    ) -> None:
+        self._folder = folder
+        self._deployed = deployed
+        self._keys = keys
+        self._writer = writer
+        self._clock = clock
+
+    def policy(self) -> str:
+        return policy_of(self._deployed, self._keys)
+
+    async def proposal(self, request: pb.ProposeRequest) -> msgspec.Struct | None:
+        """The command, with the note that goes with it; None if it is about another matter."""
+        match request.WhichOneof("proposal"):
+            case "announce_log_key":
+                return await self._note(self._announcement, request.announce_log_key)
+            case "retire_log_key":
+                return await self._note(self._retirement, request.retire_log_key)
+        return None
+
+    async def _note(self, make: Any, asked: Any) -> msgspec.Struct:
+        """Files are read, so it is done in a thread. What is no key is the caller's mistake."""
+        self._require_book(asked.book)
+        keys, _ = await self._writer.read(lambda state: copy.deepcopy(state.log_keys))
+        try:
+            command: msgspec.Struct = await asyncio.to_thread(make, asked, keys.get(asked.book))
+        except TlogError as error:
+            raise Refused("LOG_KEY_MALFORMED", str(error), Kind.INVALID) from error
+        return command
+
+    def _announcement(self, asked: pb.LogKeyAnnouncement, keys: LogKeys | None) -> ProposeLogKey:
+        made = self._folder.announce(asked.book, keys, asked.new_vkey, self._now_s())
+        return ProposeLogKey(asked.book, made.old_vkey, asked.new_vkey, made.statement)
+
+    def _retirement(
+        self, asked: pb.LogKeyRetirement, keys: LogKeys | None
+    ) -> ProposeLogKeyRetirement:
+        known = keys is not None and asked.successor in (keys.current, keys.announced)
+        statement = ""
+        if not known:
+            made = self._folder.replace(asked.book, asked.vkey, asked.successor, self._now_s())
+            statement = made.statement
+        return ProposeLogKeyRetirement(
+            asked.book, asked.vkey, asked.successor, asked.reason, statement
+        )
+
+    async def listing(self) -> pb.ListLogKeysResponse:
+        recorded, position = await self._writer.read(lambda state: copy.deepcopy(state.log_keys))
+        books = [_listed(book, one, recorded.get(book)) for book, one in sorted(self._keys.items())]
+        return pb.ListLogKeysResponse(books=books, as_of_position=position)
+
+    def _require_book(self, book: str) -> None:
+        if book not in self._keys:
+            raise Refused(
+                "UNKNOWN_BOOK",
+                f"expected one of {sorted(self._keys)}, got {book[:60]!r}",
+                Kind.UNKNOWN,
+                book=book[:60],
+            )
+
+    def _now_s(self) -> int:
+        return self._clock.now_ms() // 1000
+
+
+def _listed(book: str, one: BookKeys, keys: LogKeys | None) -> pb.BookLogKeys:
+    here = [signer.verifier.vkey for signer in one.now.signers]
+    if keys is None:
+        first = [pb.LogKey(vkey=vkey, standing="in force", here=True) for vkey in here]
+        return pb.BookLogKeys(book=book, keys=first)
+    rows = [pb.LogKey(vkey=keys.current, standing="in force", here=keys.current in here)]
+    if keys.announced is not None:
+        vkey = keys.announced
+        rows.append(pb.LogKey(vkey=vkey, standing="announced", here=vkey in here))
+    rows += [
+        pb.LogKey(vkey=vkey, standing="retired", reason=reason)
+        for vkey, reason in keys.retired.items()
+    ]
+    return pb.BookLogKeys(book=book, keys=rows, statement=base64.b64decode(keys.statement))
