@@ -211,6 +211,8 @@ def where_to_look(directory: Path) -> list[str]:
             lines.append(
                 f"  {name:<10} 127.0.0.1:{ports[name]}   log {directory / name / name}.log"
             )
+    if GATEWAY in ports:
+        lines.append(f"  {'verify':<10} http://127.0.0.1:{ports[GATEWAY]}/verify/")
     lines.append(f"  {'policy':<10} {policy_file(directory)}")
     lines.append(f"stop it with: {our_command()} down --dir {shown_path(directory)}")
     return lines

@@ -141,6 +141,24 @@ def test_a_sites_own_policy_is_only_suggested(counter: Counter) -> None:
     assert "No policy is trusted" in counter.browser("press", button="Cancel")
 
 
+def test_institutions_keys_are_trusted_after_their_fingerprint_was_shown(counter: Counter) -> None:
+    counter.visit("en-US")
+    counter.trust(STATES["policy"], "I compared it: trust this policy")
+    keys = b'{"keys":[]}'
+    shown = counter.browser("consider_institutions", data=base64.b64encode(keys).decode())
+    assert sha256(keys).hexdigest() in shown
+    shown = counter.browser("press", button="I compared it: trust these keys")
+    assert shown.count("Trusted on this device since") == 2
+    shown = counter.browser("press", button="Stop trusting them")
+    assert shown.count("Trusted on this device since") == 1
+
+
+def test_the_browser_offers_to_install_the_page(counter: Counter) -> None:
+    counter.browser("kept")
+    # The tests' browser is one that forgets; a clerk's is not, and nothing else is in the way.
+    assert counter.browser("hindrances") == ["in-incognito"]
+
+
 @pytest.fixture(scope="module")
 def cut(counter: Counter) -> Counter:
     """The page was opened once; then its server ends and the browser has no network."""

@@ -10,17 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cli.explaining import explain
 from cli.judging import Verdict, judge_files
 from cli.reading import event_lines
-from cli.trust import Trust
+from cli.trust import Trust, read_institutions
 from cli.words import LANGUAGES, Words, words_in
 from gateway.app import make_app
 from gateway.clients import Services
 from gateway.config import PEERS
 from gateway.sse import Streams
+from kernel.acts import key_id, public_bytes, sign_act
 from kernel.auth import TokenVerifier
 from kernel.clock import FixedClock
 from kernel.identities import Identities
@@ -29,6 +32,7 @@ from kernel.tlog.note import MLDSA44, add_lines
 from kernel.tlog.policy import parse_policy, policy_fingerprint
 from kernel.tlog.proof import parse_proof
 from kernel.tlog.receipt import make_receipt, split_receipt
+from kernel.values import Act
 from tests.support.checkout import ROOT
 from tests.support.small_log import SmallLog, sale_body
 from tests.support.webpage import build_page, run_node
@@ -127,6 +131,52 @@ def frame(told: dict[str, Any], verdict: Verdict, trust: Trust, words: Words) ->
     places = [words.say("policy"), str(trust.source), trust.fingerprint, digits]
     headline = [words.say(told["state"]), ":", str(verdict.file)]
     return [*headline, *map(words.say, headings), *error, *places]
+
+
+BANK_KEY, FOREST_KEY = (Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in (1, 2))
+BY_BOTH = [sign_act(key, {"kind": "pledge", "loan_fen": 100}) for key in (BANK_KEY, FOREST_KEY)]
+FALSE = Act(BY_BOTH[0].key_id, BY_BOTH[1].signature, BY_BOTH[1].statement)
+
+
+def row(key: Ed25519PrivateKey, subject: str, **more: Any) -> dict[str, Any]:
+    public = public_bytes(key)
+    return {"key_id": key_id(public), "public_key": base(public), "subject": subject, **more}
+
+
+@pytest.mark.parametrize(
+    ("acts", "keys", "said"),
+    [
+        (BY_BOTH, [], "2 of 2 not checked"),
+        (BY_BOTH, [row(BANK_KEY, "h-bank")], "1 of 2 not checked"),
+        (BY_BOTH, [row(BANK_KEY, "h-bank"), row(FOREST_KEY, "h-forest", revoked=True)], "revoked"),
+        ([FALSE], [row(BANK_KEY, "h-bank")], "it is false by the key you have pinned"),
+        ([FALSE], [], "1 of 1 not checked"),
+    ],
+)
+def test_institutions_signatures_are_judged_as_the_tool_judges_them(
+    acts: list[Act], keys: list[dict[str, Any]], said: str, tmp_path: Path
+) -> None:
+    log = SmallLog()
+    log.append(sale_body(), acts=[msgspec.to_builtins(act) for act in acts])
+    log.fill(1)
+    directory = json.dumps({"keys": keys}).encode()
+    for name, data in (("sale.receipt", log.receipt(0)), ("institutions.json", directory)):
+        (tmp_path / name).write_bytes(data)
+    policy = log.policy.encode()
+    asked = {
+        "policy": base(policy),
+        "institutions": base(directory),
+        "language": "en",
+        "files": [base(log.receipt(0))],
+    }
+    (told,) = run_node("node_judge.ts", stdin=json.dumps(asked))
+    known = read_institutions(tmp_path / "institutions.json")
+    trust = Trust(log.policy, Path("policy.txt"), policy_fingerprint(policy), known)
+    (verdict,) = judge_files([tmp_path / "sale.receipt"], trust)
+    assert told["state"] == ("verified" if verdict.valid else "refused")
+    tool = squeezed(*explain(verdict, trust, words_in("en")))
+    assert all(squeezed(text) in tool for text in sentences(told))
+    assert said in " ".join(sentences(told))
 
 
 @pytest.mark.parametrize("honest", [True, False])

@@ -3,12 +3,13 @@
 import "./page.css";
 
 import { openCode, openFile, hasCode, type Opened } from "./opening.ts";
-import { forget, loadPinned, pin, readPolicy } from "./pins.ts";
+import { INSTITUTIONS, POLICY } from "./pins.ts";
 import { firstName } from "./tlog/container.ts";
 import { utf8, type Bytes } from "./tlog/encoding.ts";
-import { PolicyError, UnsupportedError } from "./tlog/errors.ts";
+import { FormatError, PolicyError, UnsupportedError } from "./tlog/errors.ts";
 import { judge, unread } from "./verdict.ts";
-import { pageOf, type Acts, type State } from "./view.ts";
+import type { Acts, State } from "./state.ts";
+import { pageOf } from "./view.ts";
 import { wordsIn, type Language, type Words } from "./words.ts";
 
 const LANGUAGE = "tanzhang.language";
@@ -18,9 +19,10 @@ class Page {
   #state: State = {
     language: chosenLanguage(),
     pinned: null,
+    institutions: null,
     candidate: null,
     pasting: false,
-    policyProblem: "",
+    trustProblem: "",
     fileName: null,
     hasFile: false,
     verdict: null,
@@ -44,13 +46,15 @@ class Page {
       trust: () => void this.trust(),
       cancel: () => this.#draw({ candidate: null }),
       forget: () => void this.stopTrusting(),
+      readInstitutions: (file) => void this.considerInstitutions(file),
+      forgetInstitutions: () => void this.stopTrustingInstitutions(),
     };
   }
 
   async start(): Promise<void> {
     this.#draw({});
     try {
-      this.#draw({ pinned: await loadPinned() });
+      this.#draw({ pinned: await POLICY.load(), institutions: await INSTITUTIONS.load() });
     } catch (error) {
       if (!(error instanceof UnsupportedError)) throw error;
       const told = this.#words().page("no_crypto", { error: error.message });
@@ -83,33 +87,56 @@ class Page {
   /** Shows a policy to be compared; trusts nothing. */
   async consider(bytes: Promise<ArrayBuffer>, site: string): Promise<void> {
     try {
-      const read = await readPolicy(new Uint8Array(await bytes));
-      this.#draw({ candidate: { ...read, site }, policyProblem: "", pasting: false });
+      const file = await POLICY.read(new Uint8Array(await bytes));
+      const candidate = { kind: "policy" as const, file, site };
+      this.#draw({ candidate, trustProblem: "", pasting: false });
       this.#focus("candidate-heading");
     } catch (error) {
       if (!(error instanceof PolicyError || error instanceof UnsupportedError)) throw error;
       const problem = this.#words().page("not_a_policy", { error: error.message });
-      this.#draw({ policyProblem: problem });
+      this.#draw({ trustProblem: problem });
     }
   }
 
   async suggest(): Promise<void> {
     const answer = await fetch(SUGGESTED, { cache: "no-store" }).catch(() => null);
     if (answer?.ok) await this.consider(answer.arrayBuffer(), location.host);
-    else this.#draw({ policyProblem: this.#words().page("no_suggestion") });
+    else this.#draw({ trustProblem: this.#words().page("no_suggestion") });
   }
 
   async trust(): Promise<void> {
     const { candidate } = this.#state;
     if (candidate === null) return;
-    this.#draw({ pinned: pin(candidate, Date.now()), candidate: null, policyProblem: "" });
+    const trusted =
+      candidate.kind === "policy"
+        ? { pinned: POLICY.pin(candidate.file, Date.now()) }
+        : { institutions: INSTITUTIONS.pin(candidate.file, Date.now()) };
+    this.#draw({ ...trusted, candidate: null, trustProblem: "" });
     if (this.#opened !== null) await this.#judge(this.#opened);
     else this.#focus("file");
   }
 
   async stopTrusting(): Promise<void> {
-    forget();
+    POLICY.forget();
     this.#draw({ pinned: null, verdict: null });
+    if (this.#opened !== null) await this.#judge(this.#opened);
+  }
+
+  async considerInstitutions(chosen: File): Promise<void> {
+    try {
+      const file = await INSTITUTIONS.read(new Uint8Array(await chosen.arrayBuffer()));
+      this.#draw({ candidate: { kind: "institutions", file }, trustProblem: "" });
+      this.#focus("candidate-heading");
+    } catch (error) {
+      if (!(error instanceof FormatError)) throw error;
+      const problem = this.#words().page("not_institutions", { error: error.message });
+      this.#draw({ trustProblem: problem });
+    }
+  }
+
+  async stopTrustingInstitutions(): Promise<void> {
+    INSTITUTIONS.forget();
+    this.#draw({ institutions: null });
     if (this.#opened !== null) await this.#judge(this.#opened);
   }
 
@@ -121,16 +148,17 @@ class Page {
     this.#opened = opened;
     const turn = ++this.#turn;
     this.#draw({ hasFile: true, fileName: opened.name, verdict: null });
-    const { pinned } = this.#state;
+    const { pinned, institutions } = this.#state;
     if (pinned === null) return;
-    const verdict = await judge(opened.data, pinned.policy, this.#words());
+    const trust = { policy: pinned.read, institutions: institutions?.read ?? new Map() };
+    const verdict = await judge(opened.data, trust, this.#words());
     if (turn !== this.#turn) return;
     this.#draw({ verdict });
     if (moves) this.#focus("verdict-heading");
   }
 
   async #isPolicy(data: Bytes): Promise<boolean> {
-    return readPolicy(data).then(
+    return POLICY.read(data).then(
       () => true,
       () => false,
     );

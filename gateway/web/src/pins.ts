@@ -1,11 +1,12 @@
 /**
- * The policy this device trusts, kept in the browser's own storage.
+ * What this device trusts, kept in the browser's own storage: one policy, and institutions' keys.
  *
- * One at a time, and only after its reader compared the fingerprint: nothing that is opened, and no
- * site, can put one here. Who can write this browser's storage can change it; the page therefore
- * shows the fingerprint with every verdict.
+ * Only after its reader compared the fingerprint: nothing that is opened, and no site, can put one
+ * here. Who can write this browser's storage can change it; the page therefore shows the policy's
+ * fingerprint with every verdict.
  */
 
+import { parseInstitutions, type Institutions } from "./institutions.ts";
 import {
   decodeBase64,
   encodeBase64,
@@ -17,52 +18,66 @@ import {
 import { sha256 } from "./tlog/hashing.ts";
 import { parsePolicy, type Policy } from "./tlog/policy.ts";
 
-const KEY = "tanzhang.policy";
-
-/** A policy, read, with the bytes it came in and their SHA-256 in hex. */
-export interface ReadPolicy {
+/** A file that was read, with its bytes and their SHA-256 in hex. */
+export interface ReadFile<T> {
   readonly data: Bytes;
-  readonly policy: Policy;
+  readonly read: T;
   readonly fingerprint: string;
 }
 
-export interface Pinned extends ReadPolicy {
+export interface Pinned<T> extends ReadFile<T> {
   readonly sinceS: bigint;
 }
 
-/** PolicyError if the bytes are no policy. */
-export async function readPolicy(data: Bytes): Promise<ReadPolicy> {
-  return { data, policy: await parsePolicy(data), fingerprint: hex(await sha256(data)) };
+/** One kind of file that may be trusted, and its place in the storage. */
+export class Place<T> {
+  readonly #key: string;
+  readonly #parse: (data: Bytes) => Promise<T>;
+
+  constructor(key: string, parse: (data: Bytes) => Promise<T>) {
+    this.#key = key;
+    this.#parse = parse;
+  }
+
+  /** PolicyError or FormatError if the bytes are none. */
+  async read(data: Bytes): Promise<ReadFile<T>> {
+    return { data, read: await this.#parse(data), fingerprint: hex(await sha256(data)) };
+  }
+
+  async load(): Promise<Pinned<T> | null> {
+    const kept = localStorage.getItem(this.#key);
+    if (kept === null) return null;
+    try {
+      const { data, since_s: since } = JSON.parse(kept) as { data: string; since_s: number };
+      return { ...(await this.read(decodeBase64(data, "pinned"))), sinceS: BigInt(since) };
+    } catch {
+      return null; // whatever stands there, it is nothing anybody compared
+    }
+  }
+
+  pin(file: ReadFile<T>, nowMs: number): Pinned<T> {
+    const sinceS = Math.floor(nowMs / 1000);
+    const kept = { data: encodeBase64(file.data), since_s: sinceS };
+    localStorage.setItem(this.#key, JSON.stringify(kept));
+    return { ...file, sinceS: BigInt(sinceS) };
+  }
+
+  forget(): void {
+    localStorage.removeItem(this.#key);
+  }
 }
 
-/** What a policy is called: `sha256:` and hex, in groups of eight to be read aloud. */
+export const POLICY = new Place<Policy>("tanzhang.policy", parsePolicy);
+export const INSTITUTIONS = new Place<Institutions>("tanzhang.institutions", parseInstitutions);
+
+/** What a file is called where people compare two of them, as `tanzhang policy show` prints it. */
 export function showFingerprint(fingerprint: string): string {
   return `sha256:${fingerprint}`;
 }
 
+/** In groups of eight, to be read aloud. */
 export function groupFingerprint(fingerprint: string): string[] {
   return fingerprint.match(/.{8}/g) ?? [];
-}
-
-export async function loadPinned(): Promise<Pinned | null> {
-  const kept = localStorage.getItem(KEY);
-  if (kept === null) return null;
-  try {
-    const { data, since_s: since } = JSON.parse(kept) as { data: string; since_s: number };
-    return { ...(await readPolicy(decodeBase64(data, "policy"))), sinceS: BigInt(since) };
-  } catch {
-    return null; // whatever stands there, it is no policy anybody compared
-  }
-}
-
-export function pin(read: ReadPolicy, nowMs: number): Pinned {
-  const sinceS = Math.floor(nowMs / 1000);
-  localStorage.setItem(KEY, JSON.stringify({ data: encodeBase64(read.data), since_s: sinceS }));
-  return { ...read, sinceS: BigInt(sinceS) };
-}
-
-export function forget(): void {
-  localStorage.removeItem(KEY);
 }
 
 /** A name of a policy, which may be no text at all, as people can read it. */
@@ -70,7 +85,7 @@ export function showName(name: string): string {
   return new TextDecoder().decode(fromOctets(name));
 }
 
-/** The policy's own text, for who wants to see it. */
-export function showPolicy(data: Bytes): string {
+/** The file's own text, for who wants to see it. */
+export function showText(data: Bytes): string {
   return showName(octets(data));
 }

@@ -6,7 +6,7 @@
 import words from "../../../cli/words/events.json" with { type: "json" };
 
 import { isFields, parseJson, Fraction, type Fields, type Json } from "./tlog/json.ts";
-import { fill, wordsIn, type Language } from "./words.ts";
+import { fill, type Language } from "./words.ts";
 
 /** One fact of the record; `depth` 1 belongs to the one above it. */
 export interface Line {
@@ -48,9 +48,12 @@ const FORMS = {
   instant: (value: Whole) => new Date(Number(value)).toISOString(),
 };
 
+/** Says of an institution's signature, by the key it names, whether it was checked. */
+export type TellAct = (keyId: string) => string;
+
 /** What it says, who, when, and every field. Throws for a record that is not shaped like ours. */
-export function readEvent(record: Fields, language: Language): Line[] {
-  return new Reader(language).event(record);
+export function readEvent(record: Fields, language: Language, tellAct: TellAct): Line[] {
+  return new Reader(language, tellAct).event(record);
 }
 
 /** `503,280.00 CNY` or `7,000 TICKET-LZXQ-1`: money in yuan, all else in its own unit. */
@@ -70,9 +73,11 @@ export function showSerials(batch: string, first: Whole, last: Whole, language: 
 
 class Reader {
   readonly #language: Language;
+  readonly #tellAct: TellAct;
 
-  constructor(language: Language) {
+  constructor(language: Language, tellAct: TellAct) {
     this.#language = language;
+    this.#tellAct = tellAct;
   }
 
   event(record: Fields): Line[] {
@@ -126,14 +131,13 @@ class Reader {
       const statement = text(act["statement"]);
       keys.set(statement, [...(keys.get(statement) ?? []), text(act["key_id"])]);
     }
-    const tellKey = (key: string): string => wordsIn(this.#language).say("act_unknown", { key });
     return [...keys].flatMap(([statement, ids]) => {
       const { kind = "", ...rest } = fields(parseJson(statement));
       const named = this.#of(WORDS.statements[text(kind)]) ?? (text(kind) || this.say("none"));
       return [
         this.#line("statement", named),
         ...Object.entries(rest).flatMap(([name, value]) => this.#field(name, value, rest, 1)),
-        ...ids.map((key) => ({ label: "", text: tellKey(key), depth: 1 })),
+        ...ids.map((key) => ({ label: "", text: this.#tellAct(key), depth: 1 })),
       ];
     });
   }

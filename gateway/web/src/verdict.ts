@@ -2,9 +2,10 @@
  * What a file proves, as the page shows it: plain values, made from what was verified.
  *
  * Says what cli/explaining.py says, from the same words: no more than was checked, and always what
- * was not. Institutions' keys cannot be pinned in the page, so their signatures are never checked.
+ * was not.
  */
 
+import { checkActs, type CheckedAct, type Institutions } from "./institutions.ts";
 import { showName } from "./pins.ts";
 import { grouped, readEvent, showAmount, showPurpose, showSerials, type Line } from "./reading.ts";
 import { firstName } from "./tlog/container.ts";
@@ -33,15 +34,28 @@ export interface Verdict {
   readonly technical: readonly Line[];
 }
 
-/** Judges a file by the policy. Never throws for what stands in the file. */
-export async function judge(data: Bytes, policy: Policy, words: Words): Promise<Verdict> {
+/** Whom a reader trusts: a policy, and institutions' keys, which may be none. */
+export interface Trust {
+  readonly policy: Policy;
+  readonly institutions: Institutions;
+}
+
+/** Judges a file by what its reader trusts. Never throws for what stands in the file. */
+export async function judge(data: Bytes, trust: Trust, words: Words): Promise<Verdict> {
   if (data.length > MAX_FILE_BYTES) return unread(words.page("too_large"));
+  const { policy, institutions } = trust;
   const teller = new Teller(policy, words);
   try {
     const kind = kindOfFile(data);
-    if (kind === "lien") return teller.lien(await verifyLien(data, policy));
     if (kind === "holding") return teller.holding(await verifyHolding(data, policy));
-    if (firstName(data) === EVENT) return teller.receipt(await verifyReceipt(data, policy));
+    if (kind === "lien") {
+      const read = await verifyLien(data, policy);
+      return teller.lien(read, await checkActs(read.pledge.record, institutions));
+    }
+    if (firstName(data) === EVENT) {
+      const read = await verifyReceipt(data, policy);
+      return teller.receipt(read, await checkActs(read.record, institutions));
+    }
     return refused(new ReceiptError("container", words.page("unknown_kind")), words);
   } catch (error) {
     if (error instanceof ReceiptError) return refused(error, words);
@@ -95,7 +109,7 @@ class Teller {
     this.#words = words;
   }
 
-  receipt(read: VerifiedReceipt): Verdict {
+  receipt(read: VerifiedReceipt, acts: readonly CheckedAct[]): Verdict {
     const { say } = this.#words;
     const { opened } = read;
     const position = grouped(read.position);
@@ -108,13 +122,13 @@ class Teller {
       [say("event_held", { origin: opened.checkpoint.origin, position })],
       [asOf],
       opened,
-      { name: "event", lines: this.#event(read.record) },
-      [say("not_true"), say("not_now"), ...this.#acts(read.record)],
+      { name: "event", lines: this.#event(read.record, acts) },
+      [say("not_true"), say("not_now"), ...this.#notOfActs(acts)],
       [{ label: this.#words.page("raw"), text: show(read.record), depth: 0 }],
     );
   }
 
-  lien(read: VerifiedLien): Verdict {
+  lien(read: VerifiedLien, acts: readonly CheckedAct[]): Verdict {
     const { say } = this.#words;
     const { record, book, position } = read.pledge;
     const made = say("lien_made", {
@@ -122,13 +136,12 @@ class Teller {
       position: grouped(position),
       at: text(record["at"]),
     });
-    const acts = keysOf(record).map((key) => say("act_unknown", { key }));
     return this.#verified(
       this.#claimOf(read),
       this.#asOfState(read.state),
       read.state.opened,
-      { name: "made_by", lines: [made, ...acts].map(plain) },
-      [...this.#notOfStates(), ...this.#acts(record), say("not_who", { id: read.pledgee })],
+      { name: "made_by", lines: [made, ...acts.map((act) => this.#act(act))].map(plain) },
+      [...this.#notOfStates(), ...this.#notOfActs(acts), say("not_who", { id: read.pledgee })],
       [],
     );
   }
@@ -197,9 +210,11 @@ class Teller {
     ];
   }
 
-  #event(record: Fields): Line[] {
+  #event(record: Fields, acts: readonly CheckedAct[]): Line[] {
+    const tell = (keyId: string): string =>
+      this.#act(acts.findLast((act) => act.keyId === keyId) ?? { keyId, by: null });
     try {
-      return readEvent(record, this.#words.language);
+      return readEvent(record, this.#words.language, tell);
     } catch {
       return [plain(show(record))]; // not an event of ours to read
     }
@@ -238,9 +253,16 @@ class Teller {
     return (["not_right", "not_later", "not_frozen"] as const).map((key) => this.#words.say(key));
   }
 
-  #acts(record: Fields): string[] {
-    const count = keysOf(record).length;
-    return count ? [this.#words.say("not_acts", { count, of: count })] : [];
+  #act({ keyId: key, by }: CheckedAct): string {
+    const { say } = this.#words;
+    if (by === null) return say("act_unknown", { key });
+    return say(by.isRevoked ? "act_revoked" : "act_holds", { subject: by.subject, key });
+  }
+
+  #notOfActs(acts: readonly CheckedAct[]): string[] {
+    const count = acts.filter((act) => act.by === null).length;
+    if (count) return [this.#words.say("not_acts", { count, of: acts.length })];
+    return acts.length ? [this.#words.say("not_rights")] : [];
   }
 
   #named(signed: VerifiedSignature): string {
@@ -266,13 +288,6 @@ function newest(cosigners: readonly VerifiedSignature[]): VerifiedSignature | nu
     if (found === null || one.timestampS > (found.timestampS ?? 0n)) found = one;
   }
   return found;
-}
-
-/** The keys that the acts inside an event name; none of a record that is not shaped like ours. */
-function keysOf(record: Fields): string[] {
-  const acts = record["acts"] ?? [];
-  if (!Array.isArray(acts)) return [];
-  return acts.map((act) => text((act as Fields | null)?.["key_id"]));
 }
 
 /** Of a text that is no instant 0: it claims no time. */

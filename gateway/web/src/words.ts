@@ -52,6 +52,22 @@ const PAGE = {
   pinned: ["Trusted on this device since {time}", "自 {time} 起在本机信任"],
   change_policy: ["Trust another policy", "改用另一份策略"],
   forget_policy: ["Stop trusting it", "不再信任"],
+  institutions: ["Institutions' keys", "机构密钥"],
+  no_institutions: [
+    "None is trusted: institutions' own signatures inside events are listed, not checked.",
+    "尚未信任任何机构密钥：事件内各机构的签名仅列出，不作验证。",
+  ],
+  institutions_lead: [
+    "The file is the answer of GET /v1/keys as it came. Compare its fingerprint like that of a policy.",
+    "该文件即 GET /v1/keys 的原样返回。请与策略一样核对其指纹。",
+  ],
+  choose_institutions: ["Choose a file of keys", "选择密钥文件"],
+  candidate_institutions: ["Trust these keys?", "是否信任这些密钥？"],
+  trust_institutions: ["I compared it: trust these keys", "已核对，信任这些密钥"],
+  forget_institutions: ["Stop trusting them", "不再信任"],
+  subjects: ["Keys of", "所属机构"],
+  file_text: ["Text of the file", "文件全文"],
+  not_institutions: ["These are not keys: {error}", "这不是有效的密钥文件：{error}"],
   not_a_policy: ["This is not a policy: {error}", "这不是有效的策略：{error}"],
 
   event: ["what the event says", "事件内容"],

@@ -66,6 +66,12 @@ const HANDLERS: Record<string, (command: any) => Promise<unknown>> = {
     return shown();
   },
 
+  async consider_institutions({ data }: any) {
+    await page.setInputFiles("#institutions", file("institutions.json", data));
+    await page.waitForSelector("#candidate-heading");
+    return shown();
+  },
+
   async press({ button }: any) {
     await page.getByRole("button", { name: button, exact: true }).click();
     return shown();
@@ -126,6 +132,13 @@ const HANDLERS: Record<string, (command: any) => Promise<unknown>> = {
       ${await judging()};
       return Judging.judgeVectors(${JSON.stringify(vectors)});
     })()`) as Promise<Verdicts>;
+  },
+
+  /** What keeps the browser from offering to install the page. */
+  async hindrances() {
+    const session = await context.newCDPSession(page);
+    const { installabilityErrors } = await session.send("Page.getInstallabilityErrors");
+    return installabilityErrors.map((one) => one.errorId);
   },
 
   async told() {

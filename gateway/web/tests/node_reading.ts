@@ -7,5 +7,7 @@ import { parseJson, type Fields } from "../src/tlog/json.ts";
 
 const { records, language } = JSON.parse(await text(process.stdin));
 console.log(
-  JSON.stringify(records.map((record: string) => readEvent(parseJson(record) as Fields, language))),
+  JSON.stringify(
+    records.map((record: string) => readEvent(parseJson(record) as Fields, language, () => "")),
+  ),
 );
