@@ -17,9 +17,11 @@ from cli.audit.findings import Findings
 from cli.audit.records import NotTheEvent, Opened, open_event
 from cli.errors import NOT_TRIED, CliError
 from cli.log_sources import Web, is_loopback
+from kernel.errors import Refused
 
 PAGE: Final = 1000  # events; what one answer of a gateway holds
 PAGES_AHEAD: Final = 3  # each is at most MAX_PAGE_BYTES
+MAX_KEY_BYTES: Final = 4096
 MAX_PAGE_BYTES: Final = 16 * 1024 * 1024
 
 
@@ -36,6 +38,10 @@ class Page(msgspec.Struct):
     next_position: int
 
 
+class MapKey(msgspec.Struct):
+    map_key: bytes
+
+
 class Opener(Protocol):
     """Who shows events. `shows_all`: asked as an auditor, so that every event has to be there."""
 
@@ -43,6 +49,10 @@ class Opener(Protocol):
 
     async def page(self, book: str, begin: int, limit: int) -> Page:
         """Events from `begin` on; raises Refused where this book shows none."""
+        ...
+
+    async def map_key(self) -> bytes | None:
+        """The secret of the balance map, from who gives it."""
         ...
 
 
@@ -66,8 +76,21 @@ class GatewayOpener:
         except (msgspec.MsgspecError, ValueError) as error:
             raise CliError(f"{url}: expected a page of events: {error}", NOT_TRIED) from error
 
+    async def map_key(self) -> bytes | None:
+        """The secret of the balance map, which an auditor is given; None where there is none."""
+        if not self.shows_all:
+            return None
+        url = f"{self._base}/v1/map-key"
+        try:
+            return _map_key.decode(await self._web.get(url, MAX_KEY_BYTES, self._headers)).map_key
+        except Refused:
+            return None
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise CliError(f"{url}: expected a key: {error}", NOT_TRIED) from error
+
 
 _page = msgspec.json.Decoder(Page)
+_map_key = msgspec.json.Decoder(MapKey)
 
 
 class Span(NamedTuple):

@@ -85,7 +85,7 @@ class _Audit:
             await self._check_log(book, origin)
         opener = self._opener
         if opener is not None:
-            self._begin_states(opener)
+            await self._begin_states(opener)
             for book in self._logs:
                 if book != STATE_BOOK and (opener.shows_all or book in PUBLIC):
                     await self._open(opener, book)
@@ -129,7 +129,7 @@ class _Audit:
 
     # ---- the events -----------------------------------------------------------------------------
 
-    def _begin_states(self, opener: Opener) -> None:
+    async def _begin_states(self, opener: Opener) -> None:
         state, accounts = self._logs.get(STATE_BOOK), self._logs.get("accounts")
         if state is None or accounts is None:
             return
@@ -140,7 +140,8 @@ class _Audit:
         self._kept.states += entries.count
         self._looked_at = entries.count
         waiting = chosen(entries.spread, begin, size) if opener.shows_all else []
-        self._states = StateChecks(waiting, self._asked.map_key, findings)
+        key = self._asked.map_key or (await opener.map_key() if waiting else None)
+        self._states = StateChecks(waiting, key, findings)
 
     async def _open(self, opener: Opener, book: str) -> None:
         kept, end = self._kept, self._logs[book].tree_size

@@ -591,6 +591,7 @@ def test_an_auditor_finds_nothing_to_differ_in_and_a_stranger_nothing_in_what_is
     assert first["registry"]["retired_t"] == RETIRED_T
     assert all(one["opened"] == one["entries"] > 0 for one in first["books"])
     assert sum(one["acts_verified"] for one in first["books"]) > 5
+    assert first["states"]["serials_made_again"] == first["states"]["balances_made_again"] > 0
     assert run([*asked, *auditor]) == 0
     again = json.loads(capsys.readouterr().out)
     assert all(one["earlier_tree_size"] > 0 for one in again["logs"])

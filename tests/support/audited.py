@@ -84,6 +84,7 @@ class Audited:
         self.shown: Callable[[str, int, Body], Body | None] = lambda book, position, event: event
         self.tile: Callable[[str, str, bytes], bytes] = lambda book, path, data: data
         self.checkpoint: Callable[[str, bytes], bytes] = lambda book, note: note
+        self.gives_map_key = False
         self.asked: list[str] = []
 
     @property
@@ -267,6 +268,8 @@ class Audited:
                 return 200, self.checkpoint(book, self.logs[book].checkpoint())
             case ["log", book, "tile", rest] if book in self.logs:
                 return self._tile(book, f"tile/{rest}")
+            case ["v1", "map-key"] if token == f"Bearer {TOKEN}" and self.gives_map_key:
+                return 200, json.dumps({"map_key": base64.b64encode(MAP_KEY).decode()}).encode()
             case ["v1", "logs", book, name] if book in self.logs:
                 return self._events(book, name, parse_qs(url.query), token)
         return 404, b""

@@ -535,6 +535,13 @@ def test_both_maps_of_a_state_are_made_again(
     assert report["states"] == made_again
 
 
+def test_a_gateway_gives_the_map_key_to_an_auditor(auditor: Auditor, audited: Audited) -> None:
+    audited.gives_map_key = True
+    audited.commit_state(balances=bytes(32))
+    code, report = auditor.audit(audited)
+    assert (code, rules(report)) == (1, {"STATE_BALANCES"})
+
+
 def test_without_the_map_key_the_serial_map_alone_is_made_again(
     auditor: Auditor, audited: Audited
 ) -> None:
