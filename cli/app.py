@@ -25,6 +25,7 @@ from cli import (
     policy,
     proofs,
     qr,
+    receipts,
     settlements,
     verify,
     watch,
@@ -180,6 +181,7 @@ app.command("verify")(verify.verify)
 app.command("qr")(qr.qr)
 app.command("watch")(watch.watch)
 app.add_typer(proofs.app, name="proof")
+app.command("receipts")(receipts.receipts)
 app.command("balance")(history.balance)
 app.command("statement")(history.statement)
 app.add_typer(policy.app, name="policy")

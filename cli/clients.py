@@ -22,7 +22,7 @@ from tanzhang.accounts.v1 import accounts_pb2_grpc
 from tanzhang.inclusive.v1 import inclusive_pb2, inclusive_pb2_grpc
 from tanzhang.kernel.v1 import items_pb2, journal_pb2, journal_pb2_grpc
 from tanzhang.ledger.v1 import ledger_pb2 as ledger
-from tanzhang.ledger.v1 import ledger_pb2_grpc
+from tanzhang.ledger.v1 import ledger_pb2_grpc, receipts_pb2, receipts_pb2_grpc
 from tanzhang.market.v1 import market_pb2, market_pb2_grpc
 from tanzhang.registry.v1 import registry_pb2, registry_pb2_grpc
 
@@ -42,6 +42,7 @@ from cli.values import (
     Outcome,
     Persona,
     Proofs,
+    ReceiptAnswer,
     Refusal,
     SerialRange,
     StandingHalt,
@@ -365,6 +366,22 @@ class Books:
             found += [Disclosed(one.position, one.record, one.salt) for one in response.events]
         return found
 
+    async def receipts(
+        self, who: Persona, book: str, positions: Sequence[int], *, cose: bool = False
+    ) -> list[ReceiptAnswer]:
+        """Receipts of distinct events, in order; of those `who` is no party of, the refusal."""
+        stub: Any = receipts_pb2_grpc.ReceiptServiceStub(self._channels["ledger"])
+        found: list[ReceiptAnswer] = []
+        while rest := positions[len(found) :]:
+            request = receipts_pb2.GetReceiptsRequest(
+                book=book, positions=rest[:MAX_POSITIONS], cose=cose
+            )
+            answer = await self.call(stub.GetReceipts, request, who, PROOF_DEADLINE_S)
+            found += map(_receipt, answer.receipts)
+            if [one.position for one in found] != list(positions[: len(found)]):
+                raise InvariantBroken(f"{book}: expected receipts in order, of what was asked")
+        return found
+
     # ---- journals, whole ------------------------------------------------------------------------
 
     async def read_events(
@@ -568,6 +585,12 @@ def outcome_of(result: items_pb2.ItemResult) -> Outcome:
     return Outcome(
         result.id, reason=refused.reason, message=refused.message, details=refused.details
     )
+
+
+def _receipt(message: receipts_pb2.Receipt) -> ReceiptAnswer:
+    if message.HasField("refused"):
+        return ReceiptAnswer(message.position, refused=refusal_of(message.refused))
+    return ReceiptAnswer(message.position, message.file, message.cose)
 
 
 def refusal_of(message: items_pb2.Refusal) -> Refusal:

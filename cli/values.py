@@ -153,6 +153,16 @@ class Movement:
 
 
 @dataclass(frozen=True)
+class ReceiptAnswer:
+    """The files of one event, or why they were refused; `cose` is empty unless asked for."""
+
+    position: int
+    file: bytes = b""
+    cose: bytes = b""
+    refused: Refusal | None = None
+
+
+@dataclass(frozen=True)
 class Disclosed:
     """An event's stored bytes and the salt of its commitment."""
 

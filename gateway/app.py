@@ -25,6 +25,7 @@ from gateway.routes import (
     market,
     orders,
     pages,
+    receipts,
     registry,
     settling,
     states,
@@ -38,7 +39,7 @@ VERSION: Final = "1"
 MAX_ERRORS: Final = 20  # of one request, shown
 AREAS: Final = (
     *(accounts, holders, orders, settling, banks),
-    *(registry, market, inclusive, logs, states, disclosure, health, pages),
+    *(registry, market, inclusive, logs, receipts, states, disclosure, health, pages),
 )
 DESCRIPTION: Final = (
     "Carbon accounts: one ledger for carbon assets and their trading that strangers can check."

@@ -24,7 +24,14 @@ from pydantic import BaseModel, Field, create_model
 from tanzhang.accounts.v1 import accounts_pb2, accounts_pb2_grpc
 from tanzhang.inclusive.v1 import inclusive_pb2, inclusive_pb2_grpc
 from tanzhang.kernel.v1 import auth_pb2, disclosure_pb2, disclosure_pb2_grpc
-from tanzhang.ledger.v1 import ledger_pb2, ledger_pb2_grpc, states_pb2, states_pb2_grpc
+from tanzhang.ledger.v1 import (
+    ledger_pb2,
+    ledger_pb2_grpc,
+    receipts_pb2,
+    receipts_pb2_grpc,
+    states_pb2,
+    states_pb2_grpc,
+)
 from tanzhang.market.v1 import market_pb2, market_pb2_grpc
 from tanzhang.registry.v1 import registry_pb2, registry_pb2_grpc
 
@@ -64,10 +71,11 @@ _CONTRACTS: Final[Mapping[str, tuple[Any, Any]]] = {
     "market": (market_pb2, market_pb2_grpc.MarketServiceStub),
     "inclusive": (inclusive_pb2, inclusive_pb2_grpc.InclusiveServiceStub),
     "ledger": (ledger_pb2, ledger_pb2_grpc.LedgerServiceStub),
+    "receipts": (receipts_pb2, receipts_pb2_grpc.ReceiptServiceStub),
     "states": (states_pb2, states_pb2_grpc.StateServiceStub),
 }
 # Spoken by the process of another name; every other contract by its own.
-_HOMES: Final[Mapping[str, str]] = {"states": "ledger"}
+_HOMES: Final[Mapping[str, str]] = {"receipts": "ledger", "states": "ledger"}
 # What every service speaks beside its own contract.
 _COMMON: Final = disclosure_pb2
 _TIMESTAMP: Final = "google.protobuf.Timestamp"

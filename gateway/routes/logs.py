@@ -1,4 +1,4 @@
-"""The signed logs: C2SP tlog-tiles for any monitor, status and proofs, receipts for parties.
+"""The signed logs: C2SP tlog-tiles for any monitor, status and proofs.
 
 What a tile says never changes, so it may be kept for ever; the checkpoint must be asked for again,
 and so must what is not there yet. Open to everyone, from any web page: a stranger's verifier needs
@@ -16,14 +16,13 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel
 
 from gateway.clients import answer_model
-from gateway.entrance import VisitorDependency
 from gateway.models import parts
 from gateway.problems import problem_response
 from gateway.resources import Read, add_reads, json_response, make_router, services_of
 from kernel.errors import Kind, Refused
 from kernel.tlog.errors import FormatError
 from kernel.tlog.policy import parse_policy
-from kernel.tlog.receipt import book_of, make_receipt
+from kernel.tlog.receipt import book_of
 from kernel.tlog.tiles import parse_tile_path
 from kernel.values import MAX_INTEGER
 
@@ -33,7 +32,6 @@ A_MOMENT: Final = "public, max-age=2"  # a tile that is not there may be there w
 TEXT: Final = "text/plain; charset=utf-8"
 BYTES: Final = "application/octet-stream"
 WORTH_PACKING_BYTES: Final = 512  # below, the headers weigh more than what is saved
-DISCLOSING: Final = ("accounts", "registry", "market", "inclusive", "ledger")
 
 READS = (
     Read(
@@ -144,44 +142,6 @@ def _add_proofs(router: APIRouter) -> None:
     ) -> Response:
         values = {"book": book, "positions": positions}
         return json_response(await services_of(request).ask("ledger.GetProofs", values, None))
-
-    @router.get(
-        "/v1/logs/{book}/receipts/{position}",
-        summary="An event, its salt and its proof in one file, to a party of the event",
-        responses=_bytes("application/zip"),
-        response_class=Response,
-        operation_id="get_logs_book_receipts_position",
-    )
-    async def receipt(
-        request: Request,
-        visitor: VisitorDependency,
-        book: Book,
-        position: Annotated[int, Path(ge=0, le=MAX_INTEGER)],
-    ) -> Response:
-        record, salt = await _disclosed(request, visitor.token, book, position)
-        answer = await services_of(request).ask(
-            "ledger.GetProofs", {"book": book, "positions": [position]}, None
-        )
-        proof = base64.b64decode(answer["proofs"][0]["tlog_proof"])
-        name = f'attachment; filename="{book}-{position}.receipt"'
-        return Response(
-            make_receipt(record, salt, proof),
-            media_type="application/zip",
-            headers={"Content-Disposition": name},
-        )
-
-
-async def _disclosed(request: Request, token: str, book: str, position: int) -> tuple[bytes, bytes]:
-    """Bytes and salt of an event from the service that owns it; it notes that they were shown."""
-    if book not in DISCLOSING:
-        raise Refused("UNKNOWN_BOOK", f"no book {book!r}", Kind.UNKNOWN, book=book)
-    answer: dict[str, Any] = await services_of(request).ask(
-        f"{book}.DiscloseEvents", {"positions": [position]}, token
-    )
-    for event in answer["events"]:
-        if event["position"] == position:
-            return base64.b64decode(event["record"]), base64.b64decode(event["salt"])
-    raise Refused("UNKNOWN_POSITION", f"no event at {position}", Kind.UNKNOWN, position=position)
 
 
 def _bytes(media_type: str) -> dict[int | str, dict[str, Any]]:

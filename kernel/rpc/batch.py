@@ -25,7 +25,7 @@ from kernel.journal.port import Refusal
 from kernel.linked import MAX_LINKED, group_of, refused_with
 from kernel.rpc.interceptors import current_caller
 from kernel.rpc.items import act_of, cause_of, disclosed_messages, instant_of
-from kernel.rpc.problems import refused_item, to_item_result
+from kernel.rpc.problems import refusal_message, refused_item, to_item_result
 from kernel.values import MAX_INTEGER, Caller, format_instant
 from kernel.writer import MAX_BATCH_ASKS, Writer
 
@@ -248,15 +248,28 @@ async def find_outcomes(
     return [to_item_result(Result(outcome, repeated=True)) for outcome in found]
 
 
+class Disclosure(NamedTuple):
+    """What a call to DiscloseEvents answers."""
+
+    events: list[items_pb2.DisclosedEvent]
+    left_out: list[items_pb2.LeftOut]
+
+
 async def disclose(
     writer: Writer[Any],
     engine: Engine,
     clock: Clock,
     positions: Sequence[int],
     may_see: Callable[[Caller, bytes], Awaitable[bool]],
+    *,
+    leave_out: bool,
     principal: str | None = None,
-) -> list[items_pb2.DisclosedEvent]:
-    """Records and salts, to who may see all of them; `principal` is noted instead of the caller."""
+) -> Disclosure:
+    """Records and salts, to who may see all of them; `principal` is noted instead of the caller.
+
+    With `leave_out` to who may see any: the others are named. Raises Refused for the first of them
+    without it.
+    """
     if not 1 <= len(positions) <= MAX_DISCLOSED:
         raise Refused(
             "POSITIONS_COUNT",
@@ -267,20 +280,33 @@ async def disclose(
     asked = [position for position in positions if position <= MAX_INTEGER]
     stored = await asyncio.to_thread(writer.journal.read_events, asked)
     known = {event.position for event in stored}
-    for position in positions:
-        if position not in known:
-            raise Refused(
-                "UNKNOWN_POSITION", f"no event at {position}", Kind.UNKNOWN, position=position
-            )
-    for event in stored:
+    no = {position: _unknown(position) for position in positions if position not in known}
+    for event in () if no and not leave_out else stored:
         if not await may_see(caller, event.record):
-            raise Refused(
-                "NOT_A_PARTY",
-                f"{caller.actor.sub} is no party of the event at {event.position}",
-                Kind.FORBIDDEN,
-                position=event.position,
-            )
-    at, who = format_instant(clock.now_ms()), principal or caller.principal
-    await asyncio.to_thread(log_disclosures, engine, at, who, sorted(known))
-    metrics.disclosures_total.labels(writer.book).inc(len(stored))
-    return disclosed_messages(stored)
+            no[event.position] = _no_party(caller, event.position)
+    if no and not leave_out:
+        raise next(iter(no.values()))
+    shown = [event for event in stored if event.position not in no]
+    if shown:
+        at, who = format_instant(clock.now_ms()), principal or caller.principal
+        noted = sorted({event.position for event in shown})
+        await asyncio.to_thread(log_disclosures, engine, at, who, noted)
+        metrics.disclosures_total.labels(writer.book).inc(len(shown))
+    left_out = [
+        items_pb2.LeftOut(position=position, refused=refusal_message(why))
+        for position, why in no.items()
+    ]
+    return Disclosure(disclosed_messages(shown), left_out)
+
+
+def _unknown(position: int) -> Refused:
+    return Refused("UNKNOWN_POSITION", f"no event at {position}", Kind.UNKNOWN, position=position)
+
+
+def _no_party(caller: Caller, position: int) -> Refused:
+    return Refused(
+        "NOT_A_PARTY",
+        f"{caller.actor.sub} is no party of the event at {position}",
+        Kind.FORBIDDEN,
+        position=position,
+    )

@@ -118,12 +118,13 @@ def to_item_result(result: Result) -> items_pb2.ItemResult:
 
 
 def refused_item(id: str, refusal: Refusal) -> items_pb2.ItemResult:
-    return items_pb2.ItemResult(
-        id=id,
-        refused=items_pb2.Refusal(
-            reason=refusal.reason,
-            message=refusal.message,
-            details={name: str(value) for name, value in refusal.details.items()},
-            kind=items_pb2.RefusalKind.Value(f"REFUSAL_KIND_{refusal.kind.name}"),
-        ),
+    return items_pb2.ItemResult(id=id, refused=refusal_message(refusal))
+
+
+def refusal_message(refusal: Refusal | Refused) -> items_pb2.Refusal:
+    return items_pb2.Refusal(
+        reason=refusal.reason,
+        message=refusal.message,
+        details={name: str(value) for name, value in refusal.details.items()},
+        kind=items_pb2.RefusalKind.Value(f"REFUSAL_KIND_{refusal.kind.name}"),
     )

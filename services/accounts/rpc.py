@@ -50,9 +50,14 @@ class AccountsRpc(
     async def DiscloseEvents(self, request: pb.DiscloseEventsRequest, context: object) -> Any:
         """Record and salt, to a party of the event; whoever else asks is refused."""
         found = await disclose(
-            self._writer, self._engine, self._clock, request.positions, self._is_party
+            self._writer,
+            self._engine,
+            self._clock,
+            request.positions,
+            self._is_party,
+            leave_out=request.leave_out,
         )
-        return pb.DiscloseEventsResponse(events=found)
+        return pb.DiscloseEventsResponse(events=found.events, left_out=found.left_out)
 
     async def _is_party(self, caller: Caller, record: bytes) -> bool:
         """The holders in the event, whoever asked for it, the venue it names, and auditors."""

@@ -281,9 +281,15 @@ class InclusiveRpc(inclusive_pb2_grpc.InclusiveServiceServicer):
 
         # A person is never named beside her pseudonym: the pseudonym is noted instead.
         found = await disclose(
-            self._writer, self._engine, self._clock, request.positions, may_see, own
+            self._writer,
+            self._engine,
+            self._clock,
+            request.positions,
+            may_see,
+            leave_out=request.leave_out,
+            principal=own,
         )
-        return pb.DiscloseEventsResponse(events=found)
+        return pb.DiscloseEventsResponse(events=found.events, left_out=found.left_out)
 
 
 # ---- requests -----------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 
 from tanzhang.accounts.v1 import accounts_pb2, accounts_pb2_grpc
 from tanzhang.inclusive.v1 import inclusive_pb2, inclusive_pb2_grpc
+from tanzhang.kernel.v1 import items_pb2
 from tanzhang.market.v1 import market_pb2, market_pb2_grpc
 from tanzhang.registry.v1 import registry_pb2, registry_pb2_grpc
 
@@ -38,6 +39,13 @@ class Disclosed(NamedTuple):
     position: int
     record: bytes
     salt: bytes
+
+
+class Disclosure(NamedTuple):
+    """What a caller was shown of what it asked for, and why the rest was left out."""
+
+    events: Sequence[Disclosed]
+    left_out: Mapping[int, items_pb2.Refusal]
 
 
 _STUBS: Final[Mapping[str, Any]] = {
@@ -62,10 +70,17 @@ class Owners:
 
     async def disclose(self, book: str, positions: Sequence[int], token: str) -> list[Disclosed]:
         """The events, as their owner shows them to whoever has this token. Raises its refusal."""
+        return _shown(await self._ask(book, token, positions=positions))
+
+    async def disclose_any(self, book: str, positions: Sequence[int], token: str) -> Disclosure:
+        """Those of the events that their owner shows to whoever has this token."""
+        answer = await self._ask(book, token, positions=positions, leave_out=True)
+        return Disclosure(_shown(answer), {one.position: one.refused for one in answer.left_out})
+
+    async def _ask(self, book: str, token: str, **fields: Any) -> Any:
         owner = owner_of(book)
-        request = _REQUESTS[owner](positions=positions)
-        answer = await call(self._stub(owner).DiscloseEvents, request, token, patience_s=PATIENCE_S)
-        return [Disclosed(one.position, one.record, one.salt) for one in answer.events]
+        request = _REQUESTS[owner](**fields)
+        return await call(self._stub(owner).DiscloseEvents, request, token, patience_s=PATIENCE_S)
 
     async def require_view(self, holder: str, asset: str, token: str) -> None:
         """Raises what accounts answers to who may not see this holder's accounts."""
@@ -77,6 +92,10 @@ class Owners:
         if stub is None:
             raise Refused("UNKNOWN_BOOK", f"no book of {owner} is followed here", Kind.UNKNOWN)
         return stub
+
+
+def _shown(answer: Any) -> list[Disclosed]:
+    return [Disclosed(one.position, one.record, one.salt) for one in answer.events]
 
 
 TIMEOUT_S: Final = 5.0  # to connect, and between two pieces of an answer

@@ -45,6 +45,9 @@ from services.ledger.logkeys_rpc import LogKeyRequests
 from services.ledger.proving import ServedLog
 from services.ledger.queries import CommitmentReader, TileStore
 from services.ledger.reactions import halt_and_wait, heed, reader_of
+from services.ledger.receipts_rpc import SERVICE as RECEIPT_SERVICE
+from services.ledger.receipts_rpc import ReceiptRpc
+from services.ledger.receipts_rpc import register as register_receipts
 from services.ledger.rpc import SERVICE as LEDGER_SERVICE
 from services.ledger.rpc import LedgerRpc, register
 from services.ledger.sealing import CheckpointFile, Sealer
@@ -121,8 +124,9 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
                 _keep_log, logs[book], writer, digest, begun, follower, feeding.doubts[book]
             )
 
+        owners = Owners(channels)
         states = await asyncio.to_thread(
-            _open_states, config, service, keys, logs, checkers, Owners(channels)
+            _open_states, config, service, keys, logs, checkers, owners
         )
         everything: dict[str, ServedLog[Any]] = dict(logs)
         if states is not None:
@@ -133,6 +137,8 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
             everything[book] = one._replace(witnesses=feeders)
         log_keys = LogKeyRequests(folder, policy, keys, writer, service.clock)
         rpc = LedgerRpc(writer, everything, service.engine, log_keys, digest)
+        sealers = {book: one.sealer for book, one in logs.items()}
+        receipts = ReceiptRpc(rpc, BOOK, owners, sealers)
         pin = functools.partial(_pin_first_identities, writer, digest)
         keeper = SnapshotKeeper(
             CHECKERS,
@@ -144,7 +150,10 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
         change = functools.partial(follow_changes, folder, keys, writer)
         jobs: list[Job] = [pin, begin, change, *map(follow, config.books), keeper.run]
         jobs += feeding.jobs
-        served = [(LEDGER_SERVICE, register(rpc))]
+        served = [
+            (LEDGER_SERVICE, register(rpc)),
+            (RECEIPT_SERVICE, register_receipts(receipts)),
+        ]
         if states is not None:
             doubt = feeding.doubts[STATE_BOOK]
             jobs.append(functools.partial(_keep_states, states, writer, digest, begun, doubt))

@@ -22,7 +22,7 @@ from kernel.journal.database import Engine
 from kernel.logs import get_logger
 from kernel.tlog.checkpoint import Checkpoint, open_under_any, sign_checkpoint
 from kernel.tlog.errors import TlogError
-from kernel.tlog.note import Signer, Verifier, parse_note
+from kernel.tlog.note import ED25519, Signer, Verifier, parse_note
 from kernel.tlog.tiles import root_at
 from kernel.waiting import PositionWaiters
 from services.ledger.log import Halt, Halted, Pending
@@ -113,6 +113,11 @@ class Sealer:
         self._opened = False
         self._waiters = PositionWaiters()
         self.paused = False  # while two persons look at what a witness holds against this log
+
+    @property
+    def signer(self) -> Signer | None:
+        """The log's key, if it is here: for other proofs over a published root."""
+        return next((one for one in self._keys.now.signers if one.kind == ED25519), None)
 
     def open(self, size: int) -> None:
         """Compares the stored tree with the last signed checkpoint; raises Halted.

@@ -266,9 +266,14 @@ class MarketRpc(market_pb2_grpc.MarketServiceServicer):
     async def DiscloseEvents(self, request: pb.DiscloseEventsRequest, context: object) -> Any:
         """Record and salt, to a party of the event; whoever else asks is refused."""
         found = await disclose(
-            self._writer, self._engine, self._clock, request.positions, self._may_see_event
+            self._writer,
+            self._engine,
+            self._clock,
+            request.positions,
+            self._may_see_event,
+            leave_out=request.leave_out,
         )
-        return pb.DiscloseEventsResponse(events=found)
+        return pb.DiscloseEventsResponse(events=found.events, left_out=found.left_out)
 
     async def _may_see_event(self, caller: Caller, record: bytes) -> bool:
         return await asyncio.to_thread(self._is_party, caller, record)

@@ -252,9 +252,14 @@ class RegistryRpc(registry_pb2_grpc.RegistryServiceServicer):
     async def DiscloseEvents(self, request: pb.DiscloseEventsRequest, context: object) -> Any:
         """Record and salt: public facts to everyone, liens to their parties; all of it noted."""
         found = await disclose(
-            self._writer, self._engine, self._clock, request.positions, self._may_see
+            self._writer,
+            self._engine,
+            self._clock,
+            request.positions,
+            self._may_see,
+            leave_out=request.leave_out,
         )
-        return pb.DiscloseEventsResponse(events=found)
+        return pb.DiscloseEventsResponse(events=found.events, left_out=found.left_out)
 
     async def _may_see(self, caller: Caller, record: bytes) -> bool:
         raw = decode_record(record)

@@ -28,10 +28,17 @@ from kernel.ids import uuid7
 from kernel.rpc.client import metadata
 from kernel.rpc.items import act_message, timestamp_of
 from kernel.rpc.problems import from_rpc_error
+from kernel.tlog.cose import verify_cose_receipt
 from kernel.tlog.errors import ReceiptError
 from kernel.tlog.note import ED25519, Signer
 from kernel.tlog.policy import Policy, parse_policy
-from kernel.tlog.receipt import make_receipt, verify_receipt
+from kernel.tlog.receipt import (
+    commitment,
+    leaf_data,
+    make_receipt,
+    split_receipt,
+    verify_receipt,
+)
 from kernel.values import DAY_MS, MAX_INTEGER, Act, Caller
 from services.accounts.domain.commands import PostEntry
 from services.accounts.domain.events import Account, Claim, Purpose, SerialRange
@@ -1013,6 +1020,12 @@ def test_an_event_is_shown_to_its_parties_and_to_no_stranger_and_that_is_noted(
     with pytest.raises(Refused):
         market.call(market.accounts.DiscloseEvents, both, BUYER)
     assert disclosures(market, position) == []
+    asked = pb.DiscloseEventsRequest(positions=[0, position, 10**9], leave_out=True)
+    answer = market.call(market.accounts.DiscloseEvents, asked, COMMUTER)
+    assert list(answer.events) == []
+    why = {one.position: one.refused.reason for one in answer.left_out}
+    assert why == {0: "NOT_A_PARTY", position: "NOT_A_PARTY", 10**9: "UNKNOWN_POSITION"}
+    assert disclosures(market, position) == []
 
     for party in (BUYER, FARMER, AUDITOR):
         (event,) = market.call(market.accounts.DiscloseEvents, request, party).events
@@ -1027,6 +1040,36 @@ def disclosures(world: World, position: int) -> list[str]:
         "SELECT principal FROM accounts.disclosures WHERE position = %s ORDER BY number", position
     )
     return [principal for (principal,) in rows]
+
+
+def test_receipts_come_of_what_the_caller_is_a_party_of_and_say_why_not_of_the_rest(
+    market: World,
+) -> None:
+    position = market.pay(1)
+    policy = parse_policy(policy_file(market.directory).read_bytes())
+    asked = [position, 0, 10**9, position]
+    own, other, none = market.receipts("accounts", asked, BUYER, cose=True)
+    assert verify_receipt(own.file, policy).position == position
+    record, salt, _ = split_receipt(own.file)
+    entry = leaf_data("accounts", position, commitment(salt, record))
+    (log,) = [log.key for log in policy.logs if log.key.name.endswith("/accounts")]
+    assert verify_cose_receipt(own.cose, entry, log).subject == f"{log.name}/{position}"
+    assert (other.file, other.cose, other.refused.reason) == (b"", b"", "NOT_A_PARTY")
+    assert none.refused.reason == "UNKNOWN_POSITION"
+    assert disclosures(market, position) == [f"tanzhang.local/issuer {BUYER.actor.sub}"]
+    assert disclosures(market, 0) == []
+
+    key, beyond = market.receipts("ledger", [0, 10**9], BUYER)
+    assert verify_receipt(key.file, policy).book == "ledger"
+    assert (key.cose, beyond.refused.reason) == (b"", "UNKNOWN_POSITION")
+    for book, positions, reason in (
+        ("nothing", [0], "UNKNOWN_BOOK"),
+        ("accounts", [], "POSITIONS_COUNT"),
+        ("accounts", list(range(1001)), "POSITIONS_COUNT"),
+    ):
+        with pytest.raises(Refused) as caught:
+            market.receipts(book, positions, BUYER)
+        assert caught.value.reason == reason
 
 
 def test_a_receipt_of_another_log_or_another_place_is_refused(market: World) -> None:

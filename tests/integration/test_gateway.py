@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from cli.judging import judge_files
 from cli.stack.provision import policy_file
+from cli.trust import find_trust
 from kernel.ids import derived_holder_id
 from kernel.tlog.checkpoint import open_checkpoint
 from kernel.tlog.policy import parse_policy
@@ -401,6 +403,19 @@ async def test_a_party_gets_a_receipt_that_verifies_offline_and_a_stranger_gets_
     verified = verify_receipt(answer.content, policy)
     assert (verified.book, verified.position) == ("accounts", position)
     assert CITY_GROUP in verified.record.decode()
+    both = await desk.read(
+        "/v1/logs/accounts/receipts", BUYER, positions=[position, 10**12], cose="true"
+    )
+    given, missing = shown(both, "receipts.GetReceipts")["receipts"]
+    assert verify_receipt(base64.b64decode(given["file"]), policy).position == position
+    assert (missing["file"], missing["refused"]["reason"]) == (None, "UNKNOWN_POSITION")
+    cose = await desk.read(f"/v1/logs/accounts/receipts/{position}/cose", BUYER)
+    assert cose.headers["content-type"] == "application/cose"
+    (tmp_path / f"accounts-{position}.receipt").write_bytes(answer.content)
+    (tmp_path / f"accounts-{position}.cose").write_bytes(cose.content)
+    paths = [tmp_path / f"accounts-{position}.{kind}" for kind in ("receipt", "cose")]
+    judged = judge_files(paths, find_trust(policy_file(desk.world.directory)))
+    assert [one.valid for one in judged] == [True, True]
     refused = await desk.read(f"/v1/logs/accounts/receipts/{position}", COMMUTER)
     problem(refused, 403, "NOT_A_PARTY")
     nowhere = await desk.read(f"/v1/logs/nothing/receipts/{position}", BUYER)

@@ -46,7 +46,7 @@ class Desk:
         return answer
 
     async def read(
-        self, path: str, caller: Caller | None = None, **query: str | int
+        self, path: str, caller: Caller | None = None, **query: str | int | list[int]
     ) -> httpx.Response:
         headers = {} if caller is None else self.bearer(caller)
         return await self.client.get(path, params=query, headers=headers)

@@ -28,7 +28,7 @@ from tanzhang.accounts.v1 import accounts_pb2 as pb
 from tanzhang.accounts.v1 import accounts_pb2_grpc
 from tanzhang.kernel.v1 import items_pb2, journal_pb2, journal_pb2_grpc
 from tanzhang.ledger.v1 import ledger_pb2 as lb
-from tanzhang.ledger.v1 import ledger_pb2_grpc
+from tanzhang.ledger.v1 import ledger_pb2_grpc, receipts_pb2, receipts_pb2_grpc
 
 from cli.stack.nats import OPERATOR, EmbeddedNats, stream_name
 from cli.stack.postgres import EmbeddedPostgres, write_secret
@@ -533,6 +533,15 @@ class World:
         answer = self.call(self.ledger.GetStatus, lb.GetStatusRequest(), patience_s=PATIENCE_S)
         (found,) = [one for one in answer.books if one.book == book]
         return cast(lb.BookStatus, found)
+
+    def receipts(
+        self, book: str, positions: Sequence[int], who: Caller, *, cose: bool = False
+    ) -> Sequence[receipts_pb2.Receipt]:
+        """What the ledger answers of each position."""
+        request = receipts_pb2.GetReceiptsRequest(book=book, positions=positions, cose=cose)
+        stub = receipts_pb2_grpc.ReceiptServiceStub(self.channel("ledger"))
+        answer = self.call(stub.GetReceipts, request, who, deadline_s=PATIENCE_S)
+        return cast(Sequence[receipts_pb2.Receipt], answer.receipts)
 
     def prove(self, book: str, position: int) -> bytes:
         """The tlog-proof of one position, once the log covers it."""

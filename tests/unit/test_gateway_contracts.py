@@ -39,16 +39,18 @@ WRITING = (accounts, holders, orders, settling, banks, registry, market, inclusi
 READING = (accounts, holders, orders, banks, registry, market, inclusive, logs, states)
 WRITES = [row for area in WRITING for row in area.WRITES]
 READS = [row for area in READING for row in area.READS]
+OWNERS = clients._CONTRACTS.keys() - clients._HOMES.keys()
 # Called by routes that are written out; keys and bulk go over gRPC alone.
 WRITTEN_OUT = {
     *("ledger.GetCheckpoint", "ledger.GetTile", "ledger.GetProofs"),
-    *(f"{name}.DiscloseEvents" for name in clients._CONTRACTS if name != "states"),
-    *(f"{name}.GetOutcomes" for name in clients._CONTRACTS if name not in ("ledger", "states")),
-    *("states.GetLien", "states.GetHoldings"),
+    *("receipts.GetReceipts", "states.GetLien", "states.GetHoldings"),
+    *(f"{name}.GetOutcomes" for name in OWNERS if name != "ledger"),
     *("accounts.GetStatement", "accounts.ReportSettlements"),
 }
 NOT_ROUTED = {
     *("ledger.Propose", "ledger.Approve", "ledger.Withdraw"),
+    # The ledger calls it for who asks for receipts.
+    *(f"{name}.DiscloseEvents" for name in OWNERS),
     *("accounts.PostEntriesInBulk", "accounts.PostBatch", "accounts.StreamBatches"),
 }
 REST = ROOT / "docs" / "reference" / "rest.md"

@@ -55,7 +55,7 @@ TAKERS: dict[str, tuple[int, str]] = {
     "_no": (1, ROW_REASON),
 }
 # Besides the takers: functions that give an error the reason another one had.
-PASSES_ON = {"from_rpc_error", "_stay_halted", "heed"}
+PASSES_ON = {"from_rpc_error", "_stay_halted", "_as_owner_said", "heed"}
 # What a taker adds by itself: kind and details its callers do not write.
 KINDS = {"_refuse": "UNAUTHENTICATED"}
 DETAILS = {"check_once": {"what"}}
