@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dilithium_py.ml_dsa import ML_DSA_44
 
 from kernel.tlog import checkpoint as cp
 from kernel.tlog import cose, errors, merkle, note, receipt, states, tiles
@@ -307,6 +308,39 @@ def test_the_state_proofs_are_made_byte_for_byte() -> None:
     assert made.lien(0) == unbase(STATES["lien"]["file_base64"])
     account = states.Account(**STATES["holding"]["account"])
     assert made.holding(account, 0) == unbase(STATES["holding"]["file_base64"])
+
+
+@cases("cosignatures.json", "accepted")
+def test_cosignatures_that_hold(case: Any) -> None:
+    (signed,) = opened_cosignature(case).cosignatures
+    assert signed.timestamp_s == case["timestamp_s"]
+
+
+@cases("cosignatures.json", "refused")
+def test_cosignatures_that_must_be_refused(case: Any) -> None:
+    with pytest.raises(errors.NoteError):
+        opened_cosignature(case)
+
+
+def opened_cosignature(case: Any) -> cp.OpenedCheckpoint:
+    cosigner = cp.load_verifier(case["cosigner_vkey"])
+    return cp.open_checkpoint(unbase(case["note_base64"]), LOG.verifier, [cosigner])
+
+
+@pytest.mark.parametrize("part", ["accepted", "refused"])
+def test_dilithium_agrees_on_the_mldsa_cosignatures(part: str) -> None:
+    judged = [case for case in load("cosignatures.json")[part] if "ML-DSA" in case["why"]]
+    assert len(judged) >= 3
+    for case in judged:
+        text, lines = note.parse_note(unbase(case["note_base64"]))
+        name, _, public = note.parse_vkey(case["cosigner_vkey"])
+        timestamp_s, signature = note.split_timestamp(note.MLDSA44, lines[1].blob + b"\0")
+        head = cp.parse_checkpoint(text)
+        message = cp.subtree_message(
+            name, timestamp_s or 0, head.origin, start=0, end=head.size, root=head.root
+        )
+        holds = ML_DSA_44.verify(public, message, signature[:-1])
+        assert holds is (part == "accepted"), case["why"]
 
 
 def test_the_cose_receipt_is_made_byte_for_byte() -> None:
