@@ -23,6 +23,8 @@ MODULES := node_modules/.package-lock.json
 WEB := gateway/web
 PAGE := $(WEB)/dist/index.html
 PAGE_SOURCES := $(shell find $(WEB) cli/words -type f ! -path '$(WEB)/dist/*' ! -path '$(WEB)/tests/*' ! -name '*.py*')
+# Most of a test of servers is waiting: two at a time on two cores. What fails fast still comes first.
+TEST_WORKERS := 2
 UV_VERSION := 0.13.8
 UV := .make/uv-$(UV_VERSION)/bin/uv
 COMPILE := $(UV) pip compile --quiet --generate-hashes --universal --python-version 3.11 \
@@ -41,7 +43,7 @@ demo: setup web  ## run the main job end to end, visibly
 	$(VENV)/bin/tanzhang demo
 
 test: setup web chromium  ## run every test
-	$(VENV)/bin/pytest
+	$(VENV)/bin/pytest --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: setup $(MODULES)  ## ruff, mypy, buf, tsc and prettier; changes nothing
 	$(VENV)/bin/ruff check .

@@ -173,7 +173,9 @@ def watch(
     as_json: Annotated[bool, typer.Option("--json", help="a JSON object each round")] = False,
     directory: Folder = Path("var"),
 ) -> None:
-    """Watch what lies under a lien: alerts on a change, a fork, or a log that stands still.
+    """Watch a lien: alerts on a change, a fork, an old log.
+
+    Asks a gateway for the newest proof, round after round.
 
     Exit codes with --once: 0 as before, 1 an alert.
     """
