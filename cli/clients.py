@@ -442,6 +442,8 @@ class Books:
                 one.folded,
                 one.proven,
                 f"{one.halt.rule} at {one.halt.position}" if one.HasField("halt") else "",
+                one.halt.expected,
+                one.halt.actual,
             )
             for one in response.books
         ]

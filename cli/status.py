@@ -126,7 +126,9 @@ async def _ledger(services: Books, books: Figures, problems: list[str]) -> None:
             folded=status.folded, proven=status.proven, root=None, halt=status.halt or None
         )
         if status.halt:
-            problems.append(f"{status.book} is halted: {status.halt}")
+            figures.update(expected=status.expected, actual=status.actual)
+            found = f"expected {status.expected}, got {status.actual}"
+            problems.append(f"{status.book} is halted: {status.halt}: {found}")
         if status.proven:
             note = await services.checkpoint(status.book)
             checkpoint = parse_checkpoint(parse_note(note)[0])

@@ -199,12 +199,17 @@ class StandingHalt:
 
 @dataclass(frozen=True)
 class BookStatus:
-    """`folded` and `proven` count events; `halt` says rule and position, empty when in order."""
+    """`folded` and `proven` count events; `halt` says rule and position, empty when in order.
+
+    `expected` and `actual`: what that rule wanted, and what it found.
+    """
 
     book: str
     folded: int
     proven: int
     halt: str
+    expected: str
+    actual: str
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Makes docs/reference/events.md from the event structs of the services; run it after a change.
 
 `python -m docs.generate` writes the page, tests/unit/test_reference_docs.py holds it to the code;
-and docs/reference/ledger-rules.md, see ledger_rules.py.
+and the pages of ledger_rules.py and halt_rules.py beside it.
 Field comments come from the source beside the field. Nothing here is read by a running system.
 """
 
@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
-from docs import ledger_rules
+from docs import halt_rules, ledger_rules
 from kernel.record import KERNEL_EVENTS, Record
 from kernel.values import Act, Actor
 from services.accounts.domain import events as accounts
@@ -165,8 +165,10 @@ def _comments(struct: type[msgspec.Struct]) -> dict[str, str]:
 def main() -> int:
     PAGE.parent.mkdir(parents=True, exist_ok=True)
     PAGE.write_text(events_page(), encoding="utf-8")
-    ledger_rules.PAGE.write_text(ledger_rules.rules_page(named_by_lies()), encoding="utf-8")
-    print(PAGE.name, ledger_rules.PAGE.name)
+    named = named_by_lies()
+    ledger_rules.PAGE.write_text(ledger_rules.rules_page(named), encoding="utf-8")
+    halt_rules.PAGE.write_text(halt_rules.halts_page(named), encoding="utf-8")
+    print(PAGE.name, ledger_rules.PAGE.name, halt_rules.PAGE.name)
     return 0
 
 

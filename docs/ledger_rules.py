@@ -14,7 +14,8 @@ from typing import Final, Protocol
 
 PAGE: Final = Path(__file__).resolve().parent / "reference" / "ledger-rules.md"
 ERRORS: Final = PAGE.parent / "errors.md"
-TITLE: Final = "## Rules of books"
+RULES_OF_BOOKS: Final = "## Rules of books"
+FRAMES: Final = "## Rules of frames"
 SHOWN_EVENTS: Final = 3  # of the types a rule was found in; a rule of every event has dozens
 
 INVARIANTS: Final = {
@@ -152,15 +153,15 @@ def rules_page(named: Iterable[Named]) -> str:
     by_rule: dict[str, list[Named]] = {}
     for one in named:
         by_rule.setdefault(one.rule, []).append(one)
-    says = _documented()
+    says = documented(RULES_OF_BOOKS)
     parts += [_row(rule, says[rule], by_rule[rule]) for rule in sorted(says) if rule in by_rule]
     return "".join(parts)
 
 
-def _documented() -> dict[str, str]:
-    """What errors.md says of each rule."""
-    section = ERRORS.read_text(encoding="utf-8").partition(TITLE)[2].partition("\n## ")[0]
-    return dict(re.findall(r"^\| `([A-Z0-9_]+)` \| [^|]* \| (.*) \|$", section, re.MULTILINE))
+def documented(title: str) -> dict[str, str]:
+    """What a section of errors.md says of each rule: the last cell of its row."""
+    section = ERRORS.read_text(encoding="utf-8").partition(title)[2].partition("\n## ")[0]
+    return dict(re.findall(r"^\| `([A-Z0-9_]+)` \|(?:.*\|)? (.*) \|$", section, re.MULTILINE))
 
 
 def _row(rule: str, says: str, named: Sequence[Named]) -> str:

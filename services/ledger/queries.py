@@ -176,6 +176,18 @@ def make_proofs(
     ]
 
 
+def last_checkpoint(engine: sa.Engine, book: str) -> bytes | None:
+    """The note of the largest published checkpoint, as the database has it."""
+    query = (
+        sa.select(checkpoints.c.note)
+        .where(checkpoints.c.book == book)
+        .order_by(checkpoints.c.size.desc())
+        .limit(1)
+    )
+    with engine.connect() as connection:
+        return connection.execute(query).scalar()
+
+
 def proven_at_ms(engine: sa.Engine, book: str, position: int) -> int | None:
     """When the first checkpoint that covers a position was published."""
     query = (

@@ -25,13 +25,12 @@ CAUSE_POLL_S: Final = 0.01
 CAUSE_ALERT_MS: Final = 30_000
 EVENTS_PER_TURN: Final = 200  # then other parts of the process get their turn
 
-# Of a halt that was recorded: expected and actual.
-STILL_STANDS: Final = ("two persons to accept it", "a halt that still stands")
-
 log = get_logger(__name__)
 
 Accepted = Callable[[str, int, str], bool]  # (book, position, rule): two persons took it as it is
-Halts = Callable[[], Collection[tuple[str, int, str]]]  # (book, position, rule): recorded, standing
+# By (book, position, rule) of those that stand: expected and actual, as they were recorded.
+StandingHalts = Mapping[tuple[str, int, str], tuple[str, str]]
+Halts = Callable[[], StandingHalts]
 
 
 def reader_of(book: str, logs: Mapping[str, BookLog], state: State) -> LogReader:
@@ -51,7 +50,7 @@ class LogReader:
         own: BookLog,
         logs: Mapping[str, BookLog],
         accepted: Accepted,
-        halts: Halts = tuple,
+        halts: Halts = dict,
     ) -> None:
         self._log = own
         self._logs = logs
@@ -154,9 +153,9 @@ class LogReader:
 
     def _stay_halted(self, position: int) -> None:
         """A recorded halt ends by two persons, not by a restart that finds nothing wrong."""
-        for book, at, rule in self._halts():
+        for (book, at, rule), found in self._halts().items():
             if (book, at) == (self._log.book, position):
-                raise Halted(Halt(book, position, rule, *STILL_STANDS))
+                raise Halted(Halt(book, position, rule, *found))
 
     def _halt_unless_accepted(self, position: int, broken: RuleBroken) -> None:
         if not self._accepted(self._log.book, position, broken.rule):
@@ -187,11 +186,11 @@ class LogReader:
         self.waits = None
 
 
-def heed(book: str, halts: Collection[tuple[str, int, str]], rules: Collection[str]) -> None:
+def heed(book: str, halts: StandingHalts, rules: Collection[str]) -> None:
     """Raises Halted while a recorded halt of one of these rules stands, wherever it is."""
-    for named, position, rule in sorted(halts):
+    for (named, position, rule), found in sorted(halts.items()):
         if named == book and rule in rules:
-            raise Halted(Halt(book, position, rule, *STILL_STANDS))
+            raise Halted(Halt(book, position, rule, *found))
 
 
 class HaltedLog(Protocol):

@@ -28,7 +28,7 @@ from kernel.waiting import PositionWaiters
 from services.ledger.log import Halt, Halted, Pending
 from services.ledger.logkeys import BookKeys, InForce
 from services.ledger.projections import store_checkpoint, store_pending
-from services.ledger.queries import TileStore
+from services.ledger.queries import TileStore, last_checkpoint
 
 SEAL_EVERY_MS: Final = 200
 IDLE_S: Final = 0.01
@@ -126,31 +126,42 @@ class Sealer:
         tree does not lead through means that somebody changed the tree.
         """
         self._stored = (size, root_at(size, self._tiles.read_tile))
-        note = self._file.read()
+        note, book = self._file.read(), self._log.book
         # Of a log whose first key is lost nothing is known yet by which a note could be judged.
-        self._opened = note is None or bool(self._keys.now.known)
-        if note is None or not self._opened:
+        judged = bool(self._keys.now.known)
+        self._opened = note is None or judged
+        if note is None:  # never signed, or lost: then the database must at least agree with itself
+            published = last_checkpoint(self._engine, book) if judged else None
+            if published is not None:
+                self._require_root(self._own(published, size))
             return
-        book = self._log.book
-        try:
-            signed = open_under_any(note, self._keys.origin, self._keys.now.known)
-        except TlogError as error:
-            raise Halted(
-                Halt(book, size, "CHECKPOINT_FILE", "a checkpoint of our own", str(error))
-            ) from error
+        if not judged:
+            return
+        signed = self._own(note, size)
         self._floor = (note, signed)
         if signed.size > size:
             expected = f"a tree of at least {signed.size} entries"
             raise Halted(Halt(book, size, "RESTORED_BACKWARDS", expected, f"one of {size}"))
         self._pass_floor(note, signed)
 
-    def _pass_floor(self, note: bytes, signed: Checkpoint) -> None:
-        """The tree has reached what was signed last: it must lead through it."""
+    def _own(self, note: bytes, size: int) -> Checkpoint:
+        try:
+            return open_under_any(note, self._keys.origin, self._keys.now.known)
+        except TlogError as error:
+            expected, actual = "a checkpoint of our own", str(error)
+            raise Halted(Halt(self._log.book, size, "CHECKPOINT_FILE", expected, actual)) from error
+
+    def _require_root(self, signed: Checkpoint) -> None:
+        """The tree leads through what was signed."""
         root = root_at(signed.size, self._tiles.read_tile)
         if root != signed.root:
             raise Halted(
                 Halt(self._log.book, signed.size, "TREE_DIFFERS", signed.root.hex(), root.hex())
             )
+
+    def _pass_floor(self, note: bytes, signed: Checkpoint) -> None:
+        """The tree has reached what was signed last."""
+        self._require_root(signed)
         store_checkpoint(self._engine, self._log.book, signed.size, self._clock.now_ms(), note)
         self._publish(note, signed)
         self._floor = None

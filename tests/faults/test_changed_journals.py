@@ -7,11 +7,13 @@ with nothing lost: that is how an operator would repair it from a backup.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tanzhang.accounts.v1 import accounts_pb2 as pb
 
+from cli import status
 from kernel.errors import Refused
 from tests.support.lanzhou import BUYER, CITY_GROUP
 from tests.support.world import AUDITOR, World, accepted, payment, until
@@ -168,3 +170,42 @@ def test_a_journal_that_was_cut_and_went_on_otherwise_halts_where_it_was_cut(
     world.accept_halt("accounts", halt)
     world.pay(3)
     world.check()
+
+
+TREE = ("checkpoints", "commitments", "tiles")  # the ledger's own tables of a log
+
+
+def test_a_ledger_whose_database_went_back_signs_nothing_before_it_is_where_it_was(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.prove("accounts", world.pay(1))
+    world.stop_services("ledger")
+    mine = "WHERE book = 'accounts'"
+    backup = {name: world.sql(f"SELECT * FROM ledger.{name} {mine}") for name in TREE}
+    world.bring_back("ledger")
+    last = world.pay(2)
+    world.prove("accounts", last)
+    world.stop_services("ledger")
+    signed = checkpoint_file(world).read_bytes()
+    for name, rows in backup.items():
+        world.sql(f"DELETE FROM ledger.{name} {mine}")
+        for row in rows:
+            world.sql(f"INSERT INTO ledger.{name} VALUES ({', '.join(['%s'] * len(row))})", *row)
+    world.bring_back("ledger")
+
+    halt = world.await_halt("accounts")
+    assert halt.rule == "RESTORED_BACKWARDS"
+    least = int(signed.splitlines()[1])
+    assert least > last
+    assert halt.expected == f"a tree of at least {least} entries"
+    assert status.show(world.directory, as_json=False) == 1
+    assert f"accounts is halted: RESTORED_BACKWARDS at {halt.position}" in capsys.readouterr().out
+    assert checkpoint_file(world).read_bytes() == signed
+
+    world.accept_halt("accounts", halt)  # it folds on, and what was signed is the same root again
+    world.prove("accounts", world.pay(3))
+    world.check()
+
+
+def checkpoint_file(world: World) -> Path:
+    return world.directory / "checkpoints" / "accounts.checkpoint"

@@ -7,17 +7,23 @@ in, or its own log, stops it; every other log goes on. The story notices too, in
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from tanzhang.market.v1 import market_pb2, market_pb2_grpc
 
+from cli import status
 from cli.stack.provision import PROGRAMS
+from kernel.acts import sign_act
 from kernel.errors import Refused
+from kernel.ids import uuid7
 from kernel.record import RawRecord
 from tests.support.lanzhou import CITY_GROUP, seeded_key
 from tests.support.tales import Tale
+from tests.support.thief import Thief
 from tests.support.world import MAKER, World, Worlds, accepted, until
 
 
@@ -54,7 +60,9 @@ def others_go_on(world: World, halted: str) -> None:
         assert world.status(book).HasField("halt") == (book == halted), book
 
 
-def test_a_release_without_the_pledgees_word_halts_the_registrys_log(worlds: Worlds) -> None:
+def test_a_release_without_the_pledgees_word_halts_the_registrys_log(
+    worlds: Worlds, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Past the registry accounts still refuses it: nothing leaves the lien, and yet it is found."""
     with world_with_faulty(worlds, "registry") as world:
         assert "ACT_MISSING" in broken_story(world)
@@ -69,6 +77,137 @@ def test_a_release_without_the_pledgees_word_halts_the_registrys_log(worlds: Wor
         refused = json.loads(bytes(first_of(world, "registry", "ReleaseRefused").body))
         assert refused["reason"] == "ACT_MISSING"
         others_go_on(world, "registry")
+        a_thief_of_every_services_key_gets_no_further(world, capsys)
+
+
+def a_thief_of_every_services_key_gets_no_further(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """He frees what is pledged, bids without money, invents a trip, and accepts it all himself."""
+    thief = Thief(world)
+    services = ("accounts", "inclusive", "market", "ledger")
+    world.stop_services(*services)
+    found = write_lies(thief)
+    world.bring_back(*services)
+    for book, (position, rule) in found.items():
+        halt = world.await_halt(book)
+        assert (book, halt.position, halt.rule) == (book, position, rule)
+    every_halt_shows(world, [*found, "registry"], capsys)
+    the_override_is_proven_too(world, found["accounts"][0], found["ledger"][0])
+
+
+def write_lies(thief: Thief) -> dict[str, tuple[int, str]]:
+    """By book: where the first of them stands, and the rule that it breaks."""
+    theft = thief.last_of("accounts", "EntryPosted", "pledge")
+    body = theft["body"]
+    (leg,) = body["legs"]
+    leg["debit"], leg["credit"] = leg["credit"], leg["debit"]
+    body["pledge"]["release"] = "all of it"
+    said = {
+        "kind": "pledge-release",
+        "lien": body["pledge"]["lien"],
+        "pledgee": body["pledge"]["pledgee"],
+        "quantity_t": leg["amount"],
+        "release": "all of it",
+    }
+    act = sign_act(seeded_key("a thief"), said)
+    by_its_pledgee = {
+        "key_id": thief.key_id_of(f"holder:{body['pledge']['pledgee']}"),
+        "signature": act.signature,
+        "statement": act.statement,
+    }
+    stolen = thief.write("accounts", theft, acts=[by_its_pledgee])
+
+    bid = thief.last_of("market", "OrderPlaced")
+    bid["body"].update(order="a bid", side="buy", quantity_t=10**6)
+    trip = thief.last_of("inclusive", "TripCredited")
+    trip["body"]["nullifier"] = "ab" * 32
+    return {
+        "accounts": (stolen, "ACT_SIGNATURE"),
+        "market": (thief.write("market", bid), "FREE"),
+        "inclusive": (thief.write("inclusive", trip), "TRIP_BATCH_COUNT"),
+        "ledger": (accept_ahead(thief, stolen), "OVERRIDE_HALT"),
+    }
+
+
+def accept_ahead(thief: Thief, position: int) -> int:
+    """Two persons whom nobody knows accept the theft before anybody has found it."""
+    one, other = ({"iss": "lanzhou", "sub": name} for name in ("wang", "li"))
+    proposal = uuid7(0)
+    body = {
+        "book": "accounts",
+        "justification": "all is well",
+        "position": position,
+        "proposal": proposal,
+        "proposed_by": one,
+        "rule": "ACT_SIGNATURE",
+    }
+    lie = thief.last_of("ledger", "KeyProposed")
+    begun = thief.write("ledger", lie, type="OverrideProposed", actor=one, body=body, by=proposal)
+    thief.write("ledger", lie, type="OverrideAccepted", actor=other, body=body)
+    return begun
+
+
+def every_halt_shows(
+    world: World, books: Sequence[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a metric, an event, a problem of the status, at the gateway; and nothing goes on there."""
+    until(lambda: {one["book"] for one in halts_told(world)} >= set(books), "every halt to be told")
+    metrics, events = world.metrics("ledger"), halts_told(world)
+    capsys.readouterr()
+    assert status.show(world.directory, as_json=False) == 1
+    told = capsys.readouterr().out
+    with urlopen(f"http://{world.supervisor.target('gateway')}/v1/logs/status") as answer:
+        shown = {one["book"]: one["halt"] for one in json.loads(answer.read())["books"]}
+    for book in books:
+        halt = world.status(book).halt
+        assert f'tanzhang_ledger_halted{{book="{book}"}} 1.0' in metrics
+        assert [e for e in events if (e["book"], e["position"]) == (book, halt.position)] == [
+            {
+                "actual": halt.actual,
+                "book": book,
+                "expected": halt.expected,
+                "position": halt.position,
+                "rule": halt.rule,
+            }
+        ]
+        why = f"{halt.rule} at {halt.position}: expected {halt.expected}, got {halt.actual}"
+        assert f"{book} is halted: {why}" in told
+        assert (shown[book]["rule"], shown[book]["position"]) == (halt.rule, halt.position)
+    until(lambda: not market_state(world).accepts_orders, "the market to stop")
+    until(lambda: not world.takes_commands(), "accounts to hear of the halt")
+
+
+def halts_told(world: World) -> list[dict[str, Any]]:
+    return [json.loads(bytes(r.body)) for r in world.records("ledger") if r.type == "BookHalted"]
+
+
+def two_persons_resume(world: World, book: str, position: int) -> list[str]:
+    """Each rule that the event breaks takes two persons of its own; answers which these were."""
+    rules: list[str] = []
+
+    def passed() -> bool:
+        log = world.status(book)
+        if log.HasField("halt") and log.halt.rule not in rules:
+            assert log.halt.position == position
+            rules.append(log.halt.rule)
+            accepted(world.approve(world.propose_override(book, log.halt)))
+        return bool(log.folded > position)
+
+    until(passed, f"{book} to go on beyond {position}")
+    return rules
+
+
+def the_override_is_proven_too(world: World, stolen: int, ahead: int) -> None:
+    """Also while the ledger's own log is halted; then its leaf is there, and their override."""
+    assert two_persons_resume(world, "accounts", stolen) == ["ACT_SIGNATURE", "CAUSE_OPEN"]
+    world.prove("accounts", stolen)
+    for position in (ahead, ahead + 1):  # what was proposed, and accepted, ahead of any halt
+        assert two_persons_resume(world, "ledger", position) == ["OVERRIDE_HALT"]
+    overrides = [raw for raw in world.records("ledger") if raw.type == "OverrideAccepted"]
+    true_ones = [raw for raw in overrides if raw.position > ahead + 1]
+    assert len(true_ones) == 4
+    world.prove("ledger", true_ones[-1].position)
 
 
 def test_a_trade_dearer_than_its_order_halts_the_markets_log_and_stops_it(worlds: Worlds) -> None:

@@ -313,17 +313,21 @@ async def test_a_second_history_of_the_same_size_is_never_signed(
     assert log.file.read() == note
 
 
+def change_edge(log: StoredLog) -> None:
+    with log.engine.begin() as connection:
+        edge = (tiles.c.level == 0) & (tiles.c.n == 1)
+        data = bytearray(connection.execute(sa.select(tiles.c.data).where(edge)).scalar_one())
+        data[7] ^= 1
+        connection.execute(sa.update(tiles).where(edge).values(data=bytes(data)))
+
+
 async def test_a_tree_changed_in_the_database_is_named_and_not_signed(
     log: StoredLog, tmp_path: Path
 ) -> None:
     await log.fold(HISTORY[:300])
     await log.seal()
     note = log.file.read()
-    with log.engine.begin() as connection:
-        edge = (tiles.c.level == 0) & (tiles.c.n == 1)
-        data = bytearray(connection.execute(sa.select(tiles.c.data).where(edge)).scalar_one())
-        data[7] ^= 1
-        connection.execute(sa.update(tiles).where(edge).values(data=bytes(data)))
+    change_edge(log)
     again = restarted(log, tmp_path)
     with pytest.raises(Halted) as caught:
         again.sealer.open(again.log.known)
@@ -423,6 +427,21 @@ async def test_a_lost_file_begins_anew_with_the_tree_as_it_is(
     again = restarted(log, tmp_path)
     again.sealer.open(again.log.known)
     assert await again.seal() == Checkpoint(origin_of(BOOK), 300, root_of(300))
+
+
+async def test_with_a_lost_file_a_changed_tree_still_differs_from_what_was_published(
+    log: StoredLog, tmp_path: Path
+) -> None:
+    await log.fold(HISTORY[:300])
+    await log.seal()
+    (tmp_path / "accounts.checkpoint").unlink()
+    change_edge(log)
+    again = restarted(log, tmp_path)
+    with pytest.raises(Halted) as caught:
+        again.sealer.open(again.log.known)
+    halt = caught.value.halt
+    assert (halt.position, halt.rule, halt.expected) == (300, "TREE_DIFFERS", root_of(300).hex())
+    assert log.file.read() is None
 
 
 def test_the_file_replaces_exactly_what_was_read(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from docs import ledger_rules
+from docs import halt_rules, ledger_rules
 from kernel.acts import sign_act
 from services.ledger.books.port import RuleBroken
 from tests.support.crossings import BOOKS
@@ -190,9 +190,11 @@ def test_a_rule_that_no_lie_was_told_about_is_missed() -> None:
     assert left == {"SERIALS_PLACE"}
 
 
-def test_the_page_of_rules_is_what_the_lies_say_now() -> None:
-    page = ledger_rules.rules_page(named_by_lies())
-    assert ledger_rules.PAGE.read_text() == page, "run: .venv/bin/python -m docs.generate"
+def test_the_pages_of_rules_are_what_the_lies_say_now() -> None:
+    """Of every rule that can halt a log one says what it is, the other what is to be done."""
+    named, stale = named_by_lies(), "run: .venv/bin/python -m docs.generate"
+    assert ledger_rules.PAGE.read_text() == ledger_rules.rules_page(named), stale
+    assert halt_rules.PAGE.read_text() == halt_rules.halts_page(named), stale
 
 
 # ---- every event ---------------------------------------------------------------------------------

@@ -185,9 +185,9 @@ def test_a_snapshot_of_other_books_is_not_believed() -> None:
 
 def test_a_start_does_not_begin_behind_a_halt_that_stands() -> None:
     last = standings(END)["accounts"].next_position - 1
-    halted = State(halts={("accounts", last, "SUFFICIENT")})
+    halted = State(halts={("accounts", last, "SUFFICIENT"): ("5", "4")})
     assert f"stands halted at {last} by SUFFICIENT" in refusal(made(END), state=halted)
-    ahead = State(halts={("accounts", last + 1, "SUFFICIENT")})
+    ahead = State(halts={("accounts", last + 1, "SUFFICIENT"): ("5", "4")})
     assert snapshots(Books(BOOKS), made(END), state=ahead).restore() == standings(END)
 
 

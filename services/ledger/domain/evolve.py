@@ -71,8 +71,9 @@ def on_key_revoked(state: State, event: KeyRevoked) -> None:
 def on_override_accepted(state: State, event: OverrideAccepted) -> None:
     state.proposals.pop(event.proposal, None)
     place = (event.book, event.position, event.rule)
-    state.overrides[place] = state.overrides.get(place, 0) + 1
-    state.halts.discard(place)
+    if place in state.halts:  # nobody accepts what has not halted anything, whoever wrote that
+        state.overrides[place] = state.overrides.get(place, 0) + 1
+        del state.halts[place]
 
 
 def on_identities_pinned(state: State, event: IdentitiesPinned) -> None:
@@ -82,7 +83,7 @@ def on_identities_pinned(state: State, event: IdentitiesPinned) -> None:
 
 
 def on_book_halted(state: State, event: BookHalted) -> None:
-    state.halts.add((event.book, event.position, event.rule))
+    state.halts[event.book, event.position, event.rule] = (event.expected, event.actual)
     state.halts_recorded += 1
 
 

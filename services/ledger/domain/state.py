@@ -55,8 +55,9 @@ class LogKeys:
 class State:
     keys: dict[str, DirectoryKey] = field(default_factory=dict)
     proposals: dict[str, Proposal] = field(default_factory=dict)
-    # (book, position, rule) of every halt that stands; how many were ever recorded.
-    halts: set[tuple[str, int, str]] = field(default_factory=set)
+    # By (book, position, rule) of every halt that stands: expected and actual, as it was told.
+    halts: dict[tuple[str, int, str], tuple[str, str]] = field(default_factory=dict)
+    # How many were ever recorded.
     halts_recorded: int = 0
     # How often two persons have accepted (book, position, rule).
     overrides: dict[tuple[str, int, str], int] = field(default_factory=dict)
