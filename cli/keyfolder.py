@@ -15,6 +15,7 @@ from typing import NamedTuple
 from cli.stack.provision import identities_file, operator_vkey_of, policy_file
 from kernel.acts import key_id
 from kernel.errors import Misconfigured
+from kernel.hsm import is_reference
 from kernel.identities import Identities, load_identities
 from kernel.keys import is_encrypted, load_secret, public_of
 from kernel.tlog.checkpoint import load_verifier
@@ -64,7 +65,7 @@ def _row(
     file, owner = str(path.relative_to(folder)), _owner(path)
     since = datetime.fromtimestamp(int(path.stat().st_mtime), UTC).isoformat()
     try:
-        at_rest = "encrypted" if is_encrypted(load_secret(path)) else "plain"
+        at_rest = _at_rest(load_secret(path))
         public = public_of(path).removeprefix("ed25519 ")
     except Misconfigured as error:
         return KeyRow(file, owner, path.stem, "", "", "unread", since, (), str(error))
@@ -82,6 +83,12 @@ def _row(
         known = [*_known_to_identities(identities, public), *_known_to(ledger, id)]
         known += ["prepared: signs nothing yet"] if path.name.endswith(".next.key") else []
     return KeyRow(file, owner, purpose, public, id, at_rest, since, tuple(known))
+
+
+def _at_rest(data: bytes) -> str:
+    if is_reference(data):
+        return "in a token"
+    return "encrypted" if is_encrypted(data) else "plain"
 
 
 def _owner(path: Path) -> str:

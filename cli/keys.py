@@ -86,14 +86,19 @@ def make(
     encrypt: Annotated[
         bool, typer.Option("--encrypt", help="ask for a passphrase, unless a file names it")
     ] = False,
+    pkcs11: Annotated[
+        str, typer.Option(help="make it in this token, like pkcs11:token=lanzhou;object=log")
+    ] = "",
 ) -> None:
     """Make one key; prints its public half.
 
-    Encrypted with --encrypt, or when TANZHANG_KEY_PASSPHRASE_FILE is set.
+    Encrypted with --encrypt, or when TANZHANG_KEY_PASSPHRASE_FILE is set. With --pkcs11 the file
+    only says where it lies.
     """
     from kernel.keys import (  # noqa: PLC0415
         make_note_key,
         make_private_key,
+        make_token_key,
         passphrase_of_environment,
         public_of,
     )
@@ -105,9 +110,13 @@ def make(
     if (what in NOTES) != bool(name):
         wanted = "a --name" if what in NOTES else "no --name"
         raise CliError(f"{what}: expected {wanted}, got {name or 'none'}")
+    if pkcs11 and (what not in NOTES or encrypt):
+        raise CliError("--pkcs11: expected a log, witness or operator, and no --encrypt")
+    kind = COSIGNATURE if what is What.WITNESS else ED25519
     passphrase = _passphrase(confirm=True) if encrypt else passphrase_of_environment()
-    if what in NOTES:
-        kind = COSIGNATURE if what is What.WITNESS else ED25519
+    if pkcs11:
+        make_token_key(file, pkcs11, name, kind)
+    elif what in NOTES:
         make_note_key(file, name, kind, passphrase)
     else:
         make_private_key(file, passphrase)

@@ -1,10 +1,11 @@
 """Private keys of a process: the one place that reads and writes them. Files of mode 0600.
 
-Ed25519 in PKCS 8 PEM (frames, tokens, venues, institutions), or one note key in Go's form (logs,
-witnesses, the operator). Either may be encrypted at rest (kernel/sealed.py); a PEM file also in
-PKCS 8's own way. The passphrase is what stands in the file that TANZHANG_KEY_PASSPHRASE_FILE names.
-A key file that others can read is refused: better no start than a shared secret. In production who
-names a passphrase gets no plain key past, lest one be put in the place of an encrypted one.
+Ed25519 in PKCS 8 PEM (frames, tokens, venues, institutions); a note key in Go's form (logs,
+witnesses, the operator), or where in a token it lies (kernel/hsm.py). What is a secret may be
+encrypted at rest (kernel/sealed.py), a PEM file also in PKCS 8's own way; the passphrase is what
+stands in the file that TANZHANG_KEY_PASSPHRASE_FILE names. A key file that others can read is
+refused: better no start than a shared secret. In production who names a passphrase gets no plain
+key past, lest one be put in the place of an encrypted one.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from kernel.acts import public_bytes
 from kernel.config import Environment
 from kernel.errors import Misconfigured
+from kernel.hsm import PIN_FILE, is_reference, make_reference, open_signer, public_of_reference
 from kernel.logs import get_logger
 from kernel.sealed import is_sealed, parse_sealed, seal, unseal
 from kernel.tlog.checkpoint import load_signer, make_signer
@@ -52,6 +54,14 @@ def passphrase_of_environment() -> bytes | None:
     return None if path is None else checked_passphrase(load_secret(path).rstrip(b"\r\n"))
 
 
+def pin_of_environment() -> bytes:
+    """The user PIN of the token, from its mounted file. Raises Misconfigured."""
+    path = Environment().optional_path(PIN_FILE)
+    if path is None:
+        raise Misconfigured(f"TANZHANG_{PIN_FILE} is not set, and a key lies in a token")
+    return load_secret(path).rstrip(b"\r\n")
+
+
 def checked_passphrase(passphrase: bytes) -> bytes:
     """Raises Misconfigured for one that is too short to be worth anything."""
     if len(passphrase) < MIN_PASSPHRASE_BYTES:
@@ -77,7 +87,12 @@ def load_private_key(path: Path, passphrase: bytes | None = None) -> Ed25519Priv
 def load_note_key(path: Path, passphrase: bytes | None = None) -> Signer:
     """The signer in a `.skey` file. Raises Misconfigured, as above."""
     data, _ = _opened(path, passphrase)
-    return _signer(path, data)
+    if not is_reference(data):
+        return _signer(path, data)
+    try:
+        return open_signer(data, pin_of_environment())
+    except Misconfigured as error:
+        raise Misconfigured(f"{path.name}: {error}") from error
 
 
 def create_private_key(path: Path) -> Ed25519PrivateKey:
@@ -97,6 +112,18 @@ def make_private_key(path: Path, passphrase: bytes | None = None) -> Ed25519Priv
     )
     write_new_secret(path, pem if passphrase is None else seal(pem, _public(key), passphrase))
     return key
+
+
+def make_token_key(path: Path, uri: str, name: str, kind: int = ED25519) -> str:
+    """A new note key in a PKCS #11 token, and a file that says where; its verifier key.
+
+    Raises Misconfigured: when there is such a file, or such an object in the token.
+    """
+    _require_absent(path)
+    data, vkey = make_reference(uri, name, kind, pin_of_environment())
+    # A crash here: a key in the token that no file names. It is made anew under another label.
+    write_new_secret(path, data)
+    return vkey
 
 
 def make_note_key(
@@ -124,7 +151,7 @@ def check_opens(path: Path, passphrase: bytes) -> None:
 def protect(path: Path, passphrase: bytes) -> bool:
     """Encrypts a key file in place; False if it was, and opens. Raises Misconfigured."""
     data = load_secret(path)
-    if is_encrypted(data):
+    if is_encrypted(data) or is_reference(data):
         check_opens(path, passphrase)
         return False
     _replace(path, seal(data, _public_inside(path, data), passphrase))
@@ -151,10 +178,14 @@ def public_of(path: Path) -> str:
 
 def write_new_secret(path: Path, data: bytes) -> None:
     """As write_secret, and never over what is there."""
-    if path.exists():
-        raise Misconfigured(f"{path}: expected no file, found one: a key is never overwritten")
+    _require_absent(path)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     write_secret(path, data)
+
+
+def _require_absent(path: Path) -> None:
+    if path.exists():
+        raise Misconfigured(f"{path}: expected no file, found one: a key is never overwritten")
 
 
 def write_secret(path: Path, data: bytes) -> None:
@@ -185,6 +216,8 @@ def _replace(path: Path, data: bytes) -> None:
 def _opened(path: Path, passphrase: bytes | None) -> tuple[bytes, bytes | None]:
     """The plain bytes; with a passphrase only if they still need one (PKCS 8)."""
     data = load_secret(path)
+    if is_reference(data):
+        return data, None
     given = passphrase_of_environment() if passphrase is None else passphrase
     if is_encrypted(data):
         return _open(path, data, given)
@@ -216,6 +249,8 @@ def _open(path: Path, data: bytes, passphrase: bytes | None) -> tuple[bytes, byt
 
 
 def _public_inside(path: Path, plain: bytes) -> str:
+    if is_reference(plain):
+        return public_of_reference(plain)
     if path.suffix == ".skey":
         return _signer(path, plain).verifier.vkey
     return _public(_private_key(path, plain, None))

@@ -41,8 +41,11 @@ from kernel.tlog.states import STATE_BOOK
 
 PROJECT = Path(cli.__file__).resolve().parent.parent
 DATABASE = "tanzhang"
-# All a service gets of its caller's environment; the last is how it opens its keys.
-PASSED_ON = ("PATH", "HOME", "LANG", "TANZHANG_KEY_PASSPHRASE_FILE")
+# All a service gets of its caller's environment: besides the usual, how it opens its keys.
+PASSED_ON = (
+    *("PATH", "HOME", "LANG", "TANZHANG_KEY_PASSPHRASE_FILE"),
+    *("TANZHANG_PKCS11_MODULE", "TANZHANG_PKCS11_PIN_FILE", "SOFTHSM2_CONF"),
+)
 PASSWORD_BYTES = 24
 MAP_KEY = "maps.secret"  # of the balance map; beside the logs' keys
 MAP_KEY_BYTES = 32

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -108,11 +109,19 @@ class Verifier:
         return self.name, self.kind, self.public
 
 
+class PrivateKey(Protocol):
+    """What signs: a key in memory, or one that nobody ever sees (a subclass brings it)."""
+
+    def sign(self, data: bytes, /) -> bytes: ...
+
+
 class Signer:
     """A private key under a name: Ed25519 (0x01) or Ed25519 cosignature (0x04).
 
     One key must not serve two cosigners: the 0x04 message does not hold the cosigner's name.
     """
+
+    _key: PrivateKey
 
     def __init__(self, name: str, kind: int, seed: bytes) -> None:
         """`seed` is the 32-byte private seed. FormatError on another length or kind."""
@@ -127,8 +136,9 @@ class Signer:
         self.key_id = self.verifier.key_id
 
     def _load(self, seed: bytes) -> Verifier:
-        self._key = Ed25519PrivateKey.from_private_bytes(seed)
-        return Verifier(self.name, self.kind, self._key.public_key().public_bytes_raw())
+        key = Ed25519PrivateKey.from_private_bytes(seed)
+        self._key = key
+        return Verifier(self.name, self.kind, key.public_key().public_bytes_raw())
 
     def private(self) -> str:
         """Go's `PRIVATE+KEY+<name>+<hex key id>+<base64 of type and seed>`. A secret."""
