@@ -66,6 +66,8 @@ class WriterStarted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 KERNEL_EVENTS: Final[tuple[type[msgspec.Struct], ...]] = (BookOpened, WriterStarted)
 
 _encode = msgspec.json.Encoder().encode
+# A struct's fields stand sorted already; the names in a refusal's `details` come in any order.
+_encode_new = msgspec.json.Encoder(order="deterministic").encode
 _raw_decoder = msgspec.json.Decoder(RawRecord)
 # Malformed, not UTF-8, or nested without end: all of it is only "not a record".
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -110,7 +112,7 @@ class RecordMaker:
                 self._begin,
                 b',"acts":' + _encode(sorted(acts)) if acts else b"",
                 self._at,
-                _encode(event),
+                _encode_new(event),
                 self._book,
                 by.encode(),
                 b'","cause":null' if cause is None else b'","cause":' + _encode(cause),

@@ -76,6 +76,8 @@ def read_canonical(data: bytes) -> Fields:
     try:
         fields = _decoder.decode(data)
         again = msgspec.json.encode(fields, order="sorted")
+        if again != data:
+            again = _with_details_as_written(fields)
     except (ValueError, RecursionError, OverflowError) as error:  # msgspec's own are ValueErrors
         raise NotTheEvent("RECORD_NOT_CANONICAL", "canonical JSON", str(error)) from None
     if again != data or type(fields) is not dict:
@@ -83,6 +85,32 @@ def read_canonical(data: bytes) -> Fields:
     if _LONG.search(data) and not _integers_fit(fields):
         raise NotTheEvent("RECORD_NOT_CANONICAL", "integers below 2^53", "a longer one")
     return fields
+
+
+def _with_details_as_written(fields: Any) -> bytes:
+    """Sorted but for the `details` of a refusal: older records have them in the order they came.
+
+    It changes nothing in what is said, and the leaf commits to these bytes.
+    """
+    body = fields.get("body") if isinstance(fields, dict) else None
+    details = body.get("details") if isinstance(body, dict) else None
+    if not isinstance(body, dict) or not isinstance(details, dict):
+        return b""
+    inside = {name: body[name] for name in sorted(body)}
+    inside["details"] = msgspec.Raw(msgspec.json.encode(details))
+    outside = {**fields, "body": msgspec.Raw(_encode_in_order(inside))}
+    return msgspec.json.encode(outside, order="sorted")
+
+
+def _encode_in_order(fields: Fields) -> bytes:
+    """The values sorted inside, the names as they stand."""
+    raw = {
+        name: value
+        if isinstance(value, msgspec.Raw)
+        else msgspec.Raw(msgspec.json.encode(value, order="sorted"))
+        for name, value in fields.items()
+    }
+    return msgspec.json.encode(raw)
 
 
 def _no_float(text: str) -> NoReturn:

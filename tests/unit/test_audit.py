@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from cli.app import run
+from cli.audit.records import NotTheEvent, read_canonical
 from kernel.tlog.checkpoint import open_checkpoint
 from kernel.tlog.encoding import encode_base64
 from kernel.tlog.note import COSIGNATURE, ED25519, Signer
@@ -375,6 +376,28 @@ def test_a_record_that_is_committed_to_and_is_no_event_is_named(
     code, report = auditor.audit(audited)
     assert code == 1
     assert (the_difference(report)["rule"], the_difference(report)["book"]) == (rule, "ledger")
+
+
+@pytest.mark.parametrize(
+    ("body", "accepted"),
+    [
+        ('"details":{"b":"1","a":"2"},"lien":"l-1"', True),  # as older records have them
+        ('"details":{"a":"2","b":"1"},"lien":"l-1"', True),
+        ('"lien":"l-1","details":{"b":"1","a":"2"}', False),
+        ('"details":{"a":"2","a":"1"},"lien":"l-1"', False),
+        ('"details":{"a":"2", "b":"1"},"lien":"l-1"', False),
+        ('"other":{"b":"1","a":"2"}', False),
+    ],
+)
+def test_the_details_of_a_refusal_may_stand_in_the_order_they_came(
+    body: str, accepted: bool
+) -> None:
+    data = f'{{"body":{{{body}}},"book":"registry","position":1}}'.encode()
+    if accepted:
+        assert read_canonical(data)["position"] == 1
+    else:
+        with pytest.raises(NotTheEvent, match="RECORD_NOT_CANONICAL"):
+            read_canonical(data)
 
 
 # ---- lies in the books ---------------------------------------------------------------------------

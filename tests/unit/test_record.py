@@ -35,6 +35,7 @@ from services.inclusive.domain.events import EVENTS as INCLUSIVE_EVENTS
 from services.ledger.domain.events import EVENTS as LEDGER_EVENTS
 from services.market.domain.events import EVENTS as MARKET_EVENTS
 from services.registry.domain.events import EVENTS as REGISTRY_EVENTS
+from services.registry.domain.events import PledgeRefused
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors" / "events"
 OWNERS: dict[str, tuple[type[msgspec.Struct], ...]] = {
@@ -252,6 +253,21 @@ def test_acts_and_sealed_stand_only_where_they_exist() -> None:
     assert b'"sub":"writer"},"acts":[{"key_id":"0123456789abcdef",' in data
     raw = decode_record(data)
     assert (raw.acts, raw.sealed) == (acts, "AAAA")
+
+
+def test_names_in_the_details_of_a_refusal_are_sorted_and_older_orders_are_still_read() -> None:
+    types = EventTypes(PledgeRefused)
+    told = {"needed": "500", "available": "480"}
+    event = PledgeRefused(told, "l-qinwangchuan0001", "too little", "INSUFFICIENT_BALANCE")
+    maker = RecordMaker("registry", "2026-11-20T08:30:00.000Z")
+    actor = Actor("issuer", "registrar")
+    data = maker.make(event, actor, [], "id", None, maker.at, 1, None)
+    assert b'"details":{"available":"480","needed":"500"}' in data
+    assert types.decode_canonical(data)[1] == event
+    older = data.replace(
+        b'{"available":"480","needed":"500"}', b'{"needed":"500","available":"480"}'
+    )
+    assert types.decode_canonical(older)[1] == event
 
 
 def test_a_record_of_64_kib_passes_and_one_byte_more_is_refused() -> None:
