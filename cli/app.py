@@ -67,12 +67,18 @@ def up(
     bank_sim: Annotated[
         bool, typer.Option("--bank-sim", help="and a settlement bank to rehearse with")
     ] = False,
+    witnesses: Annotated[
+        int,
+        typer.Option(
+            min=0, max=4, help="run so many witnesses of the logs; a folder keeps its own"
+        ),
+    ] = 0,
 ) -> None:
     """Start everything: PostgreSQL, NATS, all services."""
     from cli.up import run_attached, run_detached  # noqa: PLC0415 - see the module
 
     chosen = run_detached if detach else run_attached
-    chosen(directory, port, standby or (), bank_sim=bank_sim)
+    chosen(directory, port, standby or (), bank_sim=bank_sim, witnesses=witnesses)
 
 
 @app.command()

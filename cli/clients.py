@@ -47,6 +47,7 @@ from cli.values import (
     SerialRange,
     StandingHalt,
     Total,
+    WitnessStanding,
 )
 from kernel.acts import SUITE_ED25519
 from kernel.errors import Conflict, Fault, InvariantBroken
@@ -444,6 +445,11 @@ class Books:
                 f"{one.halt.rule} at {one.halt.position}" if one.HasField("halt") else "",
                 one.halt.expected,
                 one.halt.actual,
+                one.witnessed,
+                tuple(
+                    WitnessStanding(tuple(by.names), by.cosigned, by.said, by.alarm)
+                    for by in one.witnesses
+                ),
             )
             for one in response.books
         ]

@@ -21,7 +21,7 @@ _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def own_stack(directory: Path) -> Iterator[Supervisor | None]:
+def own_stack(directory: Path, witnesses: int = 0) -> Iterator[Supervisor | None]:
     """The supervisor if it had to be started, None if the folder is served already.
 
     Raises StackFault when it does not come up, CliError when what runs there is not ready.
@@ -31,6 +31,7 @@ def own_stack(directory: Path) -> Iterator[Supervisor | None]:
         log_prefix=os.environ.get("TANZHANG_LOG_PREFIX") or None,
         database_url=os.environ.get("TANZHANG_DATABASE_URL") or None,
         nats_url=os.environ.get("TANZHANG_NATS_URL") or None,
+        witnesses=witnesses,
     )
     with _ended_by_signals():
         try:

@@ -24,6 +24,7 @@ HEADING: Final = (
     "and a commuter in Shenzhen (深圳): from forest and ride to ticket,\n"
     "sale, lien, retirement and points, each step proven"
 )
+WITNESSES: Final = 2  # a bank's and a regulator's
 PATIENCE_S: Final = 60.0  # with a service that has just died and is being started again
 
 
@@ -33,7 +34,7 @@ def perform(directory: Path, teller: Teller, report: dict[str, Any]) -> None:
     Raises Unexpected at the first step that does not come out as told.
     """
     teller.console.print(HEADING, markup=False, soft_wrap=True)
-    with own_stack(directory) as supervisor:
+    with own_stack(directory, WITNESSES) as supervisor:
         workspace = Workspace(directory)
         report["started_here"] = supervisor is not None
         figures = asyncio.run(_tell_story(workspace, teller))

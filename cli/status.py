@@ -7,6 +7,7 @@ Exit codes: 0 all is well, 1 something is not, 2 nothing runs.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,7 @@ from cli.stack import is_alive
 from cli.stack.folder import orphans, recorded_processes, running_note
 from cli.stack.process import process_health
 from cli.stack.provision import PROGRAMS
+from cli.values import BookStatus
 from cli.workspace import Workspace
 from kernel.errors import TanzhangError
 from kernel.rpc.health import SERVING
@@ -100,7 +102,8 @@ def _processes(directory: Path, problems: list[str]) -> Figures:
 
 async def _books(workspace: Workspace, serving: dict[str, str], problems: list[str]) -> Figures:
     books: Figures = {
-        book: dict.fromkeys(("head", "folded", "proven", "root", "halt")) for book in OWNERS
+        book: dict.fromkeys(("head", "folded", "proven", "witnessed", "root", "halt"))
+        for book in OWNERS
     }
     async with Books(workspace) as services:
         for book, owner in OWNERS.items():
@@ -123,16 +126,48 @@ async def _ledger(services: Books, books: Figures, problems: list[str]) -> None:
     for status in await services.status():
         figures = books.setdefault(status.book, {"head": None})
         figures.update(
-            folded=status.folded, proven=status.proven, root=None, halt=status.halt or None
+            folded=status.folded,
+            proven=status.proven,
+            witnessed=status.witnessed,
+            root=None,
+            halt=status.halt or None,
+            witnesses=[dataclasses.asdict(one) for one in status.witnesses],
         )
+        problems += _witness_problems(status)
         if status.halt:
             figures.update(expected=status.expected, actual=status.actual)
             found = f"expected {status.expected}, got {status.actual}"
             problems.append(f"{status.book} is halted: {status.halt}: {found}")
-        if status.proven:
+        if status.witnessed:
             note = await services.checkpoint(status.book)
             checkpoint = parse_checkpoint(parse_note(note)[0])
             figures["root"] = encode_base64(checkpoint.root)
+
+
+def _witness_problems(status: BookStatus) -> list[str]:
+    """An alarm, and who has not cosigned the newest; who was only just asked is no problem."""
+    found = []
+    for one in status.witnesses:
+        name = ", ".join(one.names)
+        if one.alarm:
+            found.append(f"{status.book}: ALARM of the witness {name}: {one.alarm}")
+        elif one.said not in ("cosigned", "not asked yet"):
+            behind = status.proven - one.cosigned
+            found.append(f"{status.book}: the witness {name} is {behind} behind: {one.said}")
+    return found
+
+
+def _witness_lines(books: Figures) -> list[str]:
+    """One line for each witness: how many of the logs it has cosigned as far as they are proven."""
+    found: dict[str, list[bool]] = {}
+    for book in books.values():
+        for one in book.get("witnesses") or ():
+            cosigned = one["cosigned"] >= (book["proven"] or 0)
+            found.setdefault(", ".join(one["names"]), []).append(cosigned)
+    return [
+        f"witness {name}: {sum(logs)} of {len(logs)} logs cosigned up to what is proven"
+        for name, logs in found.items()
+    ]
 
 
 def _print(figures: Figures) -> None:
@@ -147,12 +182,14 @@ def _print(figures: Figures) -> None:
             serves = figures["health"].get(name, "" if entry["alive"] else "does not run")
             processes.add_row(name, _text(entry["pid"]), _text(entry["restarts"]), serves)
         console.print(processes)
-        books = Table("book", "events", "checked", "proven", "halted", box=None)
+        books = Table("book", "events", "checked", "proven", "shown", "halted", box=None)
         books.add_column("root", overflow="fold")
         for name, book in figures["books"].items():
-            row = [_text(book[key]) for key in ("head", "folded", "proven")]
+            row = [_text(book[key]) for key in ("head", "folded", "proven", "witnessed")]
             books.add_row(name, *row, book["halt"] or "no", _text(book["root"]))
         console.print(books)
+        for line in _witness_lines(figures["books"]):
+            console.print(line, soft_wrap=True)
     for problem in figures["problems"]:
         console.print(f"problem: {problem}", soft_wrap=True)
     if not figures["problems"]:

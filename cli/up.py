@@ -37,6 +37,7 @@ from cli.stack.folder import (
 )
 from cli.stack.provision import GATEWAY, PROGRAMS, PROJECT, code_path, policy_file
 from cli.stack.supervisor import START_DEADLINE_S, Supervisor
+from cli.stack.witnesses import process_name, witness_names
 from cli.telling import our_command, shown_path
 from cli.workspace import Workspace
 from kernel.clock import SystemClock
@@ -95,13 +96,19 @@ class Waiting:
 
 
 def run_attached(
-    directory: Path, port: int | None, standbys: Sequence[str] = (), *, bank_sim: bool = False
+    directory: Path,
+    port: int | None,
+    standbys: Sequence[str] = (),
+    *,
+    bank_sim: bool = False,
+    witnesses: int = 0,
 ) -> None:
     """Start everything, stay until told to end, stop everything."""
     _refuse_production()
     supervisor = Supervisor(
         directory,
         standbys=standbys,
+        witnesses=witnesses,
         base_port=port,
         log_prefix=os.environ.get("TANZHANG_LOG_PREFIX") or None,
         database_url=os.environ.get("TANZHANG_DATABASE_URL") or None,
@@ -129,7 +136,12 @@ def run_attached(
 
 
 def run_detached(
-    directory: Path, port: int | None, standbys: Sequence[str] = (), *, bank_sim: bool = False
+    directory: Path,
+    port: int | None,
+    standbys: Sequence[str] = (),
+    *,
+    bank_sim: bool = False,
+    witnesses: int = 0,
 ) -> None:
     """Start a supervisor of its own and return once everything is SERVING.
 
@@ -151,6 +163,7 @@ def run_detached(
                 *(() if port is None else ("--port", str(port))),
                 *(f"--standby={name}" for name in standbys),
                 *(("--bank-sim",) if bank_sim else ()),
+                *((f"--witnesses={witnesses}",) if witnesses else ()),
             ],
             env={**os.environ, "PYTHONPATH": code_path()},
             stdin=subprocess.DEVNULL,
@@ -210,6 +223,13 @@ def where_to_look(directory: Path) -> list[str]:
         if name in ports:
             lines.append(
                 f"  {name:<10} 127.0.0.1:{ports[name]}   log {directory / name / name}.log"
+            )
+    for name in witness_names(directory, 0):
+        process = process_name(name)
+        if process in ports:
+            lines.append(
+                f"  {process:<10} http 127.0.0.1:{ports[process]}"
+                f"   log {directory / 'logs' / process}.log"
             )
     if GATEWAY in ports:
         lines.append(f"  {'verify':<10} http://127.0.0.1:{ports[GATEWAY]}/verify/")

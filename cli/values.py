@@ -198,10 +198,21 @@ class StandingHalt:
 
 
 @dataclass(frozen=True)
+class WitnessStanding:
+    """How it stands with one witness of one log; `said` is "cosigned" when all is well."""
+
+    names: tuple[str, ...]
+    cosigned: int
+    said: str
+    alarm: str
+
+
+@dataclass(frozen=True)
 class BookStatus:
     """`folded` and `proven` count events; `halt` says rule and position, empty when in order.
 
     `expected` and `actual`: what that rule wanted, and what it found.
+    `witnessed` are those under the checkpoint that is shown.
     """
 
     book: str
@@ -210,6 +221,8 @@ class BookStatus:
     halt: str
     expected: str
     actual: str
+    witnessed: int
+    witnesses: tuple[WitnessStanding, ...]
 
 
 @dataclass(frozen=True)

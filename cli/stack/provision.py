@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -22,6 +22,7 @@ import cli
 from cli.stack import StackFault
 from cli.stack.nats import NatsUser, operator, service_permissions
 from cli.stack.postgres import write_secret
+from cli.stack.witnesses import deployment_policy_file, policy_with, provision_witnesses
 from kernel.acts import public_bytes
 from kernel.config import DEFAULT_LOG_PREFIX
 from kernel.errors import Misconfigured
@@ -36,7 +37,7 @@ from kernel.keys import (
 )
 from kernel.tlog.errors import TlogError
 from kernel.tlog.note import Signer
-from kernel.tlog.policy import NONE, Policy, parse_policy
+from kernel.tlog.policy import parse_policy
 from kernel.tlog.states import STATE_BOOK
 
 PROJECT = Path(cli.__file__).resolve().parent.parent
@@ -94,6 +95,8 @@ class Provisioned:
     operator_vkey: str
     nats_users: tuple[NatsUser, ...]
     database_passwords: Mapping[str, str]
+    log_vkeys: Sequence[str] = ()
+    witnesses: Mapping[str, str] = field(default_factory=dict)  # verifier keys by name
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.directory})"
@@ -168,7 +171,9 @@ def known_prefix(directory: Path) -> str:
     return operator_signer(directory).name.removesuffix("/operator")
 
 
-def provision(workspace_dir: Path, log_prefix: str | None = None) -> Provisioned:
+def provision(
+    workspace_dir: Path, log_prefix: str | None = None, witnesses: Sequence[str] = ()
+) -> Provisioned:
     """Make what is missing in a data folder; answers what its processes need to be started.
 
     Without `log_prefix` it is the one the folder has, in a new folder DEFAULT_LOG_PREFIX. Raises
@@ -186,7 +191,9 @@ def provision(workspace_dir: Path, log_prefix: str | None = None) -> Provisioned
     _write_if_changed(
         identities_file(directory), sign_identities(identities_of(directory, prefix), signer)
     )
-    _ensure_policy(policy_file(directory), logs)
+    vkeys = [vkey for keys in logs.values() for vkey in keys]
+    cosigners = provision_witnesses(directory, prefix, witnesses, vkeys)
+    _ensure_policy(policy_file(directory), logs, cosigners)
     return Provisioned(
         directory,
         prefix,
@@ -201,6 +208,8 @@ def provision(workspace_dir: Path, log_prefix: str | None = None) -> Provisioned
             ),
         ),
         {name: _password(directory, name, "database") for name in SERVICES},
+        vkeys,
+        cosigners,
     )
 
 
@@ -241,6 +250,8 @@ def service_environment(
     if service == LOG_KEEPER:
         environment["TANZHANG_LOG_KEYS"] = str(log_keys_folder(directory))
         environment["TANZHANG_CHECKPOINTS"] = str(directory / "checkpoints")
+        if deployment_policy_file(directory).exists():
+            environment["TANZHANG_POLICY"] = str(deployment_policy_file(directory))
         environment["TANZHANG_FOLLOWS"] = ",".join(endpoints.books)
     if service == VENUE:
         environment["TANZHANG_VENUE_KEY"] = str(keys / "venue.key")
@@ -323,14 +334,16 @@ def _known_logs(path: Path) -> Mapping[str, set[str]]:
     }
 
 
-def _ensure_policy(path: Path, logs: Mapping[str, Sequence[str]]) -> None:
-    """Written once: afterwards it is its reader's, who may add witnesses and follow new keys."""
-    if not path.exists():
-        ours = Policy()
-        for vkey in (vkey for keys in logs.values() for vkey in keys):
-            ours.add_log(vkey)
-        ours.set_quorum(NONE)
-        _write_if_changed(path, ours.encode())
+def _ensure_policy(
+    path: Path, logs: Mapping[str, Sequence[str]], witnesses: Mapping[str, str]
+) -> None:
+    """Written once: afterwards it is its reader's, who may add witnesses and follow new keys.
+
+    As long as it is what was written without witnesses, those of the folder are added.
+    """
+    vkeys = [vkey for keys in logs.values() for vkey in keys]
+    if not path.exists() or path.read_bytes() == policy_with(vkeys, {}).encode():
+        _write_if_changed(path, policy_with(vkeys, witnesses).encode())
         return
     known = _known_logs(path)
     missing = [

@@ -35,8 +35,15 @@ from cli.stack.provision import (
     SERVICES,
     Endpoints,
     Provisioned,
+    clock_file,
     provision,
     service_environment,
+)
+from cli.stack.witnesses import (
+    arguments_of,
+    process_name,
+    witness_names,
+    write_deployment_policy,
 )
 from kernel.rpc.health import SERVING
 
@@ -82,8 +89,8 @@ class Supervisor:
     `accounts-2`, and either may be the one that writes. `database_url` and `nats_url` name servers
     of your own, which are then neither started nor stopped; `database` is the one to use there. A
     NATS of your own is used by every process as the user in that url, so rights per service are
-    yours to set up; or give a url for `operator` and for each service. `report` is told of deaths
-    and restarts, from another thread.
+    yours to set up; or give a url for `operator` and for each service. So many `witnesses` run, or
+    as many as the folder has. `report` is told of deaths and restarts, from another thread.
     """
 
     def __init__(
@@ -97,6 +104,7 @@ class Supervisor:
         database_url: str | None = None,
         database: str = DATABASE,
         nats_url: str | Mapping[str, str] | None = None,
+        witnesses: int = 0,
         restart: bool = True,
         report: Report = silent,
     ) -> None:
@@ -105,6 +113,7 @@ class Supervisor:
         self.standbys = {name: standby_name(name) for name in standbys}
         if unknown := set(standbys) - set(SERVICES):
             raise StackFault(f"standby: expected one of {', '.join(SERVICES)}, got {min(unknown)}")
+        self._witnesses = witness_names(self.directory, witnesses)
         self._base_port = base_port
         self._log_prefix = log_prefix
         self._own_database_url = database_url
@@ -150,8 +159,9 @@ class Supervisor:
     def _start(self, waiting: Report, deadline: float) -> None:
         waiting("leftovers of an earlier run to end")
         end_orphans(self.directory, self._report)
-        self._provisioned = provision(self.directory, self._log_prefix)
+        self._provisioned = provision(self.directory, self._log_prefix, self._witnesses)
         self._choose_ports()
+        self._start_witnesses()
         self._start_servers(waiting)
         waiting("database and streams")
         self._prepare()
@@ -306,9 +316,23 @@ class Supervisor:
         wanted = [*PROGRAMS, *(f"{name}-metrics" for name in PROGRAMS)]
         for second in self.standbys.values():
             wanted += [second, f"{second}-metrics"]
+        wanted += [process_name(name) for name in self._given.witnesses]
         wanted += [POSTGRES] if self._own_database_url is None else []
         wanted += [NATS] if self._own_nats_url is None else []
         self._ports = {name: book.port(name) for name in wanted}
+
+    def _start_witnesses(self) -> None:
+        """Before the ledger, which asks them; they need nothing of ours."""
+        given = self._given
+        if given.witnesses:
+            ports = self._ports
+            write_deployment_policy(self.directory, given.log_vkeys, given.witnesses, ports)
+        for name in given.witnesses:
+            process = process_name(name)
+            arguments = arguments_of(
+                self.directory, name, self._ports[process], clock_file(self.directory)
+            )
+            self.start_companion(process, arguments)
 
     def _start_servers(self, waiting: Report) -> None:
         if self._own_database_url is None:

@@ -13,7 +13,17 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from cli.clients import Books
-from cli.story import checking, founding, issuing, pledging, proving, retiring, riding, trading
+from cli.story import (
+    checking,
+    founding,
+    issuing,
+    pledging,
+    proving,
+    retiring,
+    riding,
+    trading,
+    witnessing,
+)
 from cli.story.scene import Figures, Scene
 from cli.telling import Teller
 from cli.workspace import Workspace
@@ -33,6 +43,7 @@ CHAPTERS: Final[tuple[tuple[str, Step], ...]] = (
     ("the tickets come back from the market", trading.bring_home),
     ("pledged to two banks, one lien each", pledging.pledge),
     ("sold or pledged a second time: refused", pledging.sell_and_pledge_again),
+    ("witnesses agree on what the logs are", witnessing.hear_witnesses),
     ("two receipts for each bank, and none of the other's", proving.hand_out),
     ("a stranger without network judges the receipts", proving.judge_offline),
     ("Shenzhen: what a ride saves, and what it earns", riding.set_rules),

@@ -59,6 +59,7 @@ class Figures:
     balances: dict[str, int] = field(default_factory=dict)
     logs: dict[str, dict[str, Any]] = field(default_factory=dict)
     totals: list[dict[str, Any]] = field(default_factory=list)
+    witnesses: dict[str, Any] = field(default_factory=dict)  # by book
     proven_after_ms: list[dict[str, Any]] = field(default_factory=list)
 
 

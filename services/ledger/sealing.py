@@ -178,6 +178,7 @@ class Sealer:
 
     async def run(self) -> None:
         """Stores, signs, publishes, until something breaks."""
+        self._waiters.wake(self.published.size)  # who asked while the tree was being opened
         while True:
             started_ms = monotonic_ms()
             if await self._seal():

@@ -18,7 +18,7 @@ from kernel.tlog.note import VerifiedSignature, Verifier, add_lines, parse_note
 from kernel.tlog.policy import NONE, Policy
 from kernel.waiting import PositionWaiters
 
-ROUND_EVERY_MS: Final = 500  # a checkpoint every 200 ms is more than witnesses are to be asked for
+ROUND_EVERY_MS: Final = 250  # sealing is faster; what is new after a pause is asked for at once
 GRACE_S: Final = 1.0  # for the others, once the quorum is reached
 REFRESH_S: Final = 60.0  # without anything new: the cosignatures say that it is so still
 WITNESS_WAIT_S: Final = 15.0

@@ -58,6 +58,16 @@ def test_every_step_comes_out_as_told_both_times(told_twice: list[Any]) -> None:
     assert not Workspace(told_twice[0]).running()
 
 
+def test_a_banks_and_a_regulators_witness_have_cosigned_every_log(told_twice: list[Any]) -> None:
+    for done, report in told_twice[1:]:
+        assert set(report["witnesses"]) == set(OWNERS)
+        for one in report["witnesses"].values():
+            assert one["cosigned_by"] == ["bank", "regulator"]
+        assert "cosigned by bank, regulator" in done.stdout
+    policy = parse_policy((told_twice[0] / "policy.txt").read_bytes())
+    assert (policy.quorum, list(policy.witnesses)) == ("witnesses", ["bank", "regulator"])
+
+
 def test_the_published_figures_come_out(told_twice: list[Any]) -> None:
     for done, report in told_twice[1:]:
         assert sum(one["area_mu"] for one in report["projects"]) == 11_700

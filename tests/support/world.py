@@ -709,6 +709,7 @@ class Worlds:
         services: Sequence[str] = CORE,
         *,
         standbys: Sequence[str] = (),
+        witnesses: int = 0,
         checked: bool = True,
     ) -> Iterator[World]:
         """A world of these services, in which the dead stay dead.
@@ -722,6 +723,7 @@ class Worlds:
                 directory,
                 services=services,
                 standbys=standbys,
+                witnesses=witnesses,
                 database_url=database.admin_url(),
                 database=database.name,
                 nats_url=room,
