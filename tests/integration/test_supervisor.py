@@ -492,9 +492,7 @@ def test_a_policy_is_its_readers_to_edit_but_must_know_our_logs(tmp_path: Path) 
     provision(tmp_path)
     assert policy.read_bytes() == edited
     policy.write_bytes(b"".join(edited.splitlines(keepends=True)[:2]) + b"quorum none\n")
-    with pytest.raises(
-        StackFault, match=r"expected the keys of .*tanzhang\.local/ledger, got none"
-    ):
+    with pytest.raises(StackFault, match=r"expected the keys of .*tanzhang\.local/state, got none"):
         provision(tmp_path)
 
 
