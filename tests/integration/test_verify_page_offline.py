@@ -190,6 +190,12 @@ def test_the_same_is_said_in_english(cut: Counter) -> None:
     assert "NOT PROVED" in told["text"].upper()
 
 
+def test_a_lien_under_which_nothing_is_left_verifies_without_a_green_light(cut: Counter) -> None:
+    told = cut.browser.open("ended.lien", unbase(STATES["ended"]["file_base64"]))
+    assert (told["state"], told["empty"]) == ("verified", True)
+    assert "Nothing lies under lien" in told["text"]
+
+
 def test_every_refused_state_names_the_part_that_differs(cut: Counter) -> None:
     for case in STATES["refused"]:
         told = cut.browser.open(f"{case['why']}.lien", unbase(case["file_base64"]))

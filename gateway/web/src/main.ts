@@ -2,6 +2,7 @@
 
 import "./page.css";
 
+import { keep, recall } from "./keeping.ts";
 import { openCode, openFile, hasCode, type Opened } from "./opening.ts";
 import { INSTITUTIONS, POLICY } from "./pins.ts";
 import { firstName } from "./tlog/container.ts";
@@ -79,7 +80,7 @@ class Page {
   }
 
   async speak(language: Language): Promise<void> {
-    localStorage.setItem(LANGUAGE, language);
+    keep(LANGUAGE, language);
     this.#draw({ language });
     if (this.#opened !== null) await this.#judge(this.#opened, false);
   }
@@ -191,7 +192,7 @@ function ownBuild(): string {
 }
 
 function chosenLanguage(): Language {
-  const kept = localStorage.getItem(LANGUAGE) ?? navigator.language;
+  const kept = recall(LANGUAGE) ?? navigator.language;
   return kept.toLowerCase().startsWith("zh") ? "zh-CN" : "en";
 }
 

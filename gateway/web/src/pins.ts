@@ -6,6 +6,7 @@
  * fingerprint with every verdict.
  */
 
+import { drop, keep, recall } from "./keeping.ts";
 import { parseInstitutions, type Institutions } from "./institutions.ts";
 import {
   decodeBase64,
@@ -45,7 +46,7 @@ export class Place<T> {
   }
 
   async load(): Promise<Pinned<T> | null> {
-    const kept = localStorage.getItem(this.#key);
+    const kept = recall(this.#key);
     if (kept === null) return null;
     try {
       const { data, since_s: since } = JSON.parse(kept) as { data: string; since_s: number };
@@ -58,12 +59,12 @@ export class Place<T> {
   pin(file: ReadFile<T>, nowMs: number): Pinned<T> {
     const sinceS = Math.floor(nowMs / 1000);
     const kept = { data: encodeBase64(file.data), since_s: sinceS };
-    localStorage.setItem(this.#key, JSON.stringify(kept));
+    keep(this.#key, JSON.stringify(kept));
     return { ...file, sinceS: BigInt(sinceS) };
   }
 
   forget(): void {
-    localStorage.removeItem(this.#key);
+    drop(this.#key);
   }
 }
 

@@ -30,6 +30,8 @@ export interface Section {
 export interface Verdict {
   readonly state: "verified" | "refused" | "unread";
   readonly summary: string;
+  /** It holds, and what it says is that nothing is left: no green light. */
+  readonly isEmpty: boolean;
   readonly sections: readonly Section[];
   readonly technical: readonly Line[];
 }
@@ -67,7 +69,7 @@ export async function judge(data: Bytes, trust: Trust, words: Words): Promise<Ve
 }
 
 export function unread(summary: string): Verdict {
-  return { state: "unread", summary, sections: [], technical: [] };
+  return { state: "unread", summary, isEmpty: false, sections: [], technical: [] };
 }
 
 function refused(error: ReceiptError, words: Words): Verdict {
@@ -75,6 +77,7 @@ function refused(error: ReceiptError, words: Words): Verdict {
   return {
     state: "refused",
     summary: words.say("do_not_rely"),
+    isEmpty: false,
     sections: [
       { name: "differs", lines: [plain(isTold(name) ? words.say(name) : error.part)] },
       { name: "detail", lines: [plain(error.message)] },
@@ -136,7 +139,7 @@ class Teller {
       position: grouped(position),
       at: text(record["at"]),
     });
-    return this.#verified(
+    const verdict = this.#verified(
       this.#claimOf(read),
       this.#asOfState(read.state),
       read.state.opened,
@@ -144,6 +147,7 @@ class Teller {
       [...this.#notOfStates(), ...this.#notOfActs(acts), say("not_who", { id: read.pledgee })],
       [],
     );
+    return { ...verdict, isEmpty: read.quantity === 0n };
   }
 
   holding(read: VerifiedHolding): Verdict {
@@ -182,6 +186,7 @@ class Teller {
     return {
       state: "verified",
       summary,
+      isEmpty: false,
       sections: [
         ...(more.length ? [{ name: "proved" as const, lines: more.map(plain) }] : []),
         { name: "as_of", lines: asOf.map(plain) },

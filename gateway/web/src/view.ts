@@ -93,7 +93,11 @@ function verdictCard(state: State, words: Words): Node {
   }
   return h(
     "section",
-    { id: "verdict", class: `card verdict ${verdict.state}`, "aria-labelledby": "verdict-heading" },
+    {
+      id: "verdict",
+      class: `card verdict ${verdict.state}${verdict.isEmpty ? " empty" : ""}`,
+      "aria-labelledby": "verdict-heading",
+    },
     h(
       "div",
       { class: "stamp", role: "status" },

@@ -13,7 +13,7 @@ const PAGE = {
   title: ["Verify", "验证"],
   lead: [
     "Check a receipt, a holding or a lien on this device. Nothing you open here is sent anywhere.",
-    "在本机验证收据、持有证明或质押证明。您打开的文件不会发送到任何地方。",
+    "在本机验证存证凭证、持有证明或质押证明。您打开的文件不会发送到任何地方。",
   ],
   language: ["Language", "语言"],
   file: ["The file to check", "待验证文件"],
@@ -82,11 +82,11 @@ const PAGE = {
   ],
   unknown_kind: [
     "This is neither a receipt nor a holding nor a lien.",
-    "此文件不是收据、持有证明或质押证明。",
+    "此文件不是存证凭证、持有证明或质押证明。",
   ],
   too_large: ["The file is larger than any of ours.", "文件过大，不可能是本系统的文件。"],
   fault: ["A fault of this page, not of the file: {error}", "这是本页的故障，与文件无关：{error}"],
-  bad_code: ["The code does not hold a whole receipt.", "二维码中没有完整的收据。"],
+  bad_code: ["The code does not hold a whole receipt.", "二维码中没有完整的存证凭证。"],
   offline_ready: [
     "This page is kept on this device and works without a network.",
     "本页已保存在本机，断网也可使用。",
