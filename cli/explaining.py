@@ -23,6 +23,7 @@ from kernel.tlog.states import ProvenState, VerifiedHolding, VerifiedLien
 from kernel.values import parse_instant
 
 GROUP: Final = 8  # hex digits of a fingerprint that are read aloud together
+MAX_RANGES: Final = 12  # of serials, on one page
 CLOCKS_DIFFER_S: Final = 60  # at most, of machines that keep time
 _BEIJING: Final = timedelta(hours=8)
 
@@ -122,8 +123,10 @@ class _Page:
         )
         serials = [
             self._say("serial_range", first=f"{one.first:,}", last=f"{one.last:,}", batch=one.batch)
-            for one in proven.serials
+            for one in proven.serials[:MAX_RANGES]
         ]
+        if more := len(proven.serials) - len(serials):
+            serials.append(self._say("more_serials", count=f"{more:,}"))
         return [held, *serials, self._say("lien_alone" if serials else "lien_amount")]
 
     def _event(self, proven: VerifiedReceipt | ProvenCose) -> list[str]:

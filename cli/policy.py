@@ -26,6 +26,9 @@ def pin(
     replace: Annotated[
         bool, typer.Option("--replace", help="give up another one that is pinned")
     ] = False,
+    keys: Annotated[
+        Path | None, typer.Option("--keys", help="institutions' keys, as /v1/keys answers")
+    ] = None,
     lang: Language = "",
 ) -> None:
     """Keep a policy for every later `verify`.
@@ -33,7 +36,7 @@ def pin(
     Compare the fingerprint it prints with one you were given by another way.
     """
     words = language(lang)
-    path, _ = pin_policy(file, replace=replace)
+    path = pin_policy(file, keys, replace=replace)
     typer.echo(words.say("pinned"))
     typer.echo("\n".join(explain_policy(find_trust(path), words)))
 

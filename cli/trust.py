@@ -82,13 +82,15 @@ def read_policy(path: Path) -> Policy:
     return _parsed(path, read_bounded(path, "policy", MAX_POLICY_BYTES))
 
 
-def pin_policy(source: Path, *, replace: bool) -> tuple[Path, bytes]:
-    """Puts a policy file, byte for byte, where `verify` finds it; (where, what).
+def pin_policy(source: Path, institutions: Path | None, *, replace: bool) -> Path:
+    """Puts a policy file, byte for byte, where `verify` finds it, and institutions' keys beside it.
 
     CliError if it is no policy, or another one is pinned and is not to be replaced.
     """
     data = read_bounded(source, "policy", MAX_POLICY_BYTES)
     _parsed(source, data)
+    if institutions is not None:
+        read_institutions(institutions)
     path = config_folder(os.environ) / POLICY
     if path.is_file() and path.read_bytes() != data and not replace:
         raise CliError(
@@ -96,11 +98,19 @@ def pin_policy(source: Path, *, replace: bool) -> tuple[Path, bytes]:
             f" it up for {policy_fingerprint(data)}",
             NO,
         )
+    _keep(path, data)
+    if institutions is not None:
+        keys = read_bounded(institutions, "institutions", MAX_INSTITUTIONS_BYTES)
+        _keep(path.with_name(INSTITUTIONS), keys)
+    return path
+
+
+def _keep(path: Path, data: bytes) -> None:
+    """Whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")
     fresh.write_bytes(data)
     os.replace(fresh, path)
-    return path, data
 
 
 def read_institutions(path: Path) -> dict[str, Institution]:

@@ -115,7 +115,7 @@ def _file(verdict: Verdict, trust: Trust) -> dict[str, Any]:
 
 def _proof(proven: Proven, verdict: Verdict, trust: Trust) -> dict[str, Any]:
     cosigners, log = cosigners_of(proven), signed_log(proven)
-    seen = seen_at(cosigners)
+    seen = None if _is_outdated(proven) else seen_at(cosigners)
     told: dict[str, Any] = {
         "log": {"origin": log.name, "key_id": f"{log.key_id:08x}"},
         "as_of": None if seen is None else instant(seen.timestamp_s or 0),
@@ -136,6 +136,15 @@ def _proof(proven: Proven, verdict: Verdict, trust: Trust) -> dict[str, Any]:
         told |= {"book": event.book, "position": event.position, "origin": event.origin}
         told["record"] = json.loads(event.record)
     return told | _own(proven)
+
+
+def _is_outdated(proven: Proven) -> bool:
+    """The witnesses saw newer states: their time is no time of this one."""
+    return isinstance(proven, VerifiedHolding | VerifiedLien) and _newer(proven.state) > 0
+
+
+def _newer(state: ProvenState) -> int:
+    return state.log_size - 1 - state.entry.position
 
 
 def _own(proven: Proven) -> dict[str, Any]:
@@ -159,7 +168,7 @@ def _state(state: ProvenState) -> dict[str, Any]:
         "state": {
             "at": state.entry.at,
             "position": state.entry.position,
-            "newer_states": state.log_size - 1 - state.entry.position,
+            "newer_states": _newer(state),
             "tree_size": state.log_size,
             "root": encode_base64(state.log_root),
             "of": {

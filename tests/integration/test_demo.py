@@ -229,6 +229,12 @@ def test_anybody_can_mirror_the_log_and_go_on_from_where_they_were(
         assert run([*arguments, *folder]) == 0
         second = json.loads(capsys.readouterr().out)
         assert run(["ledger", "mirror", "nobody", str(tmp_path / "none"), *folder]) == 2
+        fetched = ["receipts", "registry", "0", "3", "999999", "--cose", "--out", str(tmp_path)]
+        assert run([*fetched, *folder]) == 1
+        assert "no event at 999999 (UNKNOWN_POSITION)" in capsys.readouterr().out
+    kept = [f"{tmp_path}/registry-{n}.{kind}" for n in (0, 3) for kind in ("receipt", "cose")]
+    assert run(["verify", *kept, *folder, "--json"]) == 0
+    assert [one["position"] for one in json.loads(capsys.readouterr().out)["files"]] == [0, 0, 3, 3]
     assert first["tree_size"] > report["logs"]["accounts"]["tree_size"]
     assert first["earlier_tree_size"] is None
     assert second["earlier_tree_size"] == first["tree_size"]

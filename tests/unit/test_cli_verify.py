@@ -16,8 +16,9 @@ from cli.app import run
 from cli.columns import WIDTH, columns
 from kernel.acts import SUITE_ED25519, key_id, public_bytes, sign_act
 from kernel.tlog import cose, merkle
+from kernel.tlog.maps import Piece
 from kernel.tlog.policy import parse_policy, policy_fingerprint
-from kernel.tlog.states import Account
+from kernel.tlog.states import Account, status_text
 from tests.support.small_log import SmallLog, sale_body
 from tests.support.small_states import BANK, COMMITTED_AT, FOREST, LIEN, TICKET, SmallStates
 
@@ -117,7 +118,23 @@ def test_a_proof_from_before_newer_states_says_that_there_are_newer_ones(
     (desk / "old.lien").write_bytes(states.lien(0))
     assert "2 newer states stood in it by then. Ask for a newer proof." in flat(verify("old.lien"))
     told = json.loads(verify("old.lien", "--json"))
-    assert told["files"][0]["state"]["newer_states"] == 2
+    (old,) = told["files"]
+    assert (old["state"]["newer_states"], old["as_of"]) == (2, None)
+    assert json.loads(verify("bank.lien", "--json"))["files"][0]["as_of"] == WITNESSED
+
+
+def test_a_lien_in_many_pieces_still_fits_on_a_page(desk: Path, verify: Verify) -> None:
+    pieces = SmallStates(6_000)
+    pledged = [Piece(n, n, status_text("pledged", LIEN)) for n in range(1, 12_000, 2)]
+    free = [Piece(n, n, status_text("available", "")) for n in range(2, 12_001, 2)]
+    pieces.pieces = sorted([*pledged[:6_000], *free[:4_000]])
+    pieces.commit()
+    (desk / "pieces.lien").write_bytes(pieces.lien(0))
+    page = verify("pieces.lien")
+    assert "and 5,988 more ranges; --json lists them all" in page
+    assert len(page.splitlines()) < 50
+    serials = json.loads(verify("pieces.lien", "--json"))["files"][0]["lien"]["serials"]
+    assert len(serials) == 6_000
 
 
 def test_a_lien_that_has_ended_is_not_told_as_one_that_stands(desk: Path, verify: Verify) -> None:
@@ -223,7 +240,7 @@ def pledged(desk: Path) -> SmallLog:
 
 
 def test_an_institutions_signature_is_checked_with_the_key_the_reader_has_pinned(
-    desk: Path, pledged: SmallLog, verify: Verify
+    desk: Path, pledged: SmallLog, verify: Verify, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = flat(verify("registry-0.receipt", policy="registry.txt"))
     assert "(its signature is not checked: you have pinned no such key)" in page
@@ -235,6 +252,9 @@ def test_an_institutions_signature_is_checked_with_the_key_the_reader_has_pinned
         in page
     )
     assert "not checked" not in page
+    assert run(["policy", "pin", "registry.txt", "--keys", "institutions.json"]) == 0
+    assert run(["verify", "registry-0.receipt", "--dir", "elsewhere"]) == 0
+    assert "the signature holds" in flat(capsys.readouterr().out)
     (desk / "revoked.json").write_text(json.dumps(directory_of(LENDER, revoked=True)))
     page = flat(verify("registry-0.receipt", "--keys", "revoked.json", policy="registry.txt"))
     assert "the key was revoked since" in page
