@@ -17,7 +17,7 @@ from benchmarks.tables import say
 
 NAMES: Final = (
     *("settlement", "unary", "proven", "replay", "memory", "trades", "failover", "recovery"),
-    *("projection", "history", "audit"),
+    *("projection", "history", "audit", "states"),
 )
 
 

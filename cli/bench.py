@@ -142,6 +142,17 @@ def audit(
     _run("audit", {"entries": entries, "holders": holders}, json_file)
 
 
+@app.command("states")
+def states(
+    accounts: Annotated[int, typer.Option(min=10_000, help="of the larger map")] = 200_000,
+    changes: Annotated[int, typer.Option(min=1, help="between two states")] = 2_000,
+    rounds: Annotated[int, typer.Option(min=1, help="of both, turn by turn")] = 5,
+    json_file: Json = None,
+) -> None:
+    """What a state costs: for the same changes, in a small map and a large one."""
+    _run("states", {"accounts": accounts, "changes": changes, "rounds": rounds}, json_file)
+
+
 def _run(name: str, options: Mapping[str, Any], json_file: Path | None) -> None:
     try:
         from benchmarks.suite import run  # noqa: PLC0415 - it loads all that a stack needs

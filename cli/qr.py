@@ -32,7 +32,10 @@ def qr(
     out: Annotated[Path, typer.Option(help="where the code goes: FILE.svg or FILE.png")],
     page: Annotated[str, typer.Option(help="the verify page's address, https://<gateway>/verify/")],
 ) -> None:
-    """Make a QR code that the verify page opens, where the file fits into one."""
+    """Make a QR code that the verify page opens.
+
+    Where the file fits into one.
+    """
     import segno  # noqa: PLC0415 - who verifies loads no library for pictures
 
     if out.suffix not in FORMATS:

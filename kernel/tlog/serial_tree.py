@@ -79,10 +79,13 @@ class BatchTree(NamedTuple):
     def value(self) -> bytes:
         return batch_value(self.bits, _hash(self.node))
 
-    def pieces(self) -> Iterator[Piece]:
-        """Every range and its status, in order; neighbours of one status are one piece."""
+    def pieces(self, begin: int = 0, end: int = 1 << MAX_SERIAL_BITS) -> Iterator[Piece]:
+        """Every range from begin to before end, and its status, in order.
+
+        Neighbours of one status are one piece.
+        """
         first, last, status = 0, -1, None
-        for piece in _pieces(self.node, 0, self.bits):
+        for piece in _pieces(self.node, 0, self.bits, begin, end):
             if piece.status == status and piece.first == last + 1:
                 last = piece.last
                 continue
@@ -108,15 +111,21 @@ class FrozenSerials:
     def root(self) -> bytes:
         return self._tree.root
 
-    def batches(self, asset: str) -> list[str]:
-        """The batches of an asset, by name."""
-        return sorted(batch for of, batch in self._batches if of == asset)
-
-    def ranges(self, asset: str, batch: str, status: str) -> list[tuple[int, int]]:
-        """The serials of a batch that have a status."""
-        tree = self._batches.get((asset, batch))
-        pieces = () if tree is None else tree.pieces()
-        return [(one.first, one.last) for one in pieces if one.status == status]
+    def ranges(
+        self, asset: str, batch: str, status: str, within: Sequence[tuple[int, int]]
+    ) -> list[tuple[int, int]]:
+        """The serials of a batch, among some of them, that have a status; ranges in order."""
+        tree = self._batches.get((asset, batch), BatchTree(1, None))
+        found: list[tuple[int, int]] = []
+        for first, last in sorted(within):
+            for one in tree.pieces(first, last + 1):
+                if one.status != status:
+                    continue
+                if found and found[-1][1] + 1 == one.first:
+                    found[-1] = (found[-1][0], one.last)
+                else:
+                    found.append((one.first, one.last))
+        return found
 
     def prove(self, asset: str, batch: str, ranges: Sequence[tuple[int, int]]) -> BatchProof:
         """Shows these serials of a batch that is there (KeyError else)."""
@@ -171,12 +180,16 @@ def _moved(node: Node, bits: int, first: int, last: int, leaf: Uniform) -> Node:
     return left if left is right and not isinstance(left, Split) else Split(left, right)
 
 
-def _pieces(node: Node, first: int, bits: int) -> Iterator[Piece]:
+def _pieces(node: Node, first: int, bits: int, begin: int, end: int) -> Iterator[Piece]:
+    """What lies in begin..end-1 of a node whose serials begin at `first`."""
+    after = first + (1 << bits)
+    if node is None or after <= begin or end <= first:
+        return
     if isinstance(node, Split):
-        yield from _pieces(node.left, first, bits - 1)
-        yield from _pieces(node.right, first + (1 << (bits - 1)), bits - 1)
-    elif node is not None:
-        yield Piece(first, first + (1 << bits) - 1, node.status)
+        yield from _pieces(node.left, first, bits - 1, begin, end)
+        yield from _pieces(node.right, first + (1 << (bits - 1)), bits - 1, begin, end)
+    else:
+        yield Piece(max(first, begin), min(after, end) - 1, node.status)
 
 
 def _shown(node: Node, first: int, bits: int, ranges: Sequence[tuple[int, int]]) -> Iterator[str]:

@@ -149,7 +149,7 @@ class SmallStates:
 
     def lien(self, position: int, lien: str = LIEN, pledge: bytes | None = None) -> bytes:
         serials = self.serial_map
-        ranges = serials.ranges(TICKET, BATCH, status_text("pledged", lien))
+        ranges = serials.ranges(TICKET, BATCH, status_text("pledged", lien), [(1, 10_000)])
         batches = [serials.prove(TICKET, BATCH, ranges)] if ranges else []
         balance = self.balance(Account(FOREST, TICKET, "pledged", lien))
         receipt = self.pledge() if pledge is None else pledge

@@ -134,9 +134,12 @@ def test_the_serials_are_what_the_definition_says_after_any_moves(
     told = {at: piece.status for piece in pieces for at in range(piece.first, piece.last + 1)}
     assert all(told[at] == statuses[at] for at in range(asked[0], min(asked[1] + 1, width)))
     for status in "abc":
-        ranges = frozen.ranges("A", "B", status)
+        ranges = frozen.ranges("A", "B", status, [(0, 31)])
         covered = [at for first, last in ranges for at in range(first, last + 1)]
         assert covered == [at for at in range(32) if statuses[at] == status]
+        some = frozen.ranges("A", "B", status, [asked])
+        within = [at for first, last in some for at in range(first, last + 1)]
+        assert within == [at for at in covered if asked[0] <= at <= asked[1]]
         assert all(before[1] + 1 < after[0] for before, after in pairwise(ranges))
 
 

@@ -18,6 +18,7 @@ from kernel.tlog.states import (
     Account,
     BalanceProof,
     BatchProof,
+    SerialRange,
     account_key,
     account_text,
     balance_leaf,
@@ -79,12 +80,18 @@ class StateMaps:
         return BalanceProof(account, amount, key, found.path, salt)
 
 
-def lien_batches(frozen: Frozen, account: Account) -> list[BatchProof]:
-    """Every serial under the lien of this account, batch by batch."""
+def lien_batches(
+    frozen: Frozen, account: Account, pledged: Sequence[SerialRange]
+) -> list[BatchProof]:
+    """Every serial under the lien of this account, batch by batch, of those once pledged.
+
+    Nothing comes under a lien later: a look at the whole of a batch would find no more.
+    """
     status = status_text(account.purpose, account.ref)
     proofs = []
-    for batch in frozen.serials.batches(account.asset):
-        ranges = frozen.serials.ranges(account.asset, batch, status)
+    for batch in sorted({one.batch for one in pledged}):
+        within = [(one.first, one.last) for one in pledged if one.batch == batch]
+        ranges = frozen.serials.ranges(account.asset, batch, status, within)
         if ranges:
             proofs.append(frozen.serials.prove(account.asset, batch, ranges))
     return proofs

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from kernel.errors import Kind, Refused
 from kernel.tlog.receipt import make_receipt
-from kernel.tlog.states import Account, StateProof, make_holding, make_lien
+from kernel.tlog.states import Account, SerialRange, StateProof, make_holding, make_lien
 from services.ledger.books.accounts import PURPOSES, AccountsBook
 from services.ledger.clients import ACCOUNTS, Owners
 from services.ledger.log import BookLog
@@ -70,9 +72,15 @@ class StateProofs:
             lien,
             state,
             self._keeper.maps.balance(maps, account),
-            lien_batches(maps, account),
+            lien_batches(maps, account, _pledged(event.record)),
             make_receipt(event.record, event.salt, proof),
         )
+
+
+def _pledged(record: bytes) -> list[SerialRange]:
+    """The serials that an entry put under a lien."""
+    (leg,) = msgspec.json.decode(record)["body"]["legs"]
+    return [SerialRange(**block) for block in leg["serials"]]
 
 
 def _require_purpose(account: Account) -> None:
