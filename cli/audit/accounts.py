@@ -58,7 +58,11 @@ class AccountsBook(msgspec.Struct):
     issues: dict[tuple[str, str], Issue] = {}
     # Until the registry has told of them (crossing.py).
     retirements: dict[tuple[int, str, str], Retired] = {}  # by position, holder and asset
-    lien_moved_at: dict[str, int] = {}  # the last entry that moved something under a lien
+    # The last event that moved something under a lien; the registry's event that asked for it; the
+    # last one that nobody asked the registry for: an order of an authority, of which it hears.
+    lien_moved_at: dict[str, int] = {}
+    lien_asked_at: dict[str, int] = {}
+    lien_ordered_at: dict[str, int] = {}
     entries: int = 0
 
     def fold(self, event: Opened, findings: Findings) -> None:
@@ -93,7 +97,7 @@ class AccountsBook(msgspec.Struct):
                 self._retire(event.position, leg, target)
             for account in (source, target):
                 if account[1] == "pledged":
-                    self.lien_moved_at[account[2]] = event.position
+                    self._lien_moved(account[2], event)
         for one in touched:
             left = balances.get(one)
             if left is not None and left < 0 and one[1] not in MAY_BE_NEGATIVE:
@@ -102,6 +106,13 @@ class AccountsBook(msgspec.Struct):
                 del balances[one]
         if legs[0]["debit"]["purpose"] == "issued":
             self._issue(event, legs, findings)
+
+    def _lien_moved(self, lien: str, event: Opened) -> None:
+        self.lien_moved_at[lien] = event.position
+        cause = event.cause
+        self.lien_asked_at[lien] = cause[1] if cause is not None and cause[0] == "registry" else -1
+        if event.type == "TransferPosted":
+            self.lien_ordered_at[lien] = event.position
 
     def _move_serials(
         self,

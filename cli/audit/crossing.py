@@ -37,7 +37,7 @@ def compare(
     pending = Pending()
     _issuances(accounts, registry, sizes, findings, pending)
     _retirements(accounts, registry, sizes[0], findings, pending)
-    _liens(accounts, registry, sizes[0], findings, pending)
+    _liens(accounts, registry, sizes, findings, pending)
     return pending
 
 
@@ -108,7 +108,11 @@ def _retirements(
 
 
 def _liens(
-    accounts: AccountsBook, registry: RegistryBook, size: int, findings: Findings, pending: Pending
+    accounts: AccountsBook,
+    registry: RegistryBook,
+    sizes: tuple[int, int],
+    findings: Findings,
+    pending: Pending,
 ) -> None:
     pledged = accounts.pledged()
     for name in sorted(pledged.keys() | registry.liens.keys()):
@@ -120,7 +124,7 @@ def _liens(
         assets = {row[0] for row in rows} - {"" if lien is None else lien.asset}
         if (there, amount) == said and not assets:
             continue
-        if _under_way(accounts, registry, name, size):
+        if _under_way(accounts, registry, name, sizes):
             pending.liens += 1
             continue
         at = accounts.lien_moved_at.get(name)
@@ -128,10 +132,14 @@ def _liens(
         findings.add("PLEDGE_DIFFERS", ACCOUNTS, at, what, f"{amount} {there} of {assets or ''}")
 
 
-def _under_way(accounts: AccountsBook, registry: RegistryBook, name: str, size: int) -> bool:
+def _under_way(
+    accounts: AccountsBook, registry: RegistryBook, name: str, sizes: tuple[int, int]
+) -> bool:
     """One of the books has not heard yet of what the other did with this lien."""
+    if accounts.lien_asked_at.get(name, -1) >= sizes[1]:
+        return True  # the registry's own event is not opened yet
     lien = registry.liens.get(name)
-    moved_at = accounts.lien_moved_at.get(name, -1)
     if lien is None:
-        return moved_at > registry.heard and moved_at >= size
-    return lien.open > 0 or lien.answered >= size or moved_at > max(registry.heard, lien.answered)
+        return False
+    told_of_order = accounts.lien_ordered_at.get(name, -1) <= registry.heard
+    return lien.open > 0 or lien.answered >= sizes[0] or not told_of_order
