@@ -13,6 +13,7 @@ from cli.story.scene import Scene
 from cli.telling import expect
 from cli.trust import read_policy
 from kernel.tlog.policy import Policy
+from kernel.tlog.states import STATE_BOOK
 
 
 async def hear_witnesses(scene: Scene) -> None:
@@ -21,7 +22,7 @@ async def hear_witnesses(scene: Scene) -> None:
     if not policy.witnesses:
         scene.say("the policy names no witness: nobody but the ledger says what the logs are")
         return
-    for book in OWNERS:
+    for book in (*OWNERS, STATE_BOOK):
         await _hear(scene, book, policy)
     alarms = [
         f"{one.book}: {witness.alarm}"

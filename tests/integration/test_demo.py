@@ -26,6 +26,7 @@ from cli.telling import Teller
 from cli.workspace import Workspace
 from kernel.tlog.policy import parse_policy
 from kernel.tlog.receipt import verify_receipt
+from kernel.tlog.states import STATE_BOOK
 from tests.support.checkout import ROOT
 
 TELL_TIMEOUT_S = 300  # far more than it takes; anything longer is a hang
@@ -60,7 +61,7 @@ def test_every_step_comes_out_as_told_both_times(told_twice: list[Any]) -> None:
 
 def test_a_banks_and_a_regulators_witness_have_cosigned_every_log(told_twice: list[Any]) -> None:
     for done, report in told_twice[1:]:
-        assert set(report["witnesses"]) == set(OWNERS)
+        assert set(report["witnesses"]) == {*OWNERS, STATE_BOOK}
         for one in report["witnesses"].values():
             assert one["cosigned_by"] == ["bank", "regulator"]
         assert "cosigned by bank, regulator" in done.stdout
