@@ -18,7 +18,6 @@ import typer
 from cli.errors import NO, NOT_TRIED, CliError
 from cli.log_sources import is_loopback
 from cli.trust import read_policy
-from cli.workspace import Workspace
 from kernel.tlog.errors import ReceiptError
 from kernel.tlog.states import verify_holding, verify_lien
 
@@ -39,6 +38,8 @@ class Desk:
     """A gateway, as somebody with a token meets it."""
 
     def __init__(self, url: str, token: Path | None, holder: str, directory: Path) -> None:
+        from cli.workspace import Workspace  # noqa: PLC0415 - who verifies loads none of it
+
         workspace = Workspace(directory)
         self.url = url.rstrip("/") or f"http://{workspace.target('gateway')}"
         self._token_file = token
