@@ -343,7 +343,8 @@ def _claim(data: bytes, kind: str, wanted: set[str]) -> dict[str, Any]:
         claim = _object(data, CLAIM)
     except FormatError as error:
         raise ReceiptError(CLAIM, str(error)) from error
-    if claim.get("kind") != kind or claim.get("v") != 1 or set(claim) != wanted | {"kind", "v"}:
+    said = (claim.get("kind"), type(claim.get("v")), claim.get("v"))  # to Python, true is 1
+    if said != (kind, int, 1) or set(claim) != wanted | {"kind", "v"}:
         raise ReceiptError(CLAIM, f"expected {kind} version 1 with {sorted(wanted)}")
     return claim
 
@@ -425,6 +426,8 @@ def _check_serials(rows: Any, account: Account, entry: StateEntry) -> list[Seria
     status = status_text(account.purpose, account.ref)
     found: list[SerialRange] = []
     try:
+        if not isinstance(rows, list):
+            raise FormatError(f"expected a list of batches, got {type(rows).__name__}")
         for row in rows:
             batch = BatchProof(
                 _text(row["batch"]),

@@ -318,15 +318,30 @@ def bare_number(claim: dict[str, Any]) -> None:
     claim["holding"]["amount"] = "6000"
 
 
+def true_version(claim: dict[str, Any]) -> None:
+    claim["v"] = True
+
+
 LIES = [
     *(more_serials, fewer_serials, twice_the_same, relabelled, another_batch, more_amount),
-    *(another_lien, own_account, no_balance, bring_policy, no_kind, bare_number),
+    *(another_lien, own_account, no_balance, bring_policy, no_kind, bare_number, true_version),
 ]
 
 
 @pytest.mark.parametrize("lie", LIES, ids=[one.__name__ for one in LIES])
 def test_a_changed_claim_is_refused(states: SmallStates, lie: Callable[[Any], None]) -> None:
     assert part_of(reclaimed(states.lien(0), lie), states) == CLAIM
+
+
+def test_an_ended_lien_lists_no_batches_and_says_so_with_a_list() -> None:
+    ended = SmallStates(pledged=0)
+    ended.accounts.append({"legs": []})
+    ended.commit()
+
+    def no_list(claim: dict[str, Any]) -> None:
+        claim["batches"] = {}
+
+    assert part_of(reclaimed(ended.lien(0), no_list), ended) == CLAIM
 
 
 def test_a_claim_has_one_spelling(states: SmallStates) -> None:

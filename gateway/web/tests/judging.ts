@@ -10,7 +10,7 @@ import { ReceiptError } from "../src/tlog/errors.ts";
 import { inclusionRoot, leafHash, verifyInclusion } from "../src/tlog/merkle.ts";
 import { checkpointMessage } from "../src/tlog/mldsa.ts";
 import { loadVerifier, openNote, type VerifiedSignature } from "../src/tlog/note.ts";
-import { parsePolicy } from "../src/tlog/policy.ts";
+import { Policy, parsePolicy } from "../src/tlog/policy.ts";
 import { parseProof } from "../src/tlog/proof.ts";
 import { verifyReceipt } from "../src/tlog/receipt.ts";
 import { kindOfFile, verifyHolding, verifyLien } from "../src/tlog/states.ts";
@@ -27,6 +27,7 @@ export async function judgeVectors(vectors: Vectors): Promise<Verdicts> {
   const judge = new Judge();
   await judgeLedger(judge, vectors["carbon_ledger"]);
   await judgeNotes(judge, vectors["notes"]);
+  await judgeCosignatures(judge, vectors["cosignatures"]);
   await judgeCheckpoints(judge, vectors["checkpoints"]);
   await judgeInclusion(judge, vectors["merkle"].inclusion);
   await judgePolicies(judge, vectors["policies"]);
@@ -114,6 +115,25 @@ async function judgeNotes(judge: Judge, notes: any): Promise<void> {
   }
   for (const one of notes.refused_keys) {
     await judge.refuses(`key: ${one.why}`, () => loadVerifier(one.vkey), named("FormatError"));
+  }
+}
+
+async function judgeCosignatures(judge: Judge, cosignatures: any): Promise<void> {
+  const open = async (one: any) => {
+    const policy = new Policy();
+    await policy.addLog(cosignatures.log_vkey);
+    await policy.addWitness("w", one.cosigner_vkey);
+    policy.setQuorum("w");
+    return policy.openCheckpoint(bytes(one.note_base64));
+  };
+  for (const one of cosignatures.accepted) {
+    await judge.holds(`cosignature: ${one.why}`, async () => {
+      const { cosignatures: signed } = await open(one);
+      return signed.length === 1 && Number(signed[0]?.timestampS) === one.timestamp_s;
+    });
+  }
+  for (const one of cosignatures.refused) {
+    await judge.refuses(`cosignature: ${one.why}`, () => open(one), named("NoteError"));
   }
 }
 

@@ -113,7 +113,10 @@ export async function verifyLien(data: Bytes, policy: Policy): Promise<VerifiedL
   const { account, amount } = await checkBalance(claim["holding"], state);
   const { lien } = claim;
   if (account.purpose !== "pledged" || account.ref !== lien) {
-    throw new ReceiptError(CLAIM, `expected the account of lien ${lien}, got ${account.ref}`);
+    throw new ReceiptError(
+      CLAIM,
+      `expected the account of the lien, got another's: ${account.ref}`,
+    );
   }
   const pledge = await openPledge(member(members, PLEDGE), policy);
   const { pledgee, isSerialised } = checkPledge(pledge, account, state);
