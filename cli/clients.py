@@ -598,7 +598,8 @@ def outcome_of(result: items_pb2.ItemResult) -> Outcome:
 def _receipt(message: receipts_pb2.Receipt) -> ReceiptAnswer:
     if message.HasField("refused"):
         return ReceiptAnswer(message.position, refused=refusal_of(message.refused))
-    return ReceiptAnswer(message.position, message.file, message.cose)
+    overrides = tuple(message.override_positions)
+    return ReceiptAnswer(message.position, message.file, message.cose, overrides=overrides)
 
 
 def refusal_of(message: items_pb2.Refusal) -> Refusal:

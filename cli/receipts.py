@@ -74,8 +74,8 @@ def receipts(
     distinct = list(dict.fromkeys(positions))
     found = asyncio.run(_fetch(who, book, distinct, directory, cose=cose))
     told = [_kept(out, book, one) for one in found]
-    lines = [str(one.get("receipt") or f"{one['position']}: {one['error']}") for one in told]
-    typer.echo(json.dumps({"receipts": told}, indent=2) if as_json else "\n".join(lines))
+    lines = "\n".join(map(_line, told))
+    typer.echo(json.dumps({"receipts": told}, indent=2) if as_json else lines)
     raise typer.Exit(NO if any("reason" in one for one in told) else 0)
 
 
@@ -99,6 +99,18 @@ def _kept(out: Path, book: str, one: ReceiptAnswer) -> dict[str, Any]:
         return {"position": one.position, "reason": reason, "error": f"{message} ({reason})"}
     told: dict[str, Any] = {"position": one.position}
     told["receipt"] = str(write_receipt(out, book, one.position, one.file))
+    if one.overrides:
+        told["overrides"] = list(one.overrides)
     if one.cose:
         told["cose"] = str(write_receipt(out, book, one.position, one.cose, COSE))
     return told
+
+
+def _line(told: dict[str, Any]) -> str:
+    if "error" in told:
+        return f"{told['position']}: {told['error']}"
+    line = str(told["receipt"])
+    if "overrides" in told:
+        where = ", ".join(map(str, told["overrides"]))
+        line += f": broke a rule, and two persons accepted it: receipts of ledger {where}"
+    return line

@@ -154,12 +154,16 @@ class Movement:
 
 @dataclass(frozen=True)
 class ReceiptAnswer:
-    """The files of one event, or why they were refused; `cose` is empty unless asked for."""
+    """The files of one event, or why they were refused; `cose` is empty unless asked for.
+
+    `overrides`: where in the ledger's book two persons have accepted that it broke a rule.
+    """
 
     position: int
     file: bytes = b""
     cose: bytes = b""
     refused: Refusal | None = None
+    overrides: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

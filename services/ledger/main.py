@@ -37,7 +37,7 @@ from services.ledger.domain.commands import HaltBook, PinFirstIdentities
 from services.ledger.domain.decide import decide, due
 from services.ledger.domain.events import EVENTS
 from services.ledger.domain.evolve import evolve
-from services.ledger.domain.state import State, told
+from services.ledger.domain.state import State, overridden_at, told
 from services.ledger.feeding import Feeding
 from services.ledger.log import BookLog, Halt, Halted
 from services.ledger.logkeys import BookKeys, KeyFolder, follow_changes, open_keys, policy_of
@@ -138,7 +138,9 @@ async def serve(env: Environment, stop: asyncio.Event) -> None:
         log_keys = LogKeyRequests(folder, policy, keys, writer, service.clock)
         rpc = LedgerRpc(writer, everything, service.engine, log_keys, digest)
         sealers = {book: one.sealer for book, one in logs.items()}
-        receipts = ReceiptRpc(rpc, BOOK, owners, sealers)
+        receipts = ReceiptRpc(
+            rpc, BOOK, owners, sealers, functools.partial(overridden_at, writer.state)
+        )
         pin = functools.partial(_pin_first_identities, writer, digest)
         keeper = SnapshotKeeper(
             CHECKERS,
@@ -255,7 +257,7 @@ async def _keep_log(
     book_log, sealer = served.log, served.sealer
 
     def times_accepted(halt: Halt) -> int:
-        return writer.state.overrides.get((halt.book, halt.position, halt.rule), 0)
+        return len(writer.state.overrides.get((halt.book, halt.position, halt.rule), ()))
 
     async def announce(halt: Halt) -> None:
         if (halt.book, halt.position, halt.rule) in writer.state.halts:

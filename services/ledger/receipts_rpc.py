@@ -41,8 +41,13 @@ class ReceiptRpc(receipts_pb2_grpc.ReceiptServiceServicer):
         own_book: str,
         owners: Owners,
         sealers: Mapping[str, Sealer],
+        overridden: Callable[[str, int], Sequence[int]],
     ) -> None:
-        """`ledger` proves, and shows the events of its own book; `sealers` by book."""
+        """`ledger` proves, and shows the events of its own book; `sealers` by book.
+
+        `overridden`: where two persons have accepted an event that broke a rule.
+        """
+        self._overridden = overridden
         self._ledger = ledger
         self._own_book = own_book
         self._owners = owners
@@ -100,6 +105,7 @@ class ReceiptRpc(receipts_pb2_grpc.ReceiptServiceServicer):
                 position=event.position,
                 file=make_receipt(event.record, event.salt, proofs[event.position]),
                 cose=self._cose(book, proofs[event.position]) if with_cose else b"",
+                override_positions=self._overridden(book, event.position),
             )
             for event in events
         }

@@ -107,6 +107,10 @@ def test_two_persons_resume_it_and_what_follows_is_proven_and_puts_it_right(
 
     assert receipt_of(world, bad).position == bad
     assert receipt_of(world, back).position == back
+    (accepted_at,) = [r.position for r in world.records("ledger") if r.type == "OverrideAccepted"]
+    told = world.receipts("accounts", [bad, back], BUYER)
+    assert [list(one.override_positions) for one in told] == [[accepted_at], []]
+    assert receipt_of_override(world, accepted_at).position == accepted_at
     # Folded as it was: the ledger's own books know of the overdraft and of its end.
     assert world.balance(available(CITY_GROUP), CNY) == 0
     world.stop_services("accounts")
@@ -115,6 +119,11 @@ def test_two_persons_resume_it_and_what_follows_is_proven_and_puts_it_right(
     until(world.takes_commands, "accounts to have read that the halt is over")
     (result,) = world.send("PostEntries", [world.entry(payment(1))], BUYER)
     assert refusal(result) == "INSUFFICIENT_BALANCE"
+
+
+def receipt_of_override(world: World, position: int) -> VerifiedReceipt:
+    (its,) = world.receipts("ledger", [position], BUYER)
+    return verify_receipt(its.file, parse_policy(policy_file(world.directory).read_bytes()))
 
 
 def receipt_of(world: World, position: int) -> VerifiedReceipt:

@@ -14,8 +14,10 @@ from urllib.request import urlopen
 
 import pytest
 from tanzhang.market.v1 import market_pb2, market_pb2_grpc
+from typer.testing import CliRunner
 
 from cli import status
+from cli.app import app
 from cli.stack.provision import PROGRAMS
 from kernel.acts import sign_act
 from kernel.errors import Refused
@@ -208,6 +210,10 @@ def the_override_is_proven_too(world: World, stolen: int, ahead: int) -> None:
     true_ones = [raw for raw in overrides if raw.position > ahead + 1]
     assert len(true_ones) == 4
     world.prove("ledger", true_ones[-1].position)
+    asked = ["receipts", "accounts", str(stolen), "--dir", str(world.directory)]
+    told = CliRunner().invoke(app, [*asked, "--out", str(world.directory / "kept")])
+    accepted_at = ", ".join(str(one.position) for one in true_ones[:2])
+    assert f"two persons accepted it: receipts of ledger {accepted_at}" in told.output
 
 
 def test_a_trade_dearer_than_its_order_halts_the_markets_log_and_stops_it(worlds: Worlds) -> None:

@@ -315,10 +315,10 @@ def test_without_a_halt_there_is_nothing_to_override(book: LedgerBook) -> None:
 def test_an_accepted_override_ends_the_halt_and_is_counted(book: LedgerBook) -> None:
     book.when(Approve(proposed(halted(book), OVERRIDE)), LI)
     assert book.state.halts == {}
-    assert book.state.overrides == {("accounts", 41, "SUFFICIENCY"): 1}
+    assert book.state.overrides == {("accounts", 41, "SUFFICIENCY"): [0]}
     assert book.refusal(OVERRIDE, WANG).reason == "NOT_HALTED_THERE"
     book.when(Approve(proposed(halted(book), OVERRIDE)), LI)  # the same halt, found anew
-    assert book.state.overrides == {("accounts", 41, "SUFFICIENCY"): 2}
+    assert book.state.overrides == {("accounts", 41, "SUFFICIENCY"): [0, 0]}
 
 
 def test_an_override_ahead_of_its_halt_accepts_nothing(book: LedgerBook) -> None:

@@ -81,7 +81,19 @@ def rpc(log: SmallLog, owner: Owner) -> ReceiptRpc:
     ledger: Any = Prover(log)
     owners: Any = owner
     sealer: Any = SimpleNamespace(signer=log.signer)
-    return ReceiptRpc(ledger, "ledger", owners, {"accounts": sealer})
+    return ReceiptRpc(
+        ledger, "ledger", owners, {"accounts": sealer}, lambda *at: OVERRIDDEN.get(at, [])
+    )
+
+
+OVERRIDDEN = {("accounts", 1): [57, 60], ("registry", 0): [61]}
+
+
+async def test_of_an_event_that_was_accepted_it_is_said_where_two_persons_did(
+    rpc: ReceiptRpc,
+) -> None:
+    told = await ask(rpc, [0, 1])
+    assert [list(one.override_positions) for one in told] == [[], [57, 60]]
 
 
 async def ask(rpc: ReceiptRpc, positions: Sequence[int]) -> Sequence[pb.Receipt]:

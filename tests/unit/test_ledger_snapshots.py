@@ -194,7 +194,7 @@ def test_a_start_does_not_begin_behind_a_halt_that_stands() -> None:
 def test_what_two_persons_accepted_since_is_folded_again() -> None:
     """It may have changed what the books know of what lies before the snapshot."""
     store = made(END)
-    accepted = State(overrides={("accounts", 5, "JOURNAL_DIFFERS"): 1})
+    accepted = State(overrides={("accounts", 5, "JOURNAL_DIFFERS"): [1]})
     assert "other logs" in refusal(store, state=accepted)
     assert snapshots(Books(BOOKS), made(END, accepted), state=accepted).restore() == standings(END)
 

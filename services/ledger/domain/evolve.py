@@ -72,7 +72,7 @@ def on_override_accepted(state: State, event: OverrideAccepted) -> None:
     state.proposals.pop(event.proposal, None)
     place = (event.book, event.position, event.rule)
     if place in state.halts:  # nobody accepts what has not halted anything, whoever wrote that
-        state.overrides[place] = state.overrides.get(place, 0) + 1
+        state.overrides.setdefault(place, []).append(state.position)
         del state.halts[place]
 
 

@@ -59,8 +59,8 @@ class State:
     halts: dict[tuple[str, int, str], tuple[str, str]] = field(default_factory=dict)
     # How many were ever recorded.
     halts_recorded: int = 0
-    # How often two persons have accepted (book, position, rule).
-    overrides: dict[tuple[str, int, str], int] = field(default_factory=dict)
+    # By (book, position, rule): where in this book two persons have accepted it, each time.
+    overrides: dict[tuple[str, int, str], list[int]] = field(default_factory=dict)
     identities: str | None = None
     # The day on which (book, witness, rule) was noted last.
     disagreed: dict[tuple[str, str, str], int] = field(default_factory=dict)
@@ -68,6 +68,16 @@ class State:
     log_keys: dict[str, LogKeys] = field(default_factory=dict)
     # Of the event that is folded next.
     position: int = 0
+
+
+def overridden_at(state: State, book: str, position: int) -> list[int]:
+    """Where two persons have accepted an event of a book; halts are few."""
+    return sorted(
+        at
+        for (named, there, _), found in state.overrides.items()
+        if (named, there) == (book, position)
+        for at in found
+    )
 
 
 def told(state: State, envelope: Envelope) -> None:

@@ -26,7 +26,7 @@ from tanzhang.kernel.v1 import auth_pb2 as tanzhang_dot_kernel_dot_v1_dot_auth__
 from tanzhang.kernel.v1 import items_pb2 as tanzhang_dot_kernel_dot_v1_dot_items__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tanzhang/ledger/v1/receipts.proto\x12\x12tanzhang.ledger.v1\x1a\x1dtanzhang/kernel/v1/auth.proto\x1a\x1etanzhang/kernel/v1/items.proto\"C\n\x12GetReceiptsRequest\x12\x0c\n\x04\x62ook\x18\x01 \x01(\t\x12\x11\n\tpositions\x18\x02 \x03(\x04\x12\x0c\n\x04\x63ose\x18\x03 \x01(\x08\"s\n\x07Receipt\x12\x10\n\x08position\x18\x01 \x01(\x04\x12\x0e\n\x04\x66ile\x18\x02 \x01(\x0cH\x00\x12.\n\x07refused\x18\x03 \x01(\x0b\x32\x1b.tanzhang.kernel.v1.RefusalH\x00\x12\x0c\n\x04\x63ose\x18\x04 \x01(\x0c\x42\x08\n\x06result\"D\n\x13GetReceiptsResponse\x12-\n\x08receipts\x18\x01 \x03(\x0b\x32\x1b.tanzhang.ledger.v1.Receipt2x\n\x0eReceiptService\x12\x66\n\x0bGetReceipts\x12&.tanzhang.ledger.v1.GetReceiptsRequest\x1a\'.tanzhang.ledger.v1.GetReceiptsResponse\"\x06\x8a\xe7\x18\x02\x10\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tanzhang/ledger/v1/receipts.proto\x12\x12tanzhang.ledger.v1\x1a\x1dtanzhang/kernel/v1/auth.proto\x1a\x1etanzhang/kernel/v1/items.proto\"C\n\x12GetReceiptsRequest\x12\x0c\n\x04\x62ook\x18\x01 \x01(\t\x12\x11\n\tpositions\x18\x02 \x03(\x04\x12\x0c\n\x04\x63ose\x18\x03 \x01(\x08\"\x8f\x01\n\x07Receipt\x12\x10\n\x08position\x18\x01 \x01(\x04\x12\x0e\n\x04\x66ile\x18\x02 \x01(\x0cH\x00\x12.\n\x07refused\x18\x03 \x01(\x0b\x32\x1b.tanzhang.kernel.v1.RefusalH\x00\x12\x0c\n\x04\x63ose\x18\x04 \x01(\x0c\x12\x1a\n\x12override_positions\x18\x05 \x03(\x04\x42\x08\n\x06result\"D\n\x13GetReceiptsResponse\x12-\n\x08receipts\x18\x01 \x03(\x0b\x32\x1b.tanzhang.ledger.v1.Receipt2x\n\x0eReceiptService\x12\x66\n\x0bGetReceipts\x12&.tanzhang.ledger.v1.GetReceiptsRequest\x1a\'.tanzhang.ledger.v1.GetReceiptsResponse\"\x06\x8a\xe7\x18\x02\x10\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,10 +37,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECEIPTSERVICE'].methods_by_name['GetReceipts']._serialized_options = b'\212\347\030\002\020\001'
   _globals['_GETRECEIPTSREQUEST']._serialized_start=120
   _globals['_GETRECEIPTSREQUEST']._serialized_end=187
-  _globals['_RECEIPT']._serialized_start=189
-  _globals['_RECEIPT']._serialized_end=304
-  _globals['_GETRECEIPTSRESPONSE']._serialized_start=306
-  _globals['_GETRECEIPTSRESPONSE']._serialized_end=374
-  _globals['_RECEIPTSERVICE']._serialized_start=376
-  _globals['_RECEIPTSERVICE']._serialized_end=496
+  _globals['_RECEIPT']._serialized_start=190
+  _globals['_RECEIPT']._serialized_end=333
+  _globals['_GETRECEIPTSRESPONSE']._serialized_start=335
+  _globals['_GETRECEIPTSRESPONSE']._serialized_end=403
+  _globals['_RECEIPTSERVICE']._serialized_start=405
+  _globals['_RECEIPTSERVICE']._serialized_end=525
 # @@protoc_insertion_point(module_scope)

@@ -56,6 +56,7 @@ class Receipt(_message.Message):
     FILE_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
     COSE_FIELD_NUMBER: _builtins.int
+    OVERRIDE_POSITIONS_FIELD_NUMBER: _builtins.int
     position: _builtins.int
     file: _builtins.bytes
     """The .receipt file."""
@@ -65,6 +66,12 @@ class Receipt(_message.Message):
     """
     @_builtins.property
     def refused(self) -> _items_pb2.Refusal: ...
+    @_builtins.property
+    def override_positions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Where two persons have accepted this event although it broke a rule: positions in the ledger's
+        book, whose events have receipts of their own. The file itself cannot say so.
+        """
+
     def __init__(
         self,
         *,
@@ -72,10 +79,11 @@ class Receipt(_message.Message):
         file: _builtins.bytes = ...,
         refused: _items_pb2.Refusal | None = ...,
         cose: _builtins.bytes = ...,
+        override_positions: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file", "refused", b"refused", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cose", b"cose", "file", b"file", "position", b"position", "refused", b"refused", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cose", b"cose", "file", b"file", "override_positions", b"override_positions", "position", b"position", "refused", b"refused", "result", b"result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["file", "refused"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
