@@ -36,8 +36,23 @@ def explain(verdict: Verdict, trust: Trust, words: Words) -> list[str]:
     elif verdict.refused is not None:
         lines = [*page.headline("refused", str(verdict.file)), *page.refusal()]
     else:
-        lines = [*page.headline("verified", str(verdict.file)), *page.proof()]
+        lines = [*page.headline(_how(verdict), str(verdict.file)), *page.proof()]
     return [_safe(line) for line in lines]
+
+
+def _how(verdict: Verdict) -> str:
+    """What holds is not always what its reader hoped for: that stands in the first line."""
+    proven = verdict.proven
+    if isinstance(proven, VerifiedLien) and not proven.quantity:
+        return "verified_ended"
+    if isinstance(proven, VerifiedLien | VerifiedHolding) and newer_states(proven.state):
+        return "verified_older"
+    return "verified"
+
+
+def newer_states(state: ProvenState) -> int:
+    """How many newer states the log held by the time it was signed like this."""
+    return state.log_size - 1 - state.entry.position
 
 
 def explain_policy(trust: Trust, words: Words) -> list[str]:
@@ -169,7 +184,7 @@ class _Page:
         seen = seen_at(state.cosigners)
         if seen is None:
             return [claimed, self._say("state_alone")]
-        newer = state.log_size - 1 - state.entry.position
+        newer = newer_states(state)
         key = "state_older" if newer else "state_newest"
         told = self._say(key, name=self._named(seen), time=self._time(seen), newer=f"{newer:,}")
         ahead = _seconds(state.entry.at) > (seen.timestamp_s or 0) + CLOCKS_DIFFER_S

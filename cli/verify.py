@@ -18,7 +18,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from cli.errors import NO, NOT_TRIED, CliError
-from cli.explaining import cosigners_of, explain, instant, seen_at, signed_log
+from cli.explaining import cosigners_of, explain, instant, newer_states, seen_at, signed_log
 from cli.judging import Proven, ProvenCose, Verdict, event_of, judge_files
 from cli.trust import Trust, find_trust
 from cli.words import LANGUAGES, Words, language_of, words_in
@@ -140,11 +140,7 @@ def _proof(proven: Proven, verdict: Verdict, trust: Trust) -> dict[str, Any]:
 
 def _is_outdated(proven: Proven) -> bool:
     """The witnesses saw newer states: their time is no time of this one."""
-    return isinstance(proven, VerifiedHolding | VerifiedLien) and _newer(proven.state) > 0
-
-
-def _newer(state: ProvenState) -> int:
-    return state.log_size - 1 - state.entry.position
+    return isinstance(proven, VerifiedHolding | VerifiedLien) and newer_states(proven.state) > 0
 
 
 def _own(proven: Proven) -> dict[str, Any]:
@@ -168,7 +164,7 @@ def _state(state: ProvenState) -> dict[str, Any]:
         "state": {
             "at": state.entry.at,
             "position": state.entry.position,
-            "newer_states": _newer(state),
+            "newer_states": newer_states(state),
             "tree_size": state.log_size,
             "root": encode_base64(state.log_root),
             "of": {

@@ -116,7 +116,9 @@ def test_a_proof_from_before_newer_states_says_that_there_are_newer_ones(
     states.commit()
     states.commit()
     (desk / "old.lien").write_bytes(states.lien(0))
-    assert "2 newer states stood in it by then. Ask for a newer proof." in flat(verify("old.lien"))
+    page = flat(verify("old.lien"))
+    assert page.startswith("VERIFIED, BUT NOT THE NEWEST STATE: old.lien")
+    assert "2 newer states stood in it by then. Ask for a newer proof." in page
     told = json.loads(verify("old.lien", "--json"))
     (old,) = told["files"]
     assert (old["state"]["newer_states"], old["as_of"]) == (2, None)
@@ -142,6 +144,7 @@ def test_a_lien_that_has_ended_is_not_told_as_one_that_stands(desk: Path, verify
     ended.commit()
     (desk / "ended.lien").write_bytes(ended.lien(0))
     page = flat(verify("ended.lien"))
+    assert page.startswith("VERIFIED, AND NOTHING IS PLEDGED ANY MORE: ended.lien")
     assert f"Nothing lies under lien {LIEN} of {BANK} any more" in page
     assert "no other lien" not in page
 
