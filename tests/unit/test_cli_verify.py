@@ -126,17 +126,17 @@ def test_a_proof_from_before_newer_states_says_that_there_are_newer_ones(
 
 
 def test_a_lien_in_many_pieces_still_fits_on_a_page(desk: Path, verify: Verify) -> None:
-    pieces = SmallStates(6_000)
-    pledged = [Piece(n, n, status_text("pledged", LIEN)) for n in range(1, 12_000, 2)]
-    free = [Piece(n, n, status_text("available", "")) for n in range(2, 12_001, 2)]
-    pieces.pieces = sorted([*pledged[:6_000], *free[:4_000]])
+    pieces = SmallStates(5_000)
+    pledged = [Piece(n, n, status_text("pledged", LIEN)) for n in range(1, 10_000, 2)]
+    free = [Piece(n, n, status_text("available", "")) for n in range(2, 10_001, 2)]
+    pieces.pieces = [*pledged, *free]
     pieces.commit()
     (desk / "pieces.lien").write_bytes(pieces.lien(0))
     page = verify("pieces.lien")
-    assert "and 5,988 more ranges; --json lists them all" in page
+    assert "and 4,988 more ranges; --json lists them all" in page
     assert len(page.splitlines()) < 50
     serials = json.loads(verify("pieces.lien", "--json"))["files"][0]["lien"]["serials"]
-    assert len(serials) == 6_000
+    assert len(serials) == 5_000
 
 
 def test_a_lien_that_has_ended_is_not_told_as_one_that_stands(desk: Path, verify: Verify) -> None:
