@@ -24,10 +24,11 @@ from kernel.tlog.note import COSIGNATURE, MLDSA44
 from kernel.tlog.policy import NONE, Policy
 from kernel.tlog.witness import SIZE_TYPE, AddCheckpoint, Status
 from services.ledger import witnessed, witnessing
-from services.ledger.clients import WitnessClient
+from services.ledger.clients import WitnessClient, WitnessUnreachable
 from services.ledger.log import Halt, Halted
 from services.ledger.witnessed import WitnessedLog, peers_of
 from services.ledger.witnessing import Disagreement, Doubt, Feeder, our_lines
+from tests.support.authority import Authority
 from tests.support.database import Database
 from tests.support.ending import end
 from tests.support.ledgers import (
@@ -242,6 +243,21 @@ async def test_a_witness_that_hangs_holds_up_neither_sealing_nor_the_others(
                 await fed.shown.proven(size - 1)
                 assert fed.shown.published.size == size
         release.set()
+
+
+async def test_a_witness_is_asked_over_tls_and_believed_to_be_who_our_authorities_say(
+    tmp_path: Path,
+) -> None:
+    bank, authority = house(tmp_path, "lzbank"), Authority(tmp_path)
+    body = AddCheckpoint(0, (), checkpoint_of(300)).encode()
+    with serving(bank, tls=authority.issue(tmp_path / "tls", "witness.lzbank.example")) as url:
+        known, stranger = WitnessClient(authority.certificate), WitnessClient(None)
+        assert (await known.add_checkpoint(url, body)).status == Status.COSIGNED
+        assert (await known.latest(url, origin_of(BOOK))).status == Status.COSIGNED
+        with pytest.raises(WitnessUnreachable, match="certificate verify failed"):
+            await stranger.add_checkpoint(url, body)
+        await known.close()
+        await stranger.close()
 
 
 # ---- witnesses that lie, and answers of any kind -------------------------------------------------

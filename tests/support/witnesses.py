@@ -92,14 +92,16 @@ def witness_folder(
 
 
 @contextmanager
-def serving(folder: WitnessFolder, port: int = 0) -> Iterator[str]:
-    """The same server in a thread of this process: its address."""
+def serving(folder: WitnessFolder, port: int = 0, tls: Path | None = None) -> Iterator[str]:
+    """The same server in a thread of this process: its address. `tls` has its certificate."""
     witness = Witness(folder, folder.signers(), SystemClock())
-    server, listening = make_server(witness, Listen("127.0.0.1", port, None, None))
+    files = (None, None) if tls is None else (tls / "tls.crt", tls / "tls.key")
+    server, listening = make_server(witness, Listen("127.0.0.1", port, *files))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])))
     thread.start()
     try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        scheme = "http" if tls is None else "https"
+        yield f"{scheme}://127.0.0.1:{listening.getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join()

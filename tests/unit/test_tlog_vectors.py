@@ -12,7 +12,7 @@ import pytest
 from dilithium_py.ml_dsa import ML_DSA_44
 
 from kernel.tlog import checkpoint as cp
-from kernel.tlog import cose, errors, merkle, note, receipt, states, tiles
+from kernel.tlog import cose, errors, merkle, note, receipt, states, tiles, witness
 from kernel.tlog.policy import parse_policy
 from kernel.tlog.proof import TlogProof, parse_proof, verify_proof
 from tests.support.small_states import MAP_KEY, SmallStates
@@ -157,6 +157,63 @@ def test_checkpoint_texts_that_read_back(case: Any) -> None:
 def test_checkpoint_texts_that_must_be_refused(case: Any) -> None:
     with pytest.raises(errors.FormatError):
         cp.parse_checkpoint(case["text"])
+
+
+@cases("witness.json", "requests")
+def test_a_witness_answers_a_request_with_this_status(case: Any) -> None:
+    assert answered(case) == (case["status"], case.get("size"))
+
+
+def answered(case: Any) -> tuple[int, int | None]:
+    latest = case["latest"]
+    before = (
+        None
+        if latest is None
+        else cp.Checkpoint(HEAD.origin, latest["size"], unbase(latest["root"]))
+    )
+    try:
+        request = witness.parse_add_checkpoint(case["body"].encode())
+        head = witness.open_by_log(request.checkpoint, [LOG.verifier])
+        witness.judge(request, head, before)
+    except errors.FormatError:
+        return witness.Status.MALFORMED, None
+    except witness.WitnessRefused as refused:
+        return refused.status, refused.size
+    assert request.encode().decode() == case["body"]
+    return witness.Status.COSIGNED, None
+
+
+@cases("witness.json", "answers", "accepted")
+def test_answers_of_a_witness_of_which_these_lines_are_kept(case: Any) -> None:
+    assert kept_of(case) == case["kept"]
+
+
+@cases("witness.json", "answers", "refused")
+def test_answers_of_a_witness_that_must_be_refused(case: Any) -> None:
+    with pytest.raises((errors.FormatError, errors.NoteError)):
+        kept_of(case)
+
+
+def kept_of(case: Any) -> list[str]:
+    checkpoint = load("witness.json")["checkpoint"].encode()
+    keys = [LOG.verifier], [WITNESS.verifier]
+    return witness.take_cosignatures(checkpoint, case["body"].encode(), *keys)[1]
+
+
+@cases("witness.json", "sizes", "accepted")
+def test_sizes_in_a_conflict_that_read_back(case: Any) -> None:
+    assert witness.parse_size(case["body"].encode()) == case["size"]
+    assert witness.encode_size(case["size"]).decode() == case["body"]
+
+
+@cases("witness.json", "sizes", "refused")
+def test_sizes_in_a_conflict_that_must_be_refused(case: Any) -> None:
+    with pytest.raises(errors.FormatError):
+        witness.parse_size(case["body"].encode())
+
+
+def test_a_witness_shows_a_log_under_the_published_path() -> None:
+    assert witness.monitoring_path(HEAD.origin) == load("witness.json")["monitoring_path"]
 
 
 @cases("merkle.json", "inclusion", "accepted")
