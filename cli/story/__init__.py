@@ -21,6 +21,7 @@ from cli.story import (
     proving,
     retiring,
     riding,
+    standing,
     trading,
     witnessing,
 )
@@ -46,6 +47,7 @@ CHAPTERS: Final[tuple[tuple[str, Step], ...]] = (
     ("witnesses agree on what the logs are", witnessing.hear_witnesses),
     ("two receipts for each bank, and none of the other's", proving.hand_out),
     ("a stranger without network judges the receipts", proving.judge_offline),
+    ("how each lien stands: these serials, under no other", standing.show_liens),
     ("Shenzhen: what a ride saves, and what it earns", riding.set_rules),
     ("three rides of one commuter, under one signature", riding.ride),
     ("one bank releases its lien", retiring.release),

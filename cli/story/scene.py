@@ -52,6 +52,7 @@ class Figures:
     refusals: list[dict[str, Any]] = field(default_factory=list)
     receipts: list[dict[str, Any]] = field(default_factory=list)
     isolation: str = ""
+    standing: list[dict[str, Any]] = field(default_factory=list)  # of the liens
     judged: list[dict[str, Any]] = field(default_factory=list)
     rides: list[dict[str, Any]] = field(default_factory=list)
     citizen: dict[str, Any] = field(default_factory=dict)

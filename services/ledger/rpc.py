@@ -62,7 +62,9 @@ class LedgerRpc(ledger_pb2_grpc.LedgerServiceServicer):
 
     async def GetTile(self, request: pb.GetTileRequest, context: object) -> Any:
         served = self._served(request.book)
-        size = served.shown.published.size
+        # All that is signed, though no quorum may have seen it yet: right after a start none has
+        # seen anything, and a mirror that is on its way must not lose what it was shown before.
+        size = served.sealer.published.size
         data = await asyncio.to_thread(queries.read_path, served.tiles, request.path, size)
         return pb.GetTileResponse(data=data)
 

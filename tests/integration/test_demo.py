@@ -26,7 +26,7 @@ from cli.telling import Teller
 from cli.workspace import Workspace
 from kernel.tlog.policy import parse_policy
 from kernel.tlog.receipt import verify_receipt
-from kernel.tlog.states import STATE_BOOK
+from kernel.tlog.states import STATE_BOOK, verify_lien
 from tests.support.checkout import ROOT
 
 TELL_TIMEOUT_S = 300  # far more than it takes; anything longer is a hang
@@ -133,7 +133,9 @@ def test_what_must_be_refused_is_refused_with_its_numbers(told_twice: list[Any])
         assert {sale["reason"], pledge["reason"]} == {"INSUFFICIENT_BALANCE"}
         assert (sale["needed"], sale["available"]) == ("12000", "0")
         assert (pledge["needed"], pledge["available"]) == ("6000", "0")
-        assert [one["reason"] for one in foreign] == ["NOT_A_PARTY"] * 2
+        assert [one["reason"] for one in foreign] == [
+            "NOT_A_PARTY"
+        ] * 3  # two receipts and a lien of another bank
         assert (ride["reason"], release["reason"]) == ("TRIP_KNOWN", "ACT_MISSING")
 
 
@@ -176,6 +178,11 @@ def test_the_receipts_of_the_first_story_still_hold_after_the_second(told_twice:
             record = json.loads(verified.record)
             assert record["body"].get("pledge", record["body"])["lien"] == liens[receipt["lender"]]
             assert len(record["acts"]) == 2
+        for standing in report["standing"]:
+            file = Workspace(told_twice[0]).receipts / f"{standing['lien']}.lien"
+            shown = verify_lien(file.read_bytes(), policy)
+            assert (shown.lien, shown.quantity) == (liens[standing["lender"]], 6_000)
+        assert {one["lender"] for one in report["standing"]} == set(liens)
 
 
 # Who is killed as which step begins: each is then needed at once.
