@@ -30,6 +30,7 @@ from cli.stack.provision import (
 )
 from gateway.config import PEERS
 from tests.support.checkout import ROOT
+from tests.support.small_log import SmallLog
 from tests.support.webpage import Chromium, build_page
 from tests.support.world import until
 
@@ -212,6 +213,17 @@ def test_every_refused_receipt_names_the_part_that_differs(cut: Counter) -> None
         assert told["part"].startswith(f"{case['part']}: "), case["why"]
 
 
+def test_what_an_event_says_is_shown_as_text_and_never_obeyed(cut: Counter) -> None:
+    log = SmallLog()
+    log.append({"legs": [], "note": "<img src=x onerror=document.title='owned'>\u202egnp.exe"})
+    log.fill(1)
+    cut.trust(log.policy.encode().decode(), "I compared it: trust this policy")
+    told = cut.browser.open("note.receipt", log.receipt(0))
+    assert told["state"] == "verified"
+    assert "<img src=x onerror=document.title='owned'>\ufffdgnp.exe" in told["text"]
+    assert told["title"] == "Tanzhang Verify"
+
+
 def test_every_vector_is_judged_in_this_browser_as_by_the_kernel(cut: Counter) -> None:
     told = cut.browser("vectors", vectors=VECTORS)
     assert told["wrong"] == []
@@ -219,6 +231,7 @@ def test_every_vector_is_judged_in_this_browser_as_by_the_kernel(cut: Counter) -
 
 
 def test_a_scanned_code_opens_the_receipt_it_carries(cut: Counter) -> None:
+    cut.trust(RECEIPTS["policy"], "I compared it: trust this policy")
     cut.browser("reopen", url=address_of(RECEIPT, cut.url))
     told = cut.browser("verdict")
     assert told["state"] == "verified"

@@ -181,6 +181,7 @@ async function verdict() {
       heading: text("#verdict-heading"),
       part: text(".section.detail p"),
       text: card.innerText,
+      title: document.title,
       focused: document.activeElement?.id ?? "",
     };
   });
