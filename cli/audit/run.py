@@ -89,6 +89,8 @@ class _Audit:
             for book in self._logs:
                 if book != STATE_BOOK and (opener.shows_all or book in PUBLIC):
                     await self._open(opener, book)
+            self._kept.states += self._looked_at
+            kept_states.save(self._asked.folder, self._kept)
         return self._report(self._compare())
 
     def _books(self) -> list[tuple[str, str]]:
@@ -137,7 +139,6 @@ class _Audit:
         entries = StateEntries(self._folder("accounts"), findings)
         size, begin = accounts.tree_size, self._kept.positions.get("accounts", 0)
         entries.read(self._folder(STATE_BOOK), self._kept.states, state.tree_size, size)
-        self._kept.states += entries.count
         self._looked_at = entries.count
         waiting = chosen(entries.spread, begin, size) if opener.shows_all else []
         key = self._asked.map_key or (await opener.map_key() if waiting else None)
@@ -158,6 +159,8 @@ class _Audit:
                 if reached - saved >= SAVE_EVERY:
                     kept_states.save(self._asked.folder, kept)
                     saved = reached
+            if book == "accounts":  # a state of what had been opened before
+                self._states.reach(kept.positions.get(book, 0), kept.accounts)
         except Refused as error:
             if opener.shows_all:
                 raise CliError(f"{book}: the token opens nothing: {error.message}") from error

@@ -580,6 +580,18 @@ def test_both_maps_of_a_state_are_made_again(
     assert report["states"] == made_again
 
 
+def test_a_state_of_what_was_opened_before_is_made_again_too(
+    auditor: Auditor, audited: Audited
+) -> None:
+    audited.commit_state()
+    auditor.audit(audited)
+    audited.commit_state()
+    last = audited.commit_state(serials=bytes(32))
+    code, report = auditor.audit(audited)
+    assert (code, the_difference(report)["position"]) == (1, last)
+    assert report["states"]["serials_made_again"] == 2
+
+
 def test_a_gateway_gives_the_map_key_to_an_auditor(auditor: Auditor, audited: Audited) -> None:
     audited.gives_map_key = True
     audited.commit_state(balances=bytes(32))
