@@ -220,12 +220,12 @@ class InclusiveBook(Checker):
     ) -> None:
         """In the methodology's time, not after the recording, and confirmed on the second day."""
         recorded, day = day_of(raw.at), event.day
-        if not parse_day(day) <= recorded:
+        age_days = (recorded - parse_day(day)).days
+        if age_days < 0:
             raise RuleBroken("TRIP_DAY", f"at most {recorded}", day)
         first, last = methodology.valid_first, methodology.valid_last
         if day < first or (last and day > last):
             raise RuleBroken("TRIP_DAY", f"{first}..{last}", day)
-        age_days = (recorded - parse_day(day)).days
         if age_days > OLDEST_DAYS and not methodology.counterfactual:
             raise RuleBroken("TRIP_DAY", f"at most {OLDEST_DAYS} days before {recorded}", day)
         require("CONFIRMS_ON", CONFIRMED_AFTER, (parse_day(event.confirms_on) - recorded).days)
@@ -243,10 +243,10 @@ class InclusiveBook(Checker):
             wanted = f"{factor} mg/km times tens of metres"
             raise RuleBroken("REDUCTION_STEP", wanted, reduction_mg)
         longest_m = LONGEST_M.get(event.mode, 0)
-        limit = f"at most {longest_m} m by {event.mode}"
-        require_holds("TRIP_FAR", tens * STEP_M <= longest_m, limit, tens * STEP_M)
-        if not reduction_mg:  # only what a person says of herself has none
-            require_holds("DECLARED", event.mode in DECLARED, sorted(DECLARED), event.mode)
+        if tens * STEP_M > longest_m:
+            raise RuleBroken("TRIP_FAR", f"at most {longest_m} m by {event.mode}", tens * STEP_M)
+        if not reduction_mg and event.mode not in DECLARED:  # only a person's own word has none
+            raise RuleBroken("DECLARED", sorted(DECLARED), event.mode)
         if methodology.counterfactual:
             require("TRIP_POINTS", 0, points)
             return
@@ -332,12 +332,9 @@ def _check_consents(event: CitizenEnrolled | ConsentChanged) -> None:
 
 def _check_place(operator: OperatorRegistered, methodology: MethodologyProposed) -> None:
     """One for cities without a metro gives more for the same way."""
-    require_holds(
-        "METHODOLOGY_PLACE",
-        methodology.region in (operator.city, NATIONWIDE),
-        f"{operator.city} or {NATIONWIDE}",
-        methodology.region,
-    )
+    if methodology.region not in (operator.city, NATIONWIDE):
+        wanted = f"{operator.city} or {NATIONWIDE}"
+        raise RuleBroken("METHODOLOGY_PLACE", wanted, methodology.region)
     if methodology.has_metro is not None:
         require("METHODOLOGY_METRO", operator.city_has_metro, methodology.has_metro)
 
