@@ -450,6 +450,7 @@ class Books:
                     WitnessStanding(tuple(by.names), by.cosigned, by.said, by.alarm)
                     for by in one.witnesses
                 ),
+                missing_keys=tuple(one.missing_keys),
             )
             for one in response.books
         ]

@@ -289,7 +289,8 @@ def _each(
     for path in files:  # before anything is changed: one passphrase for all, and nothing unread
         check_opens(path, passphrase)
     changed = sum(change(path, passphrase) for path in files)
-    typer.echo(f"{changed} of {len(files)} keys are {now} now, the others were")
+    before = "" if changed == len(files) else f", the other {len(files) - changed} were"
+    typer.echo(f"{changed} of {len(files)} keys are {now} now{before}")
 
 
 def _passphrase(*, confirm: bool) -> bytes:

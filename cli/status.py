@@ -134,6 +134,9 @@ async def _ledger(services: Books, books: Figures, problems: list[str]) -> None:
             witnesses=[dataclasses.asdict(one) for one in status.witnesses],
         )
         problems += _witness_problems(status)
+        problems += [
+            f"{status.book} is not signed: no file of {key}" for key in status.missing_keys
+        ]
         if status.halt:
             figures.update(expected=status.expected, actual=status.actual)
             found = f"expected {status.expected}, got {status.actual}"

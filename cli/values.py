@@ -216,7 +216,7 @@ class BookStatus:
     """`folded` and `proven` count events; `halt` says rule and position, empty when in order.
 
     `expected` and `actual`: what that rule wanted, and what it found.
-    `witnessed` are those under the checkpoint that is shown.
+    `witnessed` are those under the checkpoint that is shown. While a key is missing none is signed.
     """
 
     book: str
@@ -227,6 +227,7 @@ class BookStatus:
     actual: str
     witnessed: int
     witnesses: tuple[WitnessStanding, ...]
+    missing_keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,11 @@ every tool does, through the data folder.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from cli.stack.process import ServiceProcess
-from cli.stack.provision import PASSED_ON, code_path
+from cli.stack.provision import code_path, passed_on
 from kernel.rpc.health import SERVING, UNREACHABLE
 
 
@@ -19,8 +18,7 @@ class Companion(ServiceProcess):
     """Starts and stops like a service; it serves while it runs."""
 
     def __init__(self, name: str, arguments: Sequence[str], directory: Path) -> None:
-        environment = {one: os.environ[one] for one in PASSED_ON if one in os.environ}
-        super().__init__(name, name, 0, {**environment, "PYTHONPATH": code_path()}, directory)
+        super().__init__(name, name, 0, {**passed_on(), "PYTHONPATH": code_path()}, directory)
         self._command = ["cli", *arguments]
 
     def health(self) -> str:

@@ -42,10 +42,11 @@ from kernel.tlog.states import STATE_BOOK
 
 PROJECT = Path(cli.__file__).resolve().parent.parent
 DATABASE = "tanzhang"
-# All a service gets of its caller's environment: besides the usual, how it opens its keys.
-PASSED_ON = (
-    *("PATH", "HOME", "LANG", "TANZHANG_KEY_PASSPHRASE_FILE"),
-    *("TANZHANG_PKCS11_MODULE", "TANZHANG_PKCS11_PIN_FILE", "SOFTHSM2_CONF"),
+PASSED_ON = ("PATH", "HOME", "LANG")
+# How our programs open their keys. Files, which they see from another folder than the caller.
+OPENING = (
+    *("TANZHANG_KEY_PASSPHRASE_FILE", "TANZHANG_PKCS11_MODULE", "TANZHANG_PKCS11_PIN_FILE"),
+    "SOFTHSM2_CONF",  # of the one vendor whose library is told so
 )
 PASSWORD_BYTES = 24
 MAP_KEY = "maps.secret"  # of the balance map; beside the logs' keys
@@ -117,6 +118,13 @@ class Endpoints:
 def code_path() -> str:
     """PYTHONPATH of our processes: this code, before any other copy that may be installed."""
     return os.pathsep.join(str(path) for path in (PROJECT, PROJECT / "proto"))
+
+
+def passed_on() -> dict[str, str]:
+    """All that our programs get of their caller's environment."""
+    usual = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    opening = {name: os.path.abspath(os.environ[name]) for name in OPENING if os.environ.get(name)}
+    return usual | opening
 
 
 def keys_folder(directory: Path, owner: str) -> Path:
@@ -219,14 +227,14 @@ def service_environment(
     endpoints: Endpoints,
     extra: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """The whole environment of one process; of the caller's own only PASSED_ON.
+    """The whole environment of one process; of the caller's own only `passed_on`.
 
     `extra` goes on top: crash points (TANZHANG_CRASH) and the like, only ever when asked for.
     """
     directory = provisioned.directory
     keys = keys_folder(directory, service)
     environment = {
-        **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
+        **passed_on(),
         "PYTHONPATH": code_path(),
         "TANZHANG_MODE": "development",
         "TANZHANG_LISTEN": f"127.0.0.1:{endpoints.port}",

@@ -152,15 +152,11 @@ def _status(book: str, served: ServedLog[Any]) -> pb.BookStatus:
         else pb.Halt(
             position=halt.position, rule=halt.rule, expected=halt.expected, actual=halt.actual
         ),
-        waiting_for=_waiting_for(served),
+        waiting_for="" if served.reader is None else served.reader.waiting_for,
+        missing_keys=served.sealer.missing_keys,
         witnesses=[_witness(one) for one in served.witnesses],
         witnessed=served.shown.published.size,
     )
-
-
-def _waiting_for(served: ServedLog[Any]) -> str:
-    reader = "" if served.reader is None else served.reader.waiting_for
-    return reader or served.sealer.waits_for
 
 
 def _witness(feeder: Feeder) -> pb.WitnessStatus:

@@ -255,10 +255,9 @@ class Sealer:
         return [signer.verifier for signer in self._keys.now.signers]
 
     @property
-    def waits_for(self) -> str:
-        """The keys without which nothing is signed; empty when all are here."""
-        missing = self._keys.now.missing
-        return f"{self._log.book}: its key {', '.join(missing)}" if missing else ""
+    def missing_keys(self) -> tuple[str, ...]:
+        """Those without which nothing is signed; none when all are here."""
+        return self._keys.now.missing
 
     async def proven(self, position: int) -> None:
         """Waits (bounded) until a published checkpoint covers the position."""

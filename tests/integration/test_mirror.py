@@ -17,6 +17,7 @@ import pytest
 
 from cli.app import run
 from cli.stack.provision import log_keys_folder, policy_file
+from kernel.keys import public_of
 from kernel.tlog.note import parse_note
 from kernel.tlog.policy import parse_policy
 from tests.support.checkout import ROOT
@@ -157,9 +158,9 @@ class Operators:
         self.tool("ledger", "approve", proposal, "--person", "ma.ledger")
 
 
-def await_signers(world: World, *key_ids: str) -> None:
+def await_signers(world: World, *key_ids: str, book: str = "accounts") -> None:
     """Of the checkpoint file: it is what counts."""
-    file = world.directory / "checkpoints" / "accounts.checkpoint"
+    file = world.directory / "checkpoints" / f"{book}.checkpoint"
     end_s, found = time.monotonic() + 20, list[str]()
     while found != list(key_ids) and time.monotonic() < end_s:
         found = [f"{one.key_id:08x}" for one in parse_note(file.read_bytes())[1]]
@@ -206,3 +207,26 @@ def test_a_mirror_follows_the_log_to_another_key_once_its_policy_does(
     told = operators.tool("keys", "retire", "accounts", "--person", "gao.ledger", code=1)
     assert "no successor is announced" in told
     shutil.copy(new, policy_file(world.directory))
+
+
+def test_a_leaked_key_is_replaced_at_once_and_no_policy_follows_by_itself(
+    mirrors: Mirrors, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two persons' word alone: whoever trusts the old key has to hear of it from somebody."""
+    world, operators = mirrors.world, Operators(mirrors.world, capsys)
+    world.has_strangers = True
+    policy, note = policy_file(world.directory), tmp_path / "note"
+    before = policy.read_bytes()
+    operators.agree("keys", "retire", "ledger", "--reason", "leaked")
+    (prepared,) = log_keys_folder(world.directory).glob("ledger.*.skey")
+    await_signers(world, prepared.name.split(".")[1], book="ledger")
+    code, told = mirror(world, "ledger", tmp_path / "refused")
+    assert (code, told.startswith("refused: ")) == (1, True)
+    note.write_text(operators.tool("keys", "announcement", "ledger"))
+    assert run(["policy", "follow", str(note), "--policy", str(policy), "--yes"]) == 1
+    assert "on somebody's word" in capsys.readouterr().err
+    new = f"log {public_of(prepared)}"
+    lines = before.decode().splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith(f"log {origin('ledger')}+"))
+    policy.write_text("\n".join([*lines[:at], new, *lines[at + 1 :]]) + "\n")  # by hand
+    assert mirror(world, "ledger", tmp_path / "anew")[0] == 0

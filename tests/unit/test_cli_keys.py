@@ -13,7 +13,7 @@ import pytest
 
 from cli.app import run
 from cli.stack.folder import FolderNote
-from cli.stack.provision import LOGS, SERVICES, identities_file, provision
+from cli.stack.provision import LOGS, SERVICES, identities_file, passed_on, provision
 from cli.stack.rotation import prepare, switch
 from cli.workspace import Workspace
 from kernel.frames import Frame, FrameSigner, StoredEvent, verify_frame
@@ -87,6 +87,9 @@ def test_a_protected_folder_lists_the_same_keys_and_serves_with_the_mounted_pass
     assert run(["clock", "advance", "1d", "--dir", str(folder)]) == 0  # needs no key
     monkeypatch.setenv("TANZHANG_KEY_PASSPHRASE_FILE", str(mounted))
     assert provision(folder).operator_vkey == made.operator_vkey
+    monkeypatch.chdir(mounted.parent)  # processes run in another folder than their caller
+    monkeypatch.setenv("TANZHANG_KEY_PASSPHRASE_FILE", mounted.name)
+    assert passed_on()["TANZHANG_KEY_PASSPHRASE_FILE"] == str(mounted)
     assert Workspace(folder).token("li.registrar")
     Workspace(folder).institution_key("lzbank")  # made now, and encrypted like the others
     assert listed(folder, capsys)["keys/institutions/lzbank.key"]["at_rest"] == "encrypted"

@@ -229,6 +229,7 @@ class BookStatus(_message.Message):
     WAITING_FOR_FIELD_NUMBER: _builtins.int
     WITNESSES_FIELD_NUMBER: _builtins.int
     WITNESSED_FIELD_NUMBER: _builtins.int
+    MISSING_KEYS_FIELD_NUMBER: _builtins.int
     book: _builtins.str
     folded: _builtins.int
     """Events folded and checked."""
@@ -236,9 +237,7 @@ class BookStatus(_message.Message):
     """Events under the last published checkpoint."""
     root: _builtins.str
     waiting_for: _builtins.str
-    """Position of an event whose cause has not been seen yet, and the cause; or a key of the log that
-    the ledger has no file of: nothing is signed meanwhile.
-    """
+    """Position of an event whose cause has not been seen yet, and the cause."""
     witnessed: _builtins.int
     """Events under the checkpoint that is shown: with a quorum in the policy, one that witnesses
     cosigned.
@@ -251,6 +250,10 @@ class BookStatus(_message.Message):
     def witnesses(self) -> _containers.RepeatedCompositeFieldContainer[Global___WitnessStatus]:
         """How it stands with each witness that is asked."""
 
+    @_builtins.property
+    def missing_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Keys in force of the log that the ledger has no file of: nothing is signed meanwhile."""
+
     def __init__(
         self,
         *,
@@ -262,10 +265,11 @@ class BookStatus(_message.Message):
         waiting_for: _builtins.str = ...,
         witnesses: _abc.Iterable[Global___WitnessStatus] | None = ...,
         witnessed: _builtins.int = ...,
+        missing_keys: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["halt", b"halt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["book", b"book", "folded", b"folded", "halt", b"halt", "proven", b"proven", "root", b"root", "waiting_for", b"waiting_for", "witnessed", b"witnessed", "witnesses", b"witnesses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["book", b"book", "folded", b"folded", "halt", b"halt", "missing_keys", b"missing_keys", "proven", b"proven", "root", b"root", "waiting_for", b"waiting_for", "witnessed", b"witnessed", "witnesses", b"witnesses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
