@@ -103,7 +103,11 @@ class _Page:
         proven = self._verdict.proven
         if proven is None:
             return
-        yield from _block(self._say("proved"), self._claim(proven))
+        overridden = [
+            self._say("overridden", rule=one.rule, position=f"{one.position:,}")
+            for one in self._verdict.overrides
+        ]
+        yield from _block(self._say("proved"), [*self._claim(proven), *overridden])
         yield from _block(self._say("as_of"), self._as_of(proven))
         yield from labelled(self._say("signed_by"), self._log_key(proven))
         yield from _block(self._say("witnesses"), self._witnesses(proven))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -65,6 +65,13 @@ class ProvenCose:
 Proven = VerifiedReceipt | VerifiedHolding | VerifiedLien | ProvenCose
 
 
+class Override(NamedTuple):
+    """Two persons took an event as it was; `position` in the ledger's own book."""
+
+    rule: str
+    position: int
+
+
 class CheckedAct(NamedTuple):
     """A signature inside the event. `by` None: nobody here knows its key, it is not checked."""
 
@@ -83,6 +90,7 @@ class Verdict:
     refused: ReceiptError | None = None
     unread: CliError | None = None
     acts: tuple[CheckedAct, ...] = ()
+    overrides: tuple[Override, ...] = ()
 
     @property
     def valid(self) -> bool | None:
@@ -100,7 +108,8 @@ def judge_files(paths: Sequence[Path], trust: Trust) -> list[Verdict]:
     """One verdict each, in order."""
     verdicts = [_judge(path, trust.policy) for path in paths]
     shown = _shown_keys(verdicts)
-    return [_with_acts(verdict, trust, shown) for verdict in verdicts]
+    overrides = list(_shown_overrides(verdicts))
+    return [_with_overrides(_with_acts(verdict, trust, shown), overrides) for verdict in verdicts]
 
 
 def _judge(path: Path, policy: Policy) -> Verdict:
@@ -168,6 +177,32 @@ def _shown_keys(verdicts: Sequence[Verdict]) -> dict[tuple[str, str], Institutio
         if known is not None:
             shown[_deployment(event.origin), id] = known
     return shown
+
+
+def _shown_overrides(verdicts: Sequence[Verdict]) -> Iterator[tuple[tuple[str, int], Override]]:
+    """((log, position), override) of receipts of the ledger's own book that hold."""
+    for verdict in verdicts:
+        event = verdict.proven
+        if not isinstance(event, VerifiedReceipt) or event.book != LEDGER_BOOK:
+            continue
+        fields = json.loads(event.record)
+        try:
+            if fields["type"] == "OverrideAccepted":
+                body = fields["body"]
+                place = f"{_deployment(event.origin)}/{body['book']}", int(body["position"])
+                yield place, Override(str(body["rule"]), event.position)
+        except (KeyError, TypeError, ValueError):
+            continue  # not an event of ours to read: it shows nothing
+
+
+def _with_overrides(
+    verdict: Verdict, overrides: Sequence[tuple[tuple[str, int], Override]]
+) -> Verdict:
+    event = None if verdict.proven is None else event_of(verdict.proven)
+    if event is None:
+        return verdict
+    own = (one for place, one in overrides if place == (event.origin, event.position))
+    return replace(verdict, overrides=tuple(own))
 
 
 def _registered_key(record: bytes) -> tuple[str, Institution | None]:

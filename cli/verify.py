@@ -133,6 +133,7 @@ def _proof(proven: Proven, verdict: Verdict, trust: Trust) -> dict[str, Any]:
             }
             for act in verdict.acts
         ]
+        told["overrides"] = [one._asdict() for one in verdict.overrides]
         told |= {"book": event.book, "position": event.position, "origin": event.origin}
         told["record"] = json.loads(event.record)
     return told | _own(proven)

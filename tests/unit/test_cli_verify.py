@@ -287,6 +287,27 @@ def test_a_receipt_of_the_keys_registration_shows_the_key(
     assert f"signed by bank:{BANK} with key" in page
 
 
+def test_an_event_that_two_persons_accepted_is_told_so_where_their_receipt_is_given(
+    desk: Path, pledged: SmallLog, verify: Verify
+) -> None:
+    ledger = SmallLog("ledger", b"ledger")
+    ledger.fill(4)
+    for position in (0, 7):
+        body = {"book": "registry", "position": position, "rule": "PLEDGE_EXCLUSIVE"}
+        ledger.append(body, "OverrideAccepted")
+    both = pledged.policy
+    both.add_log(ledger.signer.verifier.vkey)
+    (desk / "both.txt").write_bytes(both.encode())
+    for position in (4, 5):
+        (desk / f"ledger-{position}.receipt").write_bytes(ledger.receipt(position))
+    files = ("registry-0.receipt", "ledger-4.receipt", "ledger-5.receipt")
+    page = flat(verify(*files, policy="both.txt"))
+    assert page.count("It broke rule PLEDGE_EXCLUSIVE, and two persons accepted it") == 1
+    told = json.loads(verify(*files, "--json", policy="both.txt"))["files"]
+    assert told[0]["overrides"] == [{"rule": "PLEDGE_EXCLUSIVE", "position": 4}]
+    assert "accepted it all the same" not in verify("registry-0.receipt", policy="both.txt")
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"keys":[{"key_id":"00"}]}', '{"keys":[1]}'])
 def test_a_directory_that_is_none_cannot_be_tried(
     desk: Path, text: str, capsys: pytest.CaptureFixture[str]
