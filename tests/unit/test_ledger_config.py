@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from kernel.config import Environment
@@ -9,6 +11,7 @@ from kernel.errors import Misconfigured
 from services.ledger.books.followed import make_checkers, owner_of
 from services.ledger.books.market import MarketBook
 from services.ledger.config import Config, load_config
+from tests.support.witnesses import witness_signer
 from tests.unit.test_config import GOOD
 
 WHOLE = "accounts,registry,market,inclusive,ledger"
@@ -66,3 +69,50 @@ def test_what_is_missing_or_unknown_is_named(
 ) -> None:
     with pytest.raises(Misconfigured, match=message):
         config_of(follows, **peers)
+
+
+# ---- which witnesses it feeds --------------------------------------------------------------------
+
+BANK = witness_signer("witness.lzbank.example/w1").verifier.vkey
+
+
+def config_with(tmp_path: Path, url: str, mode: str = "production") -> Config:
+    path = tmp_path / "policy.txt"
+    path.write_text(f"witness bank {BANK} {url}\nquorum bank\n")
+    told = {"TANZHANG_POLICY": str(path), "TANZHANG_MODE": mode}
+    return config_of("accounts,ledger", TANZHANG_PEER_ACCOUNTS="127.0.0.1:7001", **told)
+
+
+def test_without_a_policy_no_witness_is_asked_and_none_is_needed() -> None:
+    config = config_of("accounts,ledger", TANZHANG_PEER_ACCOUNTS="127.0.0.1:7001")
+    assert (config.policy.quorum, dict(config.policy.witnesses)) == ("none", {})
+
+
+@pytest.mark.parametrize(
+    ("url", "mode"),
+    [
+        ("https://witness.lzbank.example/tanzhang", "production"),
+        ("http://127.0.0.1:7480", "production"),
+        ("http://witness.lzbank.example", "development"),
+    ],
+)
+def test_a_witness_is_asked_where_the_policy_says(tmp_path: Path, url: str, mode: str) -> None:
+    assert config_with(tmp_path, url, mode).policy.witnesses["bank"].url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://witness.lzbank.example", "ftp://witness.lzbank.example", "https://"),
+        *("witness.lzbank.example", "https://witness.lzbank.example/?a=b"),
+    ],
+)
+def test_in_production_a_witness_is_asked_over_tls_or_on_loopback(tmp_path: Path, url: str) -> None:
+    with pytest.raises(Misconfigured, match="witness bank: expected an https URL"):
+        config_with(tmp_path, url)
+
+
+def test_a_policy_that_cannot_be_read_keeps_the_ledger_from_starting(tmp_path: Path) -> None:
+    told = {"TANZHANG_POLICY": str(tmp_path / "policy.txt")}
+    with pytest.raises(Misconfigured, match="TANZHANG_POLICY"):
+        config_of("accounts,ledger", TANZHANG_PEER_ACCOUNTS="127.0.0.1:7001", **told)
