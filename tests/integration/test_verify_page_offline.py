@@ -193,8 +193,8 @@ def test_the_same_is_said_in_english(cut: Counter) -> None:
 
 def test_a_lien_under_which_nothing_is_left_verifies_without_a_green_light(cut: Counter) -> None:
     told = cut.browser.open("ended.lien", unbase(STATES["ended"]["file_base64"]))
-    assert (told["state"], told["empty"]) == ("verified", True)
-    assert "Nothing lies under lien" in told["text"]
+    assert (told["state"], told["qualified"]) == ("verified", True)
+    assert told["heading"] == "VERIFIED, AND NOTHING IS PLEDGED ANY MORE"
 
 
 def test_every_refused_state_names_the_part_that_differs(cut: Counter) -> None:

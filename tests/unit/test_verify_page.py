@@ -35,6 +35,7 @@ from kernel.tlog.receipt import make_receipt, split_receipt
 from kernel.values import Act
 from tests.support.checkout import ROOT
 from tests.support.small_log import SmallLog, sale_body
+from tests.support.small_states import SmallStates
 from tests.support.webpage import build_page, run_node
 
 MORNING_MS = 1_790_000_000_000
@@ -129,8 +130,23 @@ def frame(told: dict[str, Any], verdict: Verdict, trust: Trust, words: Words) ->
     error = [] if verdict.refused is None else [str(verdict.refused)]
     digits = trust.fingerprint.partition(":")[2]
     places = [words.say("policy"), str(trust.source), trust.fingerprint, digits]
-    headline = [words.say(told["state"]), ":", str(verdict.file)]
+    headline = [words.say(told["headline"]), ":", str(verdict.file)]
     return [*headline, *map(words.say, headings), *error, *places]
+
+
+def test_a_state_that_is_not_the_newest_is_told_apart(tmp_path: Path) -> None:
+    states = SmallStates()
+    states.commit()
+    states.commit()
+    policy, path = states.policy.encode(), tmp_path / "older.lien"
+    path.write_bytes(states.lien(0))
+    asked = {"policy": base(policy), "language": "en", "files": [base(states.lien(0))]}
+    (told,) = run_node("node_judge.ts", stdin=json.dumps(asked))
+    trust = Trust(states.policy, Path("policy.txt"), policy_fingerprint(policy))
+    tool = squeezed(*explain(judge_files([path], trust)[0], trust, words_in("en")))
+    assert told["headline"] == "verified_older"
+    assert tool.startswith(squeezed(words_in("en").say(told["headline"])))
+    assert all(squeezed(text) in tool for text in sentences(told))
 
 
 BANK_KEY, FOREST_KEY = (Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in (1, 2))

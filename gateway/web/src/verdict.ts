@@ -30,8 +30,8 @@ export interface Section {
 export interface Verdict {
   readonly state: "verified" | "refused" | "unread";
   readonly summary: string;
-  /** It holds, and what it says is that nothing is left: no green light. */
-  readonly isEmpty: boolean;
+  /** The first line: what holds is not always what its reader hoped for. */
+  readonly headline: Told;
   readonly sections: readonly Section[];
   readonly technical: readonly Line[];
 }
@@ -69,15 +69,15 @@ export async function judge(data: Bytes, trust: Trust, words: Words): Promise<Ve
 }
 
 export function unread(summary: string): Verdict {
-  return { state: "unread", summary, isEmpty: false, sections: [], technical: [] };
+  return { state: "unread", headline: "unread", summary, sections: [], technical: [] };
 }
 
 function refused(error: ReceiptError, words: Words): Verdict {
   const name = `part_${error.part}`;
   return {
     state: "refused",
+    headline: "refused",
     summary: words.say("do_not_rely"),
-    isEmpty: false,
     sections: [
       { name: "differs", lines: [plain(isTold(name) ? words.say(name) : error.part)] },
       { name: "detail", lines: [plain(error.message)] },
@@ -147,7 +147,8 @@ class Teller {
       [...this.#notOfStates(), ...this.#notOfActs(acts), say("not_who", { id: read.pledgee })],
       [],
     );
-    return { ...verdict, isEmpty: read.quantity === 0n };
+    const headline = read.quantity === 0n ? "verified_ended" : headlineOf(read.state);
+    return { ...verdict, headline };
   }
 
   holding(read: VerifiedHolding): Verdict {
@@ -160,7 +161,7 @@ class Teller {
       amount: showAmount(asset, read.amount, language),
     });
     const { state } = read;
-    return this.#verified(
+    const verdict = this.#verified(
       [held],
       this.#asOfState(state),
       state.opened,
@@ -168,6 +169,7 @@ class Teller {
       this.#notOfStates(),
       [],
     );
+    return { ...verdict, headline: headlineOf(state) };
   }
 
   #verified(
@@ -185,8 +187,8 @@ class Teller {
     const key = log.keyId.toString(16).padStart(8, "0");
     return {
       state: "verified",
+      headline: "verified",
       summary,
-      isEmpty: false,
       sections: [
         ...(more.length ? [{ name: "proved" as const, lines: more.map(plain) }] : []),
         { name: "as_of", lines: asOf.map(plain) },
@@ -231,7 +233,7 @@ class Teller {
     const claimed = say("as_of_state", { at: showInstant(at, this.#words) });
     const seen = newest(state.opened.cosignatures);
     if (seen === null) return [claimed, say("state_alone")];
-    const newer = state.opened.checkpoint.size - 1n - state.position;
+    const newer = newerStates(state);
     const told = say(newer ? "state_older" : "state_newest", {
       name: this.#named(seen),
       time: this.#time(seen),
@@ -283,6 +285,15 @@ class Teller {
 
 function isBy(witness: Witness, signed: VerifiedSignature): boolean {
   return witness.key.keyId === signed.keyId && witness.key.name === signed.name;
+}
+
+function headlineOf(state: ProvenState): Told {
+  return newerStates(state) ? "verified_older" : "verified";
+}
+
+/** How many newer states the log held by the time it was signed like this. */
+function newerStates(state: ProvenState): bigint {
+  return state.opened.checkpoint.size - 1n - state.position;
 }
 
 /** The newest cosignature: nothing later is proved of when the log stood like this. */

@@ -95,13 +95,13 @@ function verdictCard(state: State, words: Words): Node {
     "section",
     {
       id: "verdict",
-      class: `card verdict ${verdict.state}${verdict.isEmpty ? " empty" : ""}`,
+      class: `card verdict ${verdict.state}${verdict.headline === verdict.state ? "" : " qualified"}`,
       "aria-labelledby": "verdict-heading",
     },
     h(
       "div",
       { class: "stamp", role: "status" },
-      h("h2", { id: "verdict-heading", tabindex: "-1" }, words.say(verdict.state)),
+      h("h2", { id: "verdict-heading", tabindex: "-1" }, words.say(verdict.headline)),
       h("p", { class: "summary" }, verdict.summary),
     ),
     ...verdict.sections.map((section) => sectionOf(section, words)),

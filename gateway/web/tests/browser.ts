@@ -177,7 +177,7 @@ async function verdict() {
     const state = ["verified", "refused", "unread"].find((one) => card.classList.contains(one));
     return {
       state,
-      empty: card.classList.contains("empty"),
+      qualified: card.classList.contains("qualified"),
       heading: text("#verdict-heading"),
       part: text(".section.detail p"),
       text: card.innerText,
