@@ -31,6 +31,7 @@ class Config(msgspec.Struct, frozen=True):
     policy: Policy  # which witnesses are fed, and how many must have cosigned what is shown
     checkpoints: Path  # a folder outside PostgreSQL: the last signed checkpoint of each log
     state_every_s: int  # between two states, while the book moves and while it does not
+    state_mirror: Path | None  # where entries of the log of states are that the database lost
 
     @property
     def logs(self) -> tuple[str, ...]:
@@ -50,6 +51,7 @@ def load_config(env: Environment) -> Config:
         _policy(env.optional_path("POLICY"), production=settings.production),
         env.path("CHECKPOINTS"),
         _state_every_s(env),
+        env.optional_path("STATE_MIRROR"),
     )
 
 

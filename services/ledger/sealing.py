@@ -119,6 +119,11 @@ class Sealer:
         """The log's key, if it is here: for other proofs over a published root."""
         return next((one for one in self._keys.now.signers if one.kind == ED25519), None)
 
+    def last_signed(self) -> Checkpoint | None:
+        """What the file says was signed last, if it can be judged. Raises Halted if false."""
+        note = self._file.read()
+        return self._own(note, 0) if note is not None and self._keys.now.known else None
+
     def open(self, size: int) -> None:
         """Compares the stored tree with the last signed checkpoint; raises Halted.
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from tanzhang.accounts.v1 import accounts_pb2
-from tanzhang.ledger.v1 import states_pb2, states_pb2_grpc
+from tanzhang.ledger.v1 import ledger_pb2, states_pb2, states_pb2_grpc
 from tanzhang.registry.v1 import registry_pb2 as pb
 from tanzhang.registry.v1 import registry_pb2_grpc
 
+from cli.mirror import mirror_log
 from cli.stack.provision import policy_file
-from kernel.errors import Refused
+from kernel.errors import Conflict, Refused
 from kernel.record import decode_record
 from kernel.rpc.items import act_message, timestamp_of
 from kernel.tlog.balance_tree import BalanceTree, Row
@@ -743,3 +746,50 @@ def test_states_go_on_where_they_were_after_a_restart(office: Office) -> None:
     after = verify_lien(lien_file(office, lien, CLERK), policy_of(office))
     assert after.state.entry.position > before.state.entry.position
     assert (after.quantity, after.serials) == (before.quantity, before.serials)
+
+
+def mirror_states(office: Office, folder: Path) -> None:
+    world, asked = office.world, ledger_pb2.GetCheckpointRequest(book="state")
+
+    async def tile(path: str) -> bytes:
+        request = ledger_pb2.GetTileRequest(book="state", path=path)
+        return bytes(world.call(world.ledger.GetTile, request).data)
+
+    note = world.call(world.ledger.GetCheckpoint, asked).checkpoint
+    asyncio.run(mirror_log(folder, note, policy_of(office), tile))
+
+
+def test_states_that_a_restored_database_has_lost_come_back_from_a_mirror(
+    office: Office, tmp_path: Path
+) -> None:
+    world = office.world
+    tables = ("state_entries", "tiles", "checkpoints")
+    backup = {name: world.sql(f"SELECT * FROM ledger.{name}") for name in tables}
+    lien = office.pledge_some(3)
+    assert office.lien(lien).pledged_t == 3
+    newest = verify_lien(lien_file(office, lien, CLERK), policy_of(office)).state
+    folder = tmp_path / "state"
+    mirror_states(office, folder)
+
+    world.supervisor.stop_service("ledger")
+    world.sql("DELETE FROM ledger.state_entries")
+    world.sql("DELETE FROM ledger.tiles WHERE book = 'state'")
+    for name in ("state_entries", "tiles"):
+        for row in backup[name]:
+            if name == "state_entries" or row[0] == "state":
+                marks = ", ".join(["%s"] * len(row))
+                world.sql(f"INSERT INTO ledger.{name} VALUES ({marks})", *row)
+    world.bring_back("ledger")
+    assert world.await_halt("state").rule == "RESTORED_BACKWARDS"
+    office.pledge_some(1)
+    with pytest.raises(Conflict) as refused:
+        world.call(states(office).GetState, states_pb2.GetStateRequest(), deadline_s=60)
+    assert refused.value.reason == "NO_STATE_YET"
+
+    world.supervisor.stop_service("ledger")
+    world.supervisor.start_service("ledger", {"TANZHANG_STATE_MIRROR": str(folder)})
+    world.supervisor.await_serving("ledger")
+    again = verify_lien(lien_file(office, lien, CLERK), policy_of(office))
+    assert again.quantity == 3
+    assert again.state.entry.position > newest.entry.position
+    assert not world.status("state").HasField("halt")

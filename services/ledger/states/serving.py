@@ -22,6 +22,7 @@ from services.ledger.states.keeper import StateKeeper
 from services.ledger.states.log import StateLog
 from services.ledger.states.maps import StateMaps
 from services.ledger.states.proofs import StateProofs
+from services.ledger.states.restoring import put_back
 from services.ledger.witnessed import WitnessedLog
 
 MAP_KEY_BYTES = 32
@@ -49,6 +50,8 @@ def open_states(
     own = StateLog(tiles.load_tree())
     file = CheckpointFile(config.checkpoints / f"{STATE_BOOK}.checkpoint")
     sealer = Sealer(own, engine, keys, file, tiles, clock)
+    if config.state_mirror is not None and (signed := sealer.last_signed()) is not None:
+        put_back(own, engine, signed, config.state_mirror)
     shown = WitnessedLog(STATE_BOOK, sealer, config.policy)
     served = ServedLog(own, sealer, tiles, shown)
     keeper = StateKeeper(
