@@ -33,6 +33,7 @@ from cli.stack.supervisor import Supervisor
 from cli.workspace import Workspace
 from kernel.identities import load_identities
 from kernel.rpc.health import SERVING, health
+from kernel.tlog.states import STATE_BOOK
 from tests.support.checkout import ROOT
 from tests.support.world import CORE
 
@@ -121,6 +122,9 @@ def test_up_returns_once_everything_serves_and_status_says_so(house: Path) -> No
     assert seen["health"] == dict.fromkeys(PROGRAMS, SERVING)
     assert set(seen["processes"]) == {*PROGRAMS, "nats", "postgres"}
     assert all(entry["alive"] for entry in seen["processes"].values())
+    states = seen["books"].pop(STATE_BOOK)  # a log without a book: nobody writes ahead of it
+    assert states["head"] is None
+    assert states["folded"] >= states["proven"]
     for figures in seen["books"].values():
         # That the head is known proves that a token of the development issuer is believed.
         assert figures["head"] >= figures["folded"] >= figures["proven"] >= 1
