@@ -15,6 +15,7 @@ import hmac
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -164,8 +165,15 @@ def batch_key(asset: str, batch: str) -> bytes:
 
 def status_text(purpose: str, ref: str) -> str:
     """The status of serials in an account of this purpose; of liens, which one."""
-    fields = {"status": purpose} | ({"lien": ref} if purpose == "pledged" else {})
-    return canonical_json(fields).decode()
+    if purpose == "pledged":
+        return canonical_json({"lien": ref, "status": purpose}).decode()
+    return _status_alone(purpose)
+
+
+@lru_cache(maxsize=64)
+def _status_alone(purpose: str) -> str:
+    # asked for every range that has moved between two states
+    return canonical_json({"status": purpose}).decode()
 
 
 # ---- files -------------------------------------------------------------------------------------
