@@ -181,7 +181,9 @@ def watch(
     """
     desk = Desk(url, token, holder, directory)
     trusted = read_policy(policy or desk.policy_file)
-    safe = "".join(one if one.isalnum() or one in "._-" else "_" for one in lien)
+    safe = "".join(
+        one if one.isascii() and (one.isalnum() or one in "._-") else "_" for one in lien
+    )
     watched = Watch(lien, desk, trusted, kept / f"{safe}.json", max_age_min)
     raise typer.Exit(asyncio.run(_rounds(watched, every_s, once, as_json)))
 

@@ -102,7 +102,7 @@ class AccountsBook(msgspec.Struct):
             left = balances.get(one)
             if left is not None and left < 0 and one[1] not in MAY_BE_NEGATIVE:
                 findings.add("NEGATIVE_BALANCE", BOOK, event.position, f"0 or more in {one}", left)
-            elif left == 0:
+            elif left == 0 and one[1] != "pledged":  # states show that a lien is over
                 del balances[one]
         if legs[0]["debit"]["purpose"] == "issued":
             self._issue(event, legs, findings)

@@ -83,7 +83,7 @@ def balances_root(accounts: AccountsBook, map_key: bytes) -> bytes:
         [
             balance_leaf(map_key, Account(holder, asset, purpose, ref), amount)[0]
             for (holder, purpose, ref, asset), amount in accounts.balances.items()
-            if amount
+            if amount or purpose == "pledged"  # the account of a lien stays when it is over
         ]
     )
 

@@ -84,6 +84,8 @@ def _file() -> dict[int | str, dict[str, Any]]:
 
 
 def _download(encoded: str, name: str) -> Response:
-    safe = "".join(one if one.isalnum() or one in "._-" else "_" for one in name)
+    safe = "".join(
+        one if one.isascii() and (one.isalnum() or one in "._-") else "_" for one in name
+    )
     headers = {"Content-Disposition": f'attachment; filename="{safe}"', "Cache-Control": "no-store"}
     return Response(base64.b64decode(encoded), media_type=FILE, headers=headers)

@@ -29,11 +29,10 @@ class Row(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What is at a key: its row, or the other leaf its path ends in, or nothing; and the path."""
+    """The row at a key, and the siblings from the root's child down to it."""
 
-    row: Row | None
-    other: Leaf | None
-    path: list[bytes]  # siblings from the root's child down
+    row: Row
+    path: list[bytes]
 
 
 class FrozenTree:
@@ -49,8 +48,8 @@ class FrozenTree:
     def root(self) -> bytes:
         return _hash_at(self._hashes, 1)
 
-    def find(self, key: bytes) -> Found:
-        """The row or the absence of a key, with its proof."""
+    def find(self, key: bytes) -> Found | None:
+        """The row of a key with its proof; None where the tree has no such key."""
         path: list[bytes] = []
         node = 1
         while node < len(self._buckets) and self._counts[node] >= _MANY:
@@ -64,12 +63,10 @@ class FrozenTree:
             bit = key_bit(key, depth)
             path.append(_subtree(sides[1 - bit], depth + 1))
             rows = sides[bit]
-        if not rows:
-            return Found(None, None, path)
+        if not rows or not rows[0].startswith(key):
+            return None
         leaf, number = _parse(rows[0])
-        if leaf.key == key:
-            return Found(Row(leaf.value, number), None, path)
-        return Found(None, leaf, path)
+        return Found(Row(leaf.value, number), path)
 
     def rows(self) -> Iterator[tuple[bytes, Row]]:
         """Every key and row, in the order of the keys."""

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
-from kernel.tlog.encoding import HASH_BYTES, decode_hash, encode_base64, shorten
+from kernel.tlog.encoding import HASH_BYTES, decode_hash, shorten
 from kernel.tlog.errors import FormatError, ProofError
 
 EMPTY = bytes(HASH_BYTES)  # the hash of a subtree in which there is nothing
@@ -65,35 +65,20 @@ def key_bit(key: bytes, depth: int) -> int:
 
 
 def present_root(leaf: Leaf, siblings: Sequence[bytes]) -> bytes:
-    """The root of a map that has this leaf; `siblings` from the root's child down."""
-    return _root_above(leaf.key, leaf_hash(leaf), siblings)
+    """The root of a map that has this leaf; `siblings` from the root's child down.
 
-
-def absent_root(key: bytes, other: Leaf | None, siblings: Sequence[bytes]) -> bytes:
-    """The root of a map that has nothing at `key`: its path ends in nothing, or in another leaf.
-
-    ProofError if that other leaf does not lie on the way to the key, or is the key's own.
+    There is no proof of the contrary: who does not have the secret that keys are made with cannot
+    tell that a key is the one of an account, and anybody can show nothing at some other key.
     """
-    if other is None:
-        return _root_above(key, EMPTY, siblings)
-    shared = all(key_bit(key, i) == key_bit(other.key, i) for i in range(len(siblings)))
-    if other.key == key or not shared:
-        raise ProofError(
-            f"expected another leaf on the way to {encode_base64(key)}, "
-            f"got {encode_base64(other.key)}"
-        )
-    return _root_above(key, leaf_hash(other), siblings)
-
-
-def _root_above(key: bytes, found: bytes, siblings: Sequence[bytes]) -> bytes:
-    if len(key) != HASH_BYTES or len(siblings) > KEY_BITS:
+    if len(leaf.key) != HASH_BYTES or len(siblings) > KEY_BITS:
         raise ProofError(
             f"expected a key of {HASH_BYTES} bytes and at most {KEY_BITS} siblings, "
-            f"got {len(key)} and {len(siblings)}"
+            f"got {len(leaf.key)} and {len(siblings)}"
         )
+    found = leaf_hash(leaf)
     for depth in reversed(range(len(siblings))):
-        sides = (siblings[depth], found) if key_bit(key, depth) else (found, siblings[depth])
-        found = node_hash(*sides)
+        bit = key_bit(leaf.key, depth)
+        found = node_hash(siblings[depth], found) if bit else node_hash(found, siblings[depth])
     return found
 
 

@@ -130,8 +130,10 @@ class FrozenSerials:
     def prove(self, asset: str, batch: str, ranges: Sequence[tuple[int, int]]) -> BatchProof:
         """Shows these serials of a batch that is there (KeyError else)."""
         tree = self._batches[asset, batch]
-        path = self._tree.find(batch_key(asset, batch)).path
-        return BatchProof(batch, tree.bits, path, tree.shown(ranges), ranges)
+        found = self._tree.find(batch_key(asset, batch))
+        if found is None:
+            raise KeyError((asset, batch))
+        return BatchProof(batch, tree.bits, found.path, tree.shown(ranges), ranges)
 
 
 class SerialTree:

@@ -98,7 +98,7 @@ class ProvenState:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedHolding:
-    """`amount` is what the account holds in that state; 0 where the map has no such account."""
+    """`amount` is what the account holds in that state."""
 
     account: Account
     amount: int
@@ -187,28 +187,22 @@ class StateProof(NamedTuple):
 
 
 class BalanceProof(NamedTuple):
-    """An account's leaf and the siblings down to it; without a salt nothing stands at its key."""
+    """An account's leaf and the siblings down to it."""
 
     account: Account
     amount: int
     key: bytes
     path: Sequence[bytes]
-    salt: bytes | None = None
-    other: Leaf | None = None
+    salt: bytes
 
     def fields(self) -> dict[str, Any]:
-        shown: dict[str, Any] = {
+        return {
             "account": self.account._asdict(),
             "amount": self.amount,
             "key": encode_base64(self.key),
             "path": _path_text(self.path),
+            "salt": encode_base64(self.salt),
         }
-        if self.salt is not None:
-            return {**shown, "salt": encode_base64(self.salt)}
-        if self.other is not None:
-            key, value = map(encode_base64, self.other)
-            shown["other"] = {"key": key, "value": value}
-        return shown
 
 
 class BatchProof(NamedTuple):
@@ -384,11 +378,8 @@ def _proven(members: Mapping[str, bytes], policy: Policy) -> VerifiedProof:
 def _check_balance(fields: Any, entry: StateEntry) -> tuple[Account, int]:
     try:
         balance = _read_balance(fields)
-        if balance.salt is None:
-            root = maps.absent_root(balance.key, balance.other, balance.path)
-        else:
-            value = balance_value(balance.salt, balance.account, balance.amount)
-            root = maps.present_root(Leaf(balance.key, value), balance.path)
+        value = balance_value(balance.salt, balance.account, balance.amount)
+        root = maps.present_root(Leaf(balance.key, value), balance.path)
     except (FormatError, ProofError, KeyError, TypeError) as error:
         raise ReceiptError(CLAIM, f"balance: {error}") from error
     if root != entry.balances:
@@ -402,28 +393,14 @@ def _check_balance(fields: Any, entry: StateEntry) -> tuple[Account, int]:
 
 def _read_balance(fields: Any) -> BalanceProof:
     account = Account(**{name: _text(fields["account"][name]) for name in Account._fields})
-    salt = decode_base64(_text(fields["salt"]), "salt") if "salt" in fields else None
-    other = fields.get("other")
+    salt = decode_base64(_text(fields["salt"]), "salt")
     amount = fields["amount"]
-    if type(amount) is not int or abs(amount) > MAX_UINT63 or (amount == 0) != (salt is None):
-        raise FormatError(f"expected an amount with its salt, or 0 without, got {amount!r}"[:120])
-    if salt is not None and len(salt) != SALT_BYTES:
+    if type(amount) is not int or abs(amount) > MAX_UINT63:
+        raise FormatError(f"expected an amount, got {amount!r}"[:120])
+    if len(salt) != SALT_BYTES:
         raise FormatError(f"expected a salt of {SALT_BYTES} bytes, got {len(salt)}")
-    if salt is not None and other is not None:
-        raise FormatError("expected a salt or another leaf, got both")
-    balance = BalanceProof(
-        account,
-        amount,
-        decode_hash(_text(fields["key"]), "key"),
-        _read_path(fields["path"]),
-        salt,
-        None
-        if other is None
-        else Leaf(
-            decode_hash(_text(other["key"]), "other key"),
-            decode_hash(_text(other["value"]), "other value"),
-        ),
-    )
+    key, path = decode_hash(_text(fields["key"]), "key"), _read_path(fields["path"])
+    balance = BalanceProof(account, amount, key, path, salt)
     if balance.fields() != fields:
         raise FormatError("expected the fields of a balance and nothing else")
     return balance

@@ -89,7 +89,7 @@ class SmallStates:
     def balance_map(self) -> FrozenTree:
         tree = BalanceTree(4)
         for account, amount in self.balances.items():
-            if amount:
+            if amount or account.purpose == "pledged":
                 leaf, _ = balance_leaf(MAP_KEY, account, amount)
                 tree.put({leaf.key: Row(leaf.value, amount)})
         return tree.freeze()
@@ -135,8 +135,7 @@ class SmallStates:
     def balance(self, account: Account) -> BalanceProof:
         key = account_key(MAP_KEY, account_text(account))
         found = self.balance_map.find(key)
-        if found.row is None:
-            return BalanceProof(account, 0, key, found.path, None, found.other)
+        assert found is not None, account
         _, salt = balance_leaf(MAP_KEY, account, found.row.number)
         return BalanceProof(account, found.row.number, key, found.path, salt)
 

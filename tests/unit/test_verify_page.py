@@ -81,7 +81,7 @@ FILES: dict[str, tuple[dict[str, Any], bytes]] = {
     },
     **{
         name: (STATES, base64.b64decode(STATES[name.partition(".")[0]]["file_base64"]))
-        for name in ("lien.lien", "ended.lien", "holding.holding", "absent.holding")
+        for name in ("lien.lien", "ended.lien", "holding.holding")
     },
     **{
         f"{one['why']}.lien": (STATES, base64.b64decode(one["file_base64"]))

@@ -106,7 +106,11 @@ class StateKeeper:
         """One state; how many ms the maps took of this process."""
         begun_ms = monotonic_ms()
         at_ms, cut = self._clock.now_ms(), self._cut()
-        frozen = await self.maps.take(cut)
+        try:
+            frozen = await self.maps.take(cut)
+        except BaseException:  # ended in the middle: what it had taken is not noted any more
+            self._whole = False
+            raise
         spent_ms = monotonic_ms() - begun_ms
         metrics.state_seconds.observe(spent_ms / 1000)
         try:
@@ -140,7 +144,8 @@ class StateKeeper:
         if self._whole:
             balances = {place: checker.balances.get(place, 0) for place in places}
         else:
-            balances = dict(checker.balances)
+            balances = dict.fromkeys(checker.liens.places.values(), 0)
+            balances.update(checker.balances)
             serials = {key: [(1, batch.last)] for key, batch in checker.batches.items()}
             self._whole = True
         pieces = {key: statuses(checker.batches[key], ranges) for key, ranges in serials.items()}

@@ -28,6 +28,7 @@ from services.ledger.books.crossings import Place
 from services.ledger.books.moved import Batch
 from services.ledger.books.serials import BatchMap
 
+PLEDGED: Final = "pledged"
 ROWS_PER_TURN: Final = 256  # some 3 ms; then other parts of the process get their turn
 
 
@@ -36,7 +37,7 @@ class Cut(NamedTuple):
 
     size: int
     root: bytes
-    balances: Mapping[Place, int]  # 0 where nothing is left
+    balances: Mapping[Place, int]  # 0 where nothing is left, or nothing but the lien's name
     pieces: Mapping[Batch, Sequence[Piece]]
 
 
@@ -57,7 +58,9 @@ class StateMaps:
         rows: dict[bytes, Row | None] = {}
         for place, amount in cut.balances.items():
             leaf, _ = balance_leaf(self.map_key, Account(*place), amount)
-            rows[leaf.key] = Row(leaf.value, amount) if amount else None
+            # That a lien is over must be provable: its account stays, with nothing in it.
+            kept = amount or place[2] == PLEDGED
+            rows[leaf.key] = Row(leaf.value, amount) if kept else None
             if len(rows) % ROWS_PER_TURN == 0:
                 await asyncio.sleep(0)
         ordered = iter(sorted(rows))  # neighbours share most of their way up
@@ -69,12 +72,12 @@ class StateMaps:
             await asyncio.sleep(0)
         return Frozen(self._balances.freeze(), self._serials.freeze())
 
-    def balance(self, frozen: Frozen, account: Account) -> BalanceProof:
-        """What an account holds there, or that the map has nothing of it."""
+    def balance(self, frozen: Frozen, account: Account) -> BalanceProof | None:
+        """What an account holds there; None of one that the map does not have."""
         key = account_key(self.map_key, account_text(account))
         found = frozen.balances.find(key)
-        if found.row is None:
-            return BalanceProof(account, 0, key, found.path, None, found.other)
+        if found is None:
+            return None
         amount = found.row.number
         _, salt = balance_leaf(self.map_key, account, amount)
         return BalanceProof(account, amount, key, found.path, salt)

@@ -8,7 +8,14 @@ import msgspec
 
 from kernel.errors import Kind, Refused
 from kernel.tlog.receipt import make_receipt
-from kernel.tlog.states import Account, SerialRange, StateProof, make_holding, make_lien
+from kernel.tlog.states import (
+    Account,
+    BalanceProof,
+    SerialRange,
+    StateProof,
+    make_holding,
+    make_lien,
+)
 from services.ledger.books.accounts import PURPOSES, AccountsBook
 from services.ledger.clients import ACCOUNTS, Owners
 from services.ledger.log import BookLog
@@ -54,8 +61,22 @@ class StateProofs:
         for holder, asset in sorted({(one.holder, one.asset) for one in accounts}):
             await self._owners.require_view(holder, asset, token)
         committed, state = await self.state(size)
-        balances = [self._keeper.maps.balance(committed.maps, one) for one in accounts]
+        balances = [self._balance(committed, one) for one in accounts]
         return [(one.amount, make_holding(state, one)) for one in balances]
+
+    def _balance(self, committed: Committed, account: Account) -> BalanceProof:
+        """Nothing can be shown of an account without a balance: see kernel/tlog/maps.py."""
+        found = self._keeper.maps.balance(committed.maps, account)
+        if found is None:
+            raise Refused(
+                "NOTHING_HELD",
+                f"state {committed.entry.position} has nothing in {account.purpose} of"
+                f" {account.holder} in {account.asset[:40]}",
+                Kind.UNKNOWN,
+                holder=account.holder,
+                asset=account.asset[:40],
+            )
+        return found
 
     async def lien(self, lien: str, size: int, token: str) -> bytes:
         """The file, to who may see the entry that made the lien: its owner judges that."""
@@ -71,7 +92,7 @@ class StateProofs:
         return make_lien(
             lien,
             state,
-            self._keeper.maps.balance(maps, account),
+            self._balance(committed, account),
             lien_batches(maps, account, _pledged(event.record)),
             make_receipt(event.record, event.salt, proof),
         )

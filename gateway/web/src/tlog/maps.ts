@@ -3,7 +3,7 @@
  * kernel/tlog/maps.py; the format is docs/reference/state-proofs.md.
  */
 
-import { HASH_BYTES, concat, decodeHash, equal, shorten, utf8, type Bytes } from "./encoding.ts";
+import { HASH_BYTES, concat, decodeHash, shorten, utf8, type Bytes } from "./encoding.ts";
 import { FormatError, ProofError } from "./errors.ts";
 import { sha256 } from "./hashing.ts";
 
@@ -33,20 +33,6 @@ export function batchValue(bits: number, root: Bytes): Promise<Bytes> {
 /** The root of a map that has this leaf; `siblings` from the root's child down. */
 export async function presentRoot(leaf: Leaf, siblings: readonly Bytes[]): Promise<Bytes> {
   return rootAbove(leaf.key, await leafHash(leaf), siblings);
-}
-
-/** The root of a map with nothing at `key`: its path ends in nothing, or in another leaf. */
-export async function absentRoot(
-  key: Bytes,
-  other: Leaf | null,
-  siblings: readonly Bytes[],
-): Promise<Bytes> {
-  if (other === null) return rootAbove(key, EMPTY, siblings);
-  const isShared = siblings.every((_, depth) => keyBit(key, depth) === keyBit(other.key, depth));
-  if (equal(other.key, key) || !isShared) {
-    throw new ProofError("expected another leaf on the way to the key, got one beside it");
-  }
-  return rootAbove(key, await leafHash(other), siblings);
 }
 
 /**

@@ -206,15 +206,9 @@ async function checkBalance(
     const amount = readAmount(fields["amount"]);
     const key = decodeHash(text(fields["key"]), "key");
     const path = readPath(fields["path"]);
-    checkNames(
-      fields,
-      amount ? "account,amount,key,path,salt" : "account,amount,key,path",
-      "other",
-    );
-    if (amount && "other" in fields) throw new FormatError("expected a salt or another leaf");
-    const root = amount
-      ? await maps.presentRoot({ key, value: await balanceValue(fields, account, amount) }, path)
-      : await maps.absentRoot(key, readOther(fields), path);
+    checkNames(fields, "account,amount,key,path,salt");
+    const value = await balanceValue(fields, account, amount);
+    const root = await maps.presentRoot({ key, value }, path);
     expectRoot(root, state.balances);
     return { account, amount };
   });
@@ -227,16 +221,6 @@ function balanceValue(fields: Fields, account: Account, amount: bigint): Promise
   }
   const named = canonicalJson({ ...account });
   return sha256(concat(salt, utf8(`{"account":${named},"amount":${amount}}`)));
-}
-
-function readOther(fields: Fields): maps.Leaf | null {
-  if (!("other" in fields)) return null;
-  const other = object(fields["other"]);
-  checkNames(other, "key,value");
-  return {
-    key: decodeHash(text(other["key"]), "other key"),
-    value: decodeHash(text(other["value"]), "other value"),
-  };
 }
 
 /** Each listed range is shown with the status of this account, under the state's root. */

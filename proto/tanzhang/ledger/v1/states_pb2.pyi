@@ -124,7 +124,7 @@ class Holding(_message.Message):
     AMOUNT_FIELD_NUMBER: _builtins.int
     FILE_FIELD_NUMBER: _builtins.int
     amount: _builtins.int
-    """0 where the state has no such account; the file shows that as well."""
+    """0 of a lien that is over; of an account without a balance nothing can be shown."""
     file: _builtins.bytes
     @_builtins.property
     def account(self) -> Global___StateAccount: ...
