@@ -66,12 +66,6 @@ def explain_policy(trust: Trust, words: Words) -> list[str]:
     return [_safe(line) for line in [*lines, *fold(" " * INDENT, words.say("compare"))]]
 
 
-def seen_at(cosigners: Sequence[VerifiedSignature]) -> VerifiedSignature | None:
-    """The newest cosignature: nothing later is proved of when the log stood like this."""
-    timed = [one for one in cosigners if one.timestamp_s is not None]
-    return max(timed, key=lambda one: one.timestamp_s or 0, default=None)
-
-
 def instant(timestamp_s: int) -> str:
     """Seconds since 1970 as `2026-11-20T08:30:10Z`; of a year beyond 9999 the seconds."""
     try:
@@ -178,14 +172,14 @@ class _Page:
     def _as_of(self, proven: Proven) -> list[str]:
         if isinstance(proven, VerifiedLien | VerifiedHolding):
             return self._as_of_state(proven.state)
-        seen = None if isinstance(proven, ProvenCose) else seen_at(proven.cosigners)
+        seen = self._trust.policy.dated_by(cosigners_of(proven))
         if seen is None:
             return [self._say("as_of_claim", at=json.loads(proven.record).get("at"))]
         return [self._say("as_of_witness", time=self._time(seen), name=self._named(seen))]
 
     def _as_of_state(self, state: ProvenState) -> list[str]:
         claimed = self._say("as_of_state", at=self._clock(state.entry.at.partition(".")[0] + "Z"))
-        seen = seen_at(state.cosigners)
+        seen = self._trust.policy.dated_by(state.cosigners)
         if seen is None:
             return [claimed, self._say("state_alone")]
         newer = newer_states(state)

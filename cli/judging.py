@@ -38,6 +38,7 @@ from kernel.tlog.states import (
     LIEN,
     VerifiedHolding,
     VerifiedLien,
+    canonical_json,
     kind_of_file,
     verify_holding,
     verify_lien,
@@ -223,7 +224,7 @@ def _with_acts(
     event = None if verdict.proven is None else event_of(verdict.proven)
     if event is None:
         return verdict
-    checked = []
+    checked, lien = [], verdict.proven
     for act in _acts(event.record):
         by = trust.institutions.get(act.key_id) or shown.get(
             (_deployment(event.origin), act.key_id)
@@ -231,8 +232,43 @@ def _with_acts(
         if by is not None and not verify_act(by.public_key, act):
             wrong = f"the signature of {by.subject} with key {act.key_id} does not hold"
             return replace(verdict, proven=None, refused=ReceiptError(ACT, wrong))
+        if by is not None and isinstance(lien, VerifiedLien) and not _is_over_pledge(act, lien):
+            wrong = f"{by.subject} signed something else with key {act.key_id} than this pledge"
+            return replace(verdict, proven=None, refused=ReceiptError(ACT, wrong))
         checked.append(CheckedAct(act.key_id, _kind(act), by))
     return replace(verdict, acts=tuple(checked))
+
+
+def _is_over_pledge(act: Act, lien: VerifiedLien) -> bool:
+    """What services/ledger/books/liens.py asks of the parties' statement, as a lien shows it."""
+    names = ("lien", "pledgor", "pledgee", "asset")
+    try:
+        (leg,) = json.loads(lien.pledge.record)["body"]["legs"]
+        expected = {name: getattr(lien, name) for name in names}
+        expected |= {"kind": "pledge", "quantity_t": leg["amount"]}
+        statement = json.loads(act.statement)
+        signed = {name: statement[name] for name in expected}
+        if statement.get("serials") not in (None, []):  # else the oldest that the pledgor holds
+            signed["serials"] = _merged(statement["serials"])
+            expected["serials"] = _merged(leg["serials"])
+        # spelled out, for 1, 1.0 and true are equal to Python
+        return (canonical_json(statement), canonical_json(signed)) == (
+            act.statement.encode(),
+            canonical_json(expected),
+        )
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return False
+
+
+def _merged(rows: list[dict[str, Any]]) -> list[list[Any]]:
+    """Ranges of serials, in order, those that touch as one."""
+    found: list[list[Any]] = []
+    for batch, first, last in sorted((one["batch"], one["first"], one["last"]) for one in rows):
+        if found and found[-1][0] == batch and found[-1][2] + 1 == first:
+            found[-1][2] = last
+        else:
+            found.append([batch, first, last])
+    return found
 
 
 def _deployment(origin: str) -> str:

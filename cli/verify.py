@@ -18,7 +18,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from cli.errors import NO, NOT_TRIED, CliError
-from cli.explaining import cosigners_of, explain, instant, newer_states, seen_at, signed_log
+from cli.explaining import cosigners_of, explain, instant, newer_states, signed_log
 from cli.judging import Proven, ProvenCose, Verdict, event_of, judge_files
 from cli.trust import Trust, find_trust
 from cli.words import LANGUAGES, Words, language_of, words_in
@@ -115,7 +115,7 @@ def _file(verdict: Verdict, trust: Trust) -> dict[str, Any]:
 
 def _proof(proven: Proven, verdict: Verdict, trust: Trust) -> dict[str, Any]:
     cosigners, log = cosigners_of(proven), signed_log(proven)
-    seen = None if _is_outdated(proven) else seen_at(cosigners)
+    seen = None if _is_outdated(proven) else trust.policy.dated_by(cosigners)
     told: dict[str, Any] = {
         "log": {"origin": log.name, "key_id": f"{log.key_id:08x}"},
         "as_of": None if seen is None else instant(seen.timestamp_s or 0),

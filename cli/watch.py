@@ -48,7 +48,7 @@ class Seen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log_size: int
     log_root: bytes
     state: int
-    at_ms: int  # the latest time a witness gave; the log's own without witnesses
+    at_ms: int  # by which the quorum of witnesses signed; the log's own time without witnesses
 
     @property
     def head(self) -> Checkpoint:
@@ -62,9 +62,10 @@ class Alert(msgspec.Struct, frozen=True):
     text: str
 
 
-def seen_of(lien: VerifiedLien) -> Seen:
+def seen_of(lien: VerifiedLien, policy: Policy) -> Seen:
     state = lien.state
-    times_ms = [one.timestamp_s * 1000 for one in state.cosigners if one.timestamp_s is not None]
+    dated = policy.dated_by(state.cosigners)
+    at_ms = parse_instant(state.entry.at) if dated is None else (dated.timestamp_s or 0) * 1000
     return Seen(
         lien.lien,
         lien.asset,
@@ -75,7 +76,7 @@ def seen_of(lien: VerifiedLien) -> Seen:
         state.log_size,
         state.log_root,
         state.entry.position,
-        max(times_ms, default=parse_instant(state.entry.at)),
+        at_ms,
     )
 
 
@@ -118,7 +119,8 @@ class Watch:
         alerts: list[Alert] = []
         try:
             path = f"/v1/liens/{quote(self._lien, safe='')}/proof"
-            now = seen_of(verify_lien(await self._desk.file(path), self._policy))
+            read = verify_lien(await self._desk.file(path), self._policy)
+            now = seen_of(read, self._policy)
             if now.lien != self._lien:
                 raise ReceiptError("claim.json", f"expected lien {self._lien}, got {now.lien}")
             if self.seen is not None:

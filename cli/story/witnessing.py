@@ -37,8 +37,9 @@ async def _hear(scene: Scene, book: str, policy: Policy) -> None:
     opened = policy.open_checkpoint(await scene.books.checkpoint(book))  # refuses without quorum
     by_key = {witness.key.name: name for name, witness in policy.witnesses.items()}
     named = sorted(by_key[one.name] for one in opened.cosignatures)
-    newest_s = max((one.timestamp_s or 0 for one in opened.cosignatures), default=0)
-    at = datetime.fromtimestamp(newest_s, UTC).isoformat().replace("+00:00", "Z")
+    dated = policy.dated_by(opened.cosignatures)
+    at_s = 0 if dated is None else dated.timestamp_s or 0
+    at = datetime.fromtimestamp(at_s, UTC).isoformat().replace("+00:00", "Z")
     size = opened.checkpoint.size
     scene.say(f"{book:<9} {size:>7,} entries, cosigned by {', '.join(named)}, at {at}")
     scene.figures.witnesses[book] = {"tree_size": size, "cosigned_by": named, "at": at}

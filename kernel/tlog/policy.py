@@ -139,6 +139,20 @@ class Policy:
                 witnessed.add(name)
         return self.quorum in witnessed
 
+    def dated_by(
+        self, cosignatures: Iterable[note.VerifiedSignature]
+    ) -> note.VerifiedSignature | None:
+        """The one by whose time the quorum has signed: later ones alone do not reach it.
+
+        So a tree is as new as the quorum says, not as the last witness does: one that colludes
+        cannot make an old tree new. With quorum `none` it is the newest; without any, None.
+        """
+        timed = [one for one in cosignatures if one.timestamp_s is not None]
+        for at_s in sorted({one.timestamp_s or 0 for one in timed}, reverse=True):
+            if self.satisfied_by(one for one in timed if (one.timestamp_s or 0) >= at_s):
+                return next(one for one in timed if one.timestamp_s == at_s)
+        return None
+
     def open_checkpoint(self, data: bytes) -> OpenedCheckpoint:
         """Verify a signed checkpoint: a known log signed it and the quorum cosigned it.
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any, Final
+
+import msgspec
 
 from kernel.tlog.balance_tree import BalanceTree, FrozenTree, Row
 from kernel.tlog.checkpoint import cosign_line
 from kernel.tlog.maps import Leaf, Piece
 from kernel.tlog.merkle import ListedLeaves, leaf_hash, prove_inclusion
 from kernel.tlog.note import COSIGNATURE, Signer, add_lines
-from kernel.tlog.policy import Policy
+from kernel.tlog.policy import Policy, parse_policy
 from kernel.tlog.proof import TlogProof
 from kernel.tlog.receipt import make_receipt
 from kernel.tlog.serial_tree import FrozenSerials, SerialTree
@@ -26,6 +29,7 @@ from kernel.tlog.states import (
     make_lien,
     status_text,
 )
+from kernel.values import Act
 from tests.support.small_log import SmallLog
 
 MAP_KEY: Final = hashlib.sha256(b"map key").digest()
@@ -54,7 +58,7 @@ def pledge_body(first: int = 1, last: int = 6_000, lien: str = LIEN) -> dict[str
 class SmallStates:
     """10,000 tickets of a forest, 6,000 of them pledged to a bank by the event at position 3."""
 
-    def __init__(self, pledged: int = 6_000) -> None:
+    def __init__(self, pledged: int = 6_000, acts: Sequence[Act] = ()) -> None:
         self.accounts = SmallLog("accounts")
         self.states = SmallLog("state", b"state")
         self.witnesses = [
@@ -62,7 +66,9 @@ class SmallStates:
             for name in ("bank", "regulator")
         ]
         self.accounts.fill(3)
-        self.accounts.append(pledge_body())
+        more: dict[str, Any] = {"acts": [msgspec.to_builtins(one) for one in acts]} if acts else {}
+        self.accounts.append(pledge_body(), **more)
+        self.witnessed_at_s: dict[str, int] = {}  # of those who signed at another time
         self.balances = {
             Account(FOREST, TICKET, "pledged", LIEN): pledged,
             Account(FOREST, TICKET, "available", ""): 10_000 - pledged,
@@ -72,6 +78,16 @@ class SmallStates:
             Piece(1, pledged, status_text("pledged", LIEN)),
             Piece(pledged + 1, 10_000, status_text("available", "")),
         ]
+
+    def collude(self, at_s: int) -> Policy:
+        """A third witness signs again what two have long signed; the policy asks for any two."""
+        seed = hashlib.sha256(b"colluder").digest()
+        self.witnesses.append(Signer("witness.example/colluder", COSIGNATURE, seed))
+        self.witnessed_at_s["witness.example/colluder"] = at_s
+        all_of_two = b"both all bank regulator"
+        return parse_policy(
+            self.policy.encode().replace(all_of_two, b"both 2 bank regulator colluder")
+        )
 
     @property
     def policy(self) -> Policy:
@@ -121,8 +137,10 @@ class SmallStates:
         self.states.append_entry(entry)
 
     def cosigned(self, log: SmallLog, at_s: int = WITNESSED_AT_S) -> bytes:
-        note = log.checkpoint()
-        return add_lines(note, [cosign_line(note, one, at_s) for one in self.witnesses])
+        note, times = log.checkpoint(), self.witnessed_at_s
+        return add_lines(
+            note, [cosign_line(note, one, times.get(one.name, at_s)) for one in self.witnesses]
+        )
 
     def proof(self, log: SmallLog, position: int) -> bytes:
         leaves = [leaf_hash(one) for one in log.entries]
@@ -153,6 +171,12 @@ class SmallStates:
         balance = self.balance(Account(FOREST, TICKET, "pledged", lien))
         receipt = self.pledge() if pledge is None else pledge
         return make_lien(lien, self.state(position), balance, batches, receipt)
+
+
+def pledge_statement(**other: Any) -> dict[str, Any]:
+    """What both parties sign; with `other` fields something else than the pledge above."""
+    own = {"kind": "pledge", "lien": LIEN, "pledgor": FOREST, "pledgee": BANK, "asset": TICKET}
+    return {**own, "quantity_t": 6_000, "loan_fen": 24_750_000, **other}
 
 
 def leaf_of(account: Account, amount: int) -> Leaf:

@@ -20,7 +20,15 @@ from kernel.tlog.maps import Piece
 from kernel.tlog.policy import parse_policy, policy_fingerprint
 from kernel.tlog.states import Account, status_text
 from tests.support.small_log import SmallLog, sale_body
-from tests.support.small_states import BANK, COMMITTED_AT, FOREST, LIEN, TICKET, SmallStates
+from tests.support.small_states import (
+    BANK,
+    COMMITTED_AT,
+    FOREST,
+    LIEN,
+    TICKET,
+    SmallStates,
+    pledge_statement,
+)
 
 WITNESSED = "2026-11-18T11:06:40Z"
 Verify = Callable[..., str]
@@ -123,6 +131,28 @@ def test_a_proof_from_before_newer_states_says_that_there_are_newer_ones(
     (old,) = told["files"]
     assert (old["state"]["newer_states"], old["as_of"]) == (2, None)
     assert json.loads(verify("bank.lien", "--json"))["files"][0]["as_of"] == WITNESSED
+
+
+def test_json_dates_a_lien_by_the_quorum_and_not_by_the_last_witness(
+    desk: Path, verify: Verify, states: SmallStates
+) -> None:
+    (desk / "two.txt").write_bytes(states.collude(1_895_000_000).encode())
+    (desk / "old.lien").write_bytes(states.lien(0))
+    (told,) = json.loads(verify("old.lien", "--json", policy="two.txt"))["files"]
+    assert told["as_of"] == WITNESSED
+    assert told["witnesses"][2]["signed_at"].startswith("2030-")
+
+
+def test_json_names_the_part_of_an_act_that_is_over_another_pledge(
+    desk: Path, verify: Verify
+) -> None:
+    other = SmallStates(acts=[sign_act(LENDER, pledge_statement(lien="l-another00000001"))])
+    other.commit()
+    (desk / "other.lien").write_bytes(other.lien(0))
+    (desk / "institutions.json").write_text(json.dumps(directory_of(LENDER)))
+    (told,) = json.loads(verify("other.lien", "--json", code=1))["files"]
+    assert (told["valid"], told["part"]) == (False, "act")
+    assert "signed something else" in told["error"]
 
 
 def test_a_lien_in_many_pieces_still_fits_on_a_page(desk: Path, verify: Verify) -> None:

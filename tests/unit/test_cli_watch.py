@@ -86,7 +86,7 @@ def test_what_was_seen_must_be_readable(states: SmallStates, tmp_path: Path) -> 
 
 
 def test_every_change_is_said_with_both_sides(states: SmallStates) -> None:
-    before = seen_of(verify_lien(states.lien(0), states.policy))
+    before = seen_of(verify_lien(states.lien(0), states.policy), states.policy)
     fewer = msgspec.structs.replace(
         before, quantity=5_999, serials=[SerialRange(BATCH, 1, 5_999)], state=1
     )
@@ -105,8 +105,17 @@ def test_every_change_is_said_with_both_sides(states: SmallStates) -> None:
     assert list(changes(before, before)) == []
 
 
+def test_one_witness_that_signs_again_does_not_make_an_old_state_young(
+    states: SmallStates,
+) -> None:
+    policy = states.collude(WITNESSED_AT_S + 86_400)
+    seen = seen_of(verify_lien(states.lien(0), policy), policy)
+    assert seen.at_ms == WITNESSED_AT_S * 1000
+    assert [one.kind for one in is_old(seen, (WITNESSED_AT_S + 86_400) * 1000, 5)] == ["OLD"]
+
+
 def test_age_counts_from_the_latest_witness(states: SmallStates) -> None:
-    seen = seen_of(verify_lien(states.lien(0), states.policy))
+    seen = seen_of(verify_lien(states.lien(0), states.policy), states.policy)
     assert list(is_old(seen, WITNESSED_AT_S * 1000 + 299_999, 5)) == []
     (told,) = is_old(seen, WITNESSED_AT_S * 1000 + 300_000, 5)
     assert told.kind == "OLD"

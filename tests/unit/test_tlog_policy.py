@@ -63,6 +63,42 @@ def test_a_proof_of_another_entry_is_refused() -> None:
         verify_proof(proof_of(4, "hubei", "beijing"), TRADES[5], two_of_three())
 
 
+@pytest.mark.parametrize(
+    ("quorum", "times_s", "dated_s"),
+    [
+        ("2", (10, 20), 10),
+        ("2", (10, 11, 99), 11),  # the third signs again, long after the two
+        ("2", (99, 10, 10), 10),
+        ("all", (99, 98, 10), 10),
+        ("any", (10, 99, 11), 99),
+    ],
+)
+def test_a_tree_is_as_new_as_its_quorum_says(
+    quorum: str, times_s: tuple[int, ...], dated_s: int
+) -> None:
+    signed = [cosigned(city, at_s) for city, at_s in zip(CITIES, times_s, strict=False)]
+    policy = parse_policy(
+        two_of_three().encode().replace(b"cities 2", b"cities %b" % quorum.encode())
+    )
+    dated = policy.dated_by(signed)
+    assert dated is not None
+    assert dated.timestamp_s == dated_s
+
+
+def test_a_tree_that_too_few_have_signed_has_no_time_and_without_quorum_the_newest() -> None:
+    signed = [cosigned(city, at_s) for city, at_s in zip(CITIES, (10, 99, 20), strict=True)]
+    assert two_of_three().dated_by(signed[:1]) is None
+    assert two_of_three().dated_by([]) is None
+    alone = parse_policy(two_of_three().encode().replace(b"quorum cities", b"quorum none"))
+    assert alone.dated_by(signed) == signed[1]
+    assert alone.dated_by([]) is None
+
+
+def cosigned(city: str, at_s: int) -> note.VerifiedSignature:
+    key = WITNESSES[city].verifier
+    return note.VerifiedSignature(key.name, key.key_id, key.kind, key.public, at_s)
+
+
 def test_a_log_key_does_not_count_as_a_witness() -> None:
     policy = two_of_three()
     opened = note.open_note(cp.sign_checkpoint(HEAD, [LOG]), [LOG.verifier])

@@ -35,7 +35,7 @@ from kernel.tlog.receipt import make_receipt, split_receipt
 from kernel.values import Act
 from tests.support.checkout import ROOT
 from tests.support.small_log import SmallLog, sale_body
-from tests.support.small_states import SmallStates
+from tests.support.small_states import BATCH, SmallStates, pledge_statement
 from tests.support.webpage import build_page, run_node
 
 MORNING_MS = 1_790_000_000_000
@@ -193,6 +193,82 @@ def test_institutions_signatures_are_judged_as_the_tool_judges_them(
     tool = squeezed(*explain(verdict, trust, words_in("en")))
     assert all(squeezed(text) in tool for text in sentences(told))
     assert said in " ".join(sentences(told))
+
+
+def serials(first: int, last: int | str) -> dict[str, Any]:
+    return {"batch": BATCH, "first": first, "last": last}
+
+
+OTHERS: list[dict[str, Any]] = [
+    {"kind": "pledge-release"},
+    {"lien": "l-another00000001"},
+    {"pledgor": "h-another00000001"},
+    {"pledgee": "h-another00000001"},
+    {"asset": "TICKET-LZXQ-2"},
+    {"quantity_t": 1},
+    {"quantity_t": "6000"},
+    {"quantity_t": True},
+    {"serials": [serials(1, 5_999)]},
+    {"serials": [serials(1, 3_000), serials(3_002, 6_001)]},
+    {"serials": [{"batch": "LZXQ-2022", "first": 1, "last": 6_000}]},
+    {"serials": [serials(1, "6000")]},
+    {"serials": "all"},
+]
+THIS: list[dict[str, Any]] = [
+    {},
+    {"serials": []},
+    {"serials": [serials(1, 6_000)]},
+    {"serials": [serials(3_001, 6_000), serials(1, 3_000)]},
+]
+SPACED = json.dumps(pledge_statement(), sort_keys=True)  # not the one spelling of it
+
+
+def test_a_signature_under_a_lien_must_be_over_this_pledge(tmp_path: Path) -> None:
+    """Of a key that is known; what is not checked is told as such, whatever stands there."""
+    keys = json.dumps({"keys": [row(BANK_KEY, "h-bank")]}).encode()
+    (tmp_path / "institutions.json").write_bytes(keys)
+    acts = [sign_act(BANK_KEY, pledge_statement(**other)) for other in (*THIS, *OTHERS)]
+    spaced = BANK_KEY.sign(b"tanzhang-act/v1\n" + SPACED.encode())
+    acts += [Act(acts[0].key_id, base(spaced), SPACED)]
+    acts += [sign_act(FOREST_KEY, pledge_statement(quantity_t=1))]
+    files = [lien_with(act) for act in acts]
+    policy = SmallStates().policy
+    asked = {"policy": base(policy.encode()), "institutions": base(keys), "language": "en"}
+    page = run_node("node_judge.ts", stdin=json.dumps({**asked, "files": [*map(base, files)]}))
+    known = read_institutions(tmp_path / "institutions.json")
+    trust = Trust(policy, Path("policy.txt"), "sha256:00", known)
+    holds = [*[True] * len(THIS), *[False] * (len(OTHERS) + 1), True]
+    for file, told, held in zip(files, page, holds, strict=True):
+        (tmp_path / "bank.lien").write_bytes(file)
+        (verdict,) = judge_files([tmp_path / "bank.lien"], trust)
+        assert (verdict.valid, told["state"]) == (held, "verified" if held else "refused")
+        assert held or (verdict.refused is not None and verdict.refused.part == "act")
+        tool = squeezed(*explain(verdict, trust, words_in("en")))
+        assert all(squeezed(text) in tool for text in sentences(told))
+        assert held or "signed something else" in " ".join(details(told))
+    assert "the signature holds" in " ".join(sentences(page[0]))
+    assert "1 of 1 not checked" in " ".join(sentences(page[-1]))
+
+
+def lien_with(act: Act) -> bytes:
+    states = SmallStates(acts=[act])
+    states.commit()
+    return states.lien(0)
+
+
+def test_one_witness_that_signs_again_does_not_make_an_old_state_new(tmp_path: Path) -> None:
+    states = SmallStates()
+    states.commit()
+    policy = states.collude(1_895_000_000)
+    path = tmp_path / "old.lien"
+    path.write_bytes(states.lien(0))
+    asked = {"policy": base(policy.encode()), "language": "en", "files": [base(path.read_bytes())]}
+    (page,) = run_node("node_judge.ts", stdin=json.dumps(asked))
+    trust = Trust(policy, Path("policy.txt"), policy_fingerprint(policy.encode()))
+    tool = squeezed(*explain(judge_files([path], trust)[0], trust, words_in("en")))
+    assert all(squeezed(text) in tool for text in sentences(page))
+    assert "The witness bank saw the log at 2026-11-18T11:06:40Z" in " ".join(sentences(page))
+    assert "colluder): agrees, 2030-" in " ".join(sentences(page))
 
 
 @pytest.mark.parametrize("honest", [True, False])

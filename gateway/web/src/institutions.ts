@@ -4,10 +4,12 @@
  * is checked, and the verdict says so.
  */
 
+import { canonicalJson, readCanonical } from "./tlog/canonical.ts";
 import { concat, fromOctets, fromUtf8, hex, utf8, type Bytes } from "./tlog/encoding.ts";
 import { FormatError, ReceiptError } from "./tlog/errors.ts";
 import { sha256, verifyEd25519 } from "./tlog/hashing.ts";
 import { JsonError, isFields, parseJson, type Fields, type Json } from "./tlog/json.ts";
+import type { VerifiedLien } from "./tlog/states.ts";
 
 const SUITE = "ed25519";
 const PUBLIC_BYTES = 32;
@@ -47,13 +49,26 @@ export async function parseInstitutions(data: Bytes): Promise<Institutions> {
   return found;
 }
 
+/** Every act inside the entry that made a lien; one of a known key must be over this pledge. */
+export function checkPledgeActs(lien: VerifiedLien, known: Institutions): Promise<CheckedAct[]> {
+  return checkActs(lien.pledge.record, known, (act) => isOverPledge(act, lien));
+}
+
 /** Every act inside an event. ReceiptError (part `act`) if a known key's signature is false. */
-export async function checkActs(record: Fields, known: Institutions): Promise<CheckedAct[]> {
+export async function checkActs(
+  record: Fields,
+  known: Institutions,
+  isOverThis: (act: Act) => boolean = () => true,
+): Promise<CheckedAct[]> {
   const checked: CheckedAct[] = [];
   for (const act of actsOf(record)) {
     const by = known.get(act.keyId) ?? null;
     if (by !== null && !(await holds(by, act))) {
       const wrong = `the signature of ${by.subject} with key ${act.keyId} does not hold`;
+      throw new ReceiptError("act", wrong);
+    }
+    if (by !== null && !isOverThis(act)) {
+      const wrong = `${by.subject} signed something else with key ${act.keyId} than this pledge`;
       throw new ReceiptError("act", wrong);
     }
     checked.push({ keyId: act.keyId, by });
@@ -71,6 +86,59 @@ async function holds(by: Institution, act: Act): Promise<boolean> {
   const signature = unbase(act.signature);
   if (signature === null || !act.statement.isWellFormed()) return false;
   return verifyEd25519(by.publicKey, signature, concat(DOMAIN, utf8(act.statement)));
+}
+
+/** What services/ledger/books/liens.py asks of the parties' statement, as far as a lien shows it. */
+function isOverPledge(act: Act, { pledge, lien, pledgor, pledgee, asset }: VerifiedLien): boolean {
+  const { legs } = pledge.record["body"] as { legs: Fields[] }; // verifyLien has read its one leg
+  const quantity = legs[0]?.["amount"];
+  const expected = { kind: "pledge", lien, pledgor, pledgee, asset, quantity_t: quantity };
+  try {
+    const statement = readCanonical(utf8(act.statement), "statement");
+    const isSame = Object.entries(expected).every(
+      ([name, value]) => value !== undefined && statement[name] === value,
+    );
+    const named = statement["serials"] ?? [];
+    if (Array.isArray(named) && named.length === 0) return isSame; // the oldest the pledgor holds
+    return isSame && merged(named) === merged(legs[0]?.["serials"]);
+  } catch (error) {
+    if (error instanceof FormatError) return false;
+    throw error;
+  }
+}
+
+/** Ranges of serials in order, those that touch as one, spelled out. FormatError. */
+function merged(rows: Json | undefined): string {
+  if (!Array.isArray(rows)) throw new FormatError("expected ranges of serials");
+  const ranges = rows.map(rangeOf).toSorted((a, b) => {
+    if (a.batch !== b.batch) return a.batch < b.batch ? -1 : 1;
+    return a.first < b.first ? -1 : 1;
+  });
+  const found: Range[] = [];
+  for (const { batch, first, last } of ranges) {
+    const before = found.at(-1);
+    if (before?.batch === batch && before.last + 1n === first) before.last = last;
+    else found.push({ batch, first, last });
+  }
+  return canonicalJson(found.map((one) => [one.batch, one.first, one.last]));
+}
+
+interface Range {
+  readonly batch: string;
+  readonly first: bigint;
+  last: bigint;
+}
+
+function rangeOf(row: Json): Range {
+  const { batch, first, last } = isFields(row) ? row : {};
+  if (typeof batch !== "string" || !isWhole(first) || !isWhole(last)) {
+    throw new FormatError("expected a range of serials");
+  }
+  return { batch, first: BigInt(first), last: BigInt(last) };
+}
+
+function isWhole(value: Json | undefined): value is number | bigint {
+  return typeof value === "number" || typeof value === "bigint";
 }
 
 /** Of a record that is shaped like ours; of any other none is found, and none is checked. */

@@ -5,7 +5,7 @@
  * was not.
  */
 
-import { checkActs, type CheckedAct, type Institutions } from "./institutions.ts";
+import { checkActs, checkPledgeActs, type CheckedAct, type Institutions } from "./institutions.ts";
 import { showName } from "./pins.ts";
 import { grouped, readEvent, showAmount, showPurpose, showSerials, type Line } from "./reading.ts";
 import { firstName } from "./tlog/container.ts";
@@ -52,7 +52,7 @@ export async function judge(data: Bytes, trust: Trust, words: Words): Promise<Ve
     if (kind === "holding") return teller.holding(await verifyHolding(data, policy));
     if (kind === "lien") {
       const read = await verifyLien(data, policy);
-      return teller.lien(read, await checkActs(read.pledge.record, institutions));
+      return teller.lien(read, await checkPledgeActs(read, institutions));
     }
     if (firstName(data) === EVENT) {
       const read = await verifyReceipt(data, policy);
@@ -116,7 +116,7 @@ class Teller {
     const { say } = this.#words;
     const { opened } = read;
     const position = grouped(read.position);
-    const seen = newest(opened.cosignatures);
+    const seen = this.#policy.datedBy(opened.cosignatures);
     const asOf =
       seen === null
         ? say("as_of_claim", { at: text(read.record["at"]) })
@@ -231,7 +231,7 @@ class Teller {
     const { say } = this.#words;
     const at = `${state.at.split(".")[0]}Z`;
     const claimed = say("as_of_state", { at: showInstant(at, this.#words) });
-    const seen = newest(state.opened.cosignatures);
+    const seen = this.#policy.datedBy(state.opened.cosignatures);
     if (seen === null) return [claimed, say("state_alone")];
     const newer = newerStates(state);
     const told = say(newer ? "state_older" : "state_newest", {
@@ -294,16 +294,6 @@ function headlineOf(state: ProvenState): Told {
 /** How many newer states the log held by the time it was signed like this. */
 function newerStates(state: ProvenState): bigint {
   return state.opened.checkpoint.size - 1n - state.position;
-}
-
-/** The newest cosignature: nothing later is proved of when the log stood like this. */
-function newest(cosigners: readonly VerifiedSignature[]): VerifiedSignature | null {
-  let found: VerifiedSignature | null = null;
-  for (const one of cosigners) {
-    if (one.timestampS === null) continue;
-    if (found === null || one.timestampS > (found.timestampS ?? 0n)) found = one;
-  }
-  return found;
 }
 
 /** Of a text that is no instant 0: it claims no time. */

@@ -117,6 +117,23 @@ export class Policy {
     return this.quorum !== null && witnessed.has(this.quorum);
   }
 
+  /**
+   * The one by whose time the quorum has signed: later ones alone do not reach it. So a tree is as
+   * new as the quorum says, not as the last witness does. With quorum `none` it is the newest.
+   */
+  datedBy(cosignatures: readonly note.VerifiedSignature[]): note.VerifiedSignature | null {
+    let found: note.VerifiedSignature | null = null;
+    for (const one of cosignatures) {
+      const at = one.timestampS;
+      if (at === null || at <= (found?.timestampS ?? -1n)) continue;
+      const since = cosignatures.filter(
+        ({ timestampS }) => timestampS !== null && timestampS >= at,
+      );
+      if (this.isSatisfiedBy(since)) found = one;
+    }
+    return found;
+  }
+
   /** Verifies a signed checkpoint: a known log signed it and the quorum cosigned it. */
   async openCheckpoint(data: Bytes): Promise<OpenedCheckpoint> {
     const { origin } = parseCheckpoint(note.parseNote(data).text);
