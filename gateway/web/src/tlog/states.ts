@@ -349,8 +349,8 @@ function expectRoot(actual: Bytes, expected: Bytes): void {
   throw new ProofError(`expected the root ${encodeBase64(expected)}, got ${encodeBase64(actual)}`);
 }
 
-function checkNames(fields: Fields, wanted: string, optional = ""): void {
-  const names = Object.keys(fields).filter((name) => !optional || name !== optional);
+function checkNames(fields: Fields, wanted: string): void {
+  const names = Object.keys(fields);
   if (names.toSorted().join() !== wanted) {
     throw new FormatError(`expected the fields ${wanted}, got ${names.join(", ")}`);
   }
