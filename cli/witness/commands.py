@@ -58,11 +58,22 @@ def serve(
     listen: Annotated[str, typer.Option(help="host:port")] = "127.0.0.1:7480",
     tls_certificate: Annotated[Path | None, typer.Option(help="PEM")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="PEM")] = None,
+    first_start: Annotated[
+        bool,
+        typer.Option(
+            "--first-start",
+            help="make the missing database: only if this key has never cosigned anything",
+        ),
+    ] = False,
     clock_file: Annotated[
         Path | None, typer.Option(help="development: offset of the clock", hidden=True)
     ] = None,
 ) -> None:
-    """Witness the logs of <dir>/policy.txt, until told to end."""
+    """Witness the logs of <dir>/policy.txt, until told to end.
+
+    Ends with 2 if the database of what was cosigned is missing: without it a witness can be led to
+    cosign a second history.
+    """
     from cli.witness.folder import WitnessFolder  # noqa: PLC0415
     from cli.witness.server import serve  # noqa: PLC0415
     from cli.witness.witness import Witness  # noqa: PLC0415
@@ -73,6 +84,8 @@ def serve(
     folder = WitnessFolder(directory)
     signers, logs = folder.signers(), folder.logs()
     where = _listen(listen, tls_certificate, tls_key)
+    if first_start:
+        folder.make_store()
     found = Witness(folder, signers, SystemClock(clock_file))
     typer.echo(
         f"witness {signers[0].name} of {len(logs)} logs on {where.address},"

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cli.errors import CliError
-from cli.witness.store import Store
+from cli.witness.store import Store, StoreMissing
 from kernel.errors import Fault, Misconfigured
 from kernel.keys import load_note_key, make_note_key, passphrase_of_environment
 from kernel.logs import get_logger
@@ -32,7 +32,16 @@ from kernel.tlog.policy import parse_policy
 FORK: Final = "fork"  # two checkpoints of one size under the log's signature: it has two histories
 UNPROVEN: Final = "unproven"  # signed by the log, and not shown to lead on from what was cosigned
 # A log that forks can sign without end, and anybody can send its checkpoints with a wrong proof.
-MAX_EVIDENCE: Final = {FORK: 64, UNPROVEN: 16}
+# Of each kind and log the first ones stay, which no flood washes away, and of the others the
+# newest: what is sent in advance leaves room for what comes later.
+KEPT_FIRST: Final = 8
+KEPT_NEWEST: Final = 8
+_WITHOUT_MEMORY: Final = (
+    "It holds what this witness has cosigned. Lost, the witness would cosign from size 0 again, a"
+    " second history too: retire its key, tell everybody whose policy names it, and begin with a"
+    " new one in a new folder. Only if this key has never cosigned anything: tanzhang witness serve"
+    " --first-start, once."
+)
 KEY_FILES: Final = {COSIGNATURE: "witness.skey", MLDSA44: "witness-mldsa44.skey"}
 
 log = get_logger(__name__)
@@ -87,12 +96,39 @@ class WitnessFolder:
     def policy_path(self) -> Path:
         return self.path / "policy.txt"
 
+    @property
+    def store_path(self) -> Path:
+        return self.path / "cosigned.sqlite3"
+
     def store(self) -> Store:
-        return Store(self.path / "cosigned.sqlite3")
+        """What was cosigned. CliError if it is not there: then this witness has no memory."""
+        try:
+            return Store(self.store_path)
+        except StoreMissing as error:
+            raise CliError(f"{error}\n{_WITHOUT_MEMORY}") from error
+
+    def make_store(self) -> None:
+        """An empty one. CliError if there is one: it is not made twice."""
+        if self.store_path.exists():
+            raise CliError(f"{self.store_path}: is there: start without --first-start")
+        self._make_store()
+
+    def _make_store(self) -> None:
+        try:
+            Store.make(self.store_path)
+        except StoreMissing as error:
+            raise CliError(str(error)) from error
+        sync_folder(self.path)
 
     def make_keys(self, name: str, kinds: list[int]) -> list[Signer]:
-        """The keys asked for, made where they are missing. CliError on another name."""
+        """The keys asked for, made where they are missing. CliError on another name.
+
+        The first key is made together with the empty database, so that one that is missing later
+        is known to be lost.
+        """
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not any((self.path / file).exists() for file in KEY_FILES.values()):
+            self._make_store()
         for kind in kinds:
             path = self.path / KEY_FILES[kind]
             if not path.exists():
@@ -131,9 +167,9 @@ class WitnessFolder:
     # ------------------------------------------------------------------------ evidence
 
     def keep_evidence(self, evidence: Evidence) -> bool:
-        """Whole and durable, or not at all; False if it is there already or there is too much."""
+        """Whole and durable, or not at all; False if it is there already."""
         place = self.evidence_path / evidence.name
-        if place.exists() or self._count(evidence) >= MAX_EVIDENCE[evidence.kind]:
+        if place.exists():
             return False
         fresh = self.evidence_path / f".{evidence.name}.{os.getpid()}.{secrets.token_hex(4)}"
         fresh.mkdir(mode=0o700, parents=True)
@@ -151,6 +187,8 @@ class WitnessFolder:
             _remove(fresh)
             return False
         sync_folder(self.evidence_path)
+        for late in self._places(evidence)[KEPT_FIRST:-KEPT_NEWEST]:
+            self._let_go(late)
         return True
 
     def evidence(self) -> list[dict[str, Any]]:
@@ -166,11 +204,24 @@ class WitnessFolder:
             found.append({**about, "folder": str(place.parent)})
         return sorted(found, key=lambda one: (one["at_s"], one["folder"]))
 
-    def _count(self, evidence: Evidence) -> int:
+    def _places(self, evidence: Evidence) -> list[Path]:
+        """Those of the same kind and log, oldest first."""
         origin = evidence.name.split("-")[1]
-        if not self.evidence_path.is_dir():
-            return 0
-        return sum(1 for _ in self.evidence_path.glob(f"{evidence.kind}-{origin}-*"))
+        dated = []
+        for place in self.evidence_path.glob(f"{evidence.kind}-{origin}-*"):
+            try:
+                dated.append((place.stat().st_mtime_ns, place))
+            except FileNotFoundError:  # another process has let it go
+                continue
+        return [place for _, place in sorted(dated)]
+
+    def _let_go(self, place: Path) -> None:
+        gone = place.with_name(f".{place.name}.{os.getpid()}.{secrets.token_hex(4)}")
+        try:
+            place.rename(gone)
+        except FileNotFoundError:  # another process was first
+            return
+        _remove(gone)
 
 
 def sync_folder(path: Path) -> None:

@@ -25,6 +25,7 @@ create table if not exists cosigned (
     note blob not null, lines text not null, number integer not null,
     primary key (origin, size)) without rowid;
 """
+_HAS_TABLE: Final = "select 1 from sqlite_master where type = 'table' and name = 'cosigned'"
 _COLUMNS: Final = "select size, at_s, note, lines, number from cosigned where origin = ?"
 
 
@@ -46,18 +47,42 @@ class Cosigned(NamedTuple):
         return self.note + self.lines.encode()
 
 
+class StoreMissing(Exception):
+    """There is no database, or nothing in it."""
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    try:
+        return sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            timeout=BUSY_S,
+            check_same_thread=False,
+            isolation_level=None,
+        )
+    except sqlite3.OperationalError as error:
+        raise StoreMissing(f"{path}: {error}") from error
+
+
 class Store:
     """Safe for concurrent use by threads and by processes on one machine."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Raises StoreMissing. `make` is apart: what is made anew has forgotten everything."""
         self._lock = threading.Lock()
-        self._db = sqlite3.connect(
-            path, timeout=BUSY_S, check_same_thread=False, isolation_level=None
-        )
+        self._db = _connect(path, "rw")
+        if not self._db.execute(_HAS_TABLE).fetchone():
+            self._db.close()
+            raise StoreMissing(f"{path}: expected the table cosigned, got none")
         self._db.execute("pragma journal_mode = wal")
         self._db.execute("pragma synchronous = full")  # a commit is on the disk when it returns
-        self._db.executescript(_TABLES)
+
+    @staticmethod
+    def make(path: Path) -> None:
+        """An empty one, where there is none."""
+        made = _connect(path, "rwc")
+        made.executescript(_TABLES)
+        made.close()
 
     def close(self) -> None:
         self._db.close()

@@ -98,7 +98,9 @@ class Witness:
         with self._store.advance() as step:
             known = step.of_size(head.origin, head.size)
             newest = step.newest(head.origin)
-        if known is not None and _head(known).root != head.root:
+        if known is not None and _head(known).root == head.root:
+            return  # what we cosigned ourselves, sent again
+        if known is not None:
             self._keep(FORK, known, request, head, signed)
         elif refused.status is Status.INCONSISTENT and newest is not None and newest.size:
             self._keep(UNPROVEN, newest, request, head, signed)

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from kernel.asks import Ask
-from kernel.clock import Clock
+from kernel.clock import Clock, SystemClock
 from kernel.host import Job
 from kernel.ids import derived_id
 from kernel.tlog.policy import Policy
@@ -53,8 +53,10 @@ class Feeding:
         if self._client is None:
             return ()
         keys, read_tile = sealer.keys_in_force, tiles.read_tile
+        # In development ours may have been moved: our own witnesses move along, others do not.
+        clocks = (self._clock, SystemClock())
         feeders = [
-            Feeder(shown, peer, keys, read_tile, self._client, self._tell, self._prove)
+            Feeder(shown, peer, keys, read_tile, self._client, self._tell, self._prove, clocks)
             for peer in self._peers
         ]
         self.jobs += [partial(shown.run, self._peers), *(one.run for one in feeders)]

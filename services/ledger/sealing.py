@@ -112,6 +112,8 @@ class Sealer:
         self._signed_by: frozenset[int] = frozenset()  # ids of the log's keys under the note
         self._opened = False
         self._waiters = PositionWaiters()
+        self._signings = 0  # published: of the same size too, when the keys have changed
+        self._signed_waiters = PositionWaiters()
         self.paused = False  # while two persons look at what a witness holds against this log
 
     @property
@@ -173,6 +175,7 @@ class Sealer:
 
     def _publish(self, note: bytes, checkpoint: Checkpoint) -> None:
         self.note, self.published = note, checkpoint
+        self._signings += 1
         signed = parse_note(note)[1]
         self._signed_by = frozenset(one.key_id for one in signed if one.name == self._keys.origin)
 
@@ -183,7 +186,7 @@ class Sealer:
 
     async def run(self) -> None:
         """Stores, signs, publishes, until something breaks."""
-        self._waiters.wake(self.published.size)  # who asked while the tree was being opened
+        self._wake()  # who asked while the tree was being opened
         while True:
             started_ms = monotonic_ms()
             if await self._seal():
@@ -192,10 +195,14 @@ class Sealer:
             else:
                 await asyncio.sleep(IDLE_S)
 
-    async def grown(self, size: int) -> None:
-        """Waits until a published checkpoint has more entries than that."""
-        while self.published.size <= size:
-            await self._waiters.wait(size + 1)
+    async def signed_anew(self, note: bytes | None) -> None:
+        """Waits until the published checkpoint is another one: larger, or under other keys."""
+        while self.note == note:
+            await self._signed_waiters.wait(self._signings + 1)
+
+    def _wake(self) -> None:
+        self._waiters.wake(self.published.size)
+        self._signed_waiters.wake(self._signings)
 
     def adopt(self, note: bytes) -> None:
         """A larger checkpoint under our own key, which came back from a witness. Blocks.
@@ -227,9 +234,7 @@ class Sealer:
             if size < self._floor[1].size:
                 return pending is not None
             await asyncio.to_thread(self._pass_floor, *self._floor)
-            self._waiters.wake(
-                self.published.size
-            )  # what was signed before the restart is proven again
+            self._wake()  # what was signed before the restart is proven again
         if size <= self.published.size and not self._other_keys(now):
             return pending is not None
         checkpoint = Checkpoint(self.published.origin, size, root)
@@ -241,7 +246,7 @@ class Sealer:
         )
         self._publish(note, checkpoint)
         metrics.proven_position.labels(self._log.book).set(size)
-        self._waiters.wake(size)
+        self._wake()
         return True
 
     def _other_keys(self, now: InForce) -> bool:

@@ -31,7 +31,7 @@ class Sealed(Protocol):
     published: Checkpoint
 
     async def proven(self, position: int) -> None: ...
-    async def grown(self, size: int) -> None: ...
+    async def signed_anew(self, note: bytes | None) -> None: ...
 
 
 class Peer(NamedTuple):
@@ -101,6 +101,7 @@ class WitnessedLog:
         self._policy = policy
         self.round: Round | None = None
         self._witnessed: tuple[Checkpoint, bytes] | None = None
+        self._witnessed_ms = 0  # when its round began
         self._waiters = PositionWaiters()
         self.changed = asyncio.Condition()
         self.resting: set[str] = set()  # witnesses that did not answer, and are asked again later
@@ -124,7 +125,8 @@ class WitnessedLog:
             if witnessed is None:
                 return Checkpoint(sealed.published.origin, 0, b""), None
             return witnessed
-        if witnessed is not None and witnessed[0].size == sealed.published.size:
+        # Of one size there may be two: signed anew because a key has leaked, say.
+        if witnessed is not None and sealed.note and witnessed[1].startswith(sealed.note):
             return witnessed
         return sealed.published, sealed.note
 
@@ -175,11 +177,11 @@ class WitnessedLog:
             await asyncio.sleep(max(ROUND_EVERY_MS - spent_ms, 0) / 1000)
 
     async def _something_to_ask(self) -> None:
-        """Something new is signed, or what is shown is a minute old."""
-        size = 0 if self.round is None else self.round.head.size
+        """A larger size is signed, or the same by new keys, or what is shown is a minute old."""
+        note = None if self.round is None else self.round.note
         try:
             async with asyncio.timeout(None if self.round is None else REFRESH_S):
-                await self.sealed.grown(size)
+                await self.sealed.signed_anew(note)
         except TimeoutError:
             return
 
@@ -204,6 +206,8 @@ class WitnessedLog:
         round.take(opened, lines)
         note = round.witnessed(self._policy)
         shown = self._witnessed
-        if note is not None and (shown is None or round.head.size >= shown[0].size):
-            self._witnessed = (round.head, note)
+        size, begun_ms = (0, 0) if shown is None else (shown[0].size, self._witnessed_ms)
+        # A late answer does not bring back an older signature of the same size.
+        if note is not None and (round.head.size, round.begun_ms) >= (size, begun_ms):
+            self._witnessed, self._witnessed_ms = (round.head, note), round.begun_ms
             self._waiters.wake(round.head.size)

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from kernel import metrics
+from kernel.clock import Clock
 from kernel.logs import get_logger
 from kernel.tlog.errors import TlogError
-from kernel.tlog.note import Verifier, open_note, parse_note, sign_note
+from kernel.tlog.note import VerifiedSignature, Verifier, open_note, parse_note, sign_note
 from kernel.tlog.tiles import ReadTile, prove_consistency, root_at
 from kernel.tlog.witness import (
     SIZE_TYPE,
@@ -35,6 +36,7 @@ FORKED: Final = "FORKED"
 RULES: Final = (AHEAD, FORKED)
 BACK_OFF_FIRST_S: Final = 1.0
 BACK_OFF_LAST_S: Final = 60.0
+MAX_SKEW_S: Final = 300  # between a witness's clock and ours
 MAX_TRIES: Final = 4  # of one checkpoint: the size it tells may change while we make the proof
 
 log = get_logger(__name__)
@@ -89,6 +91,7 @@ class Feeder:
         client: WitnessClient,
         tell: Tell,
         prove: Prove,
+        clocks: Sequence[Clock],
     ) -> None:
         self.peer = peer
         self.standing = Standing()
@@ -98,6 +101,7 @@ class Feeder:
         self._client = client
         self._tell = tell
         self._prove = prove
+        self._clocks = clocks  # a cosignature's time must fit one of them
         self._labels = (shown.book, peer.name)
 
     async def run(self) -> None:
@@ -155,11 +159,11 @@ class Feeder:
             old = self.standing.cosigned or 0
             if old > round.head.size:
                 return  # it has cosigned a later one of ours: the next round is for it
-            answer = await self._client.add_checkpoint(
-                self.peer.url, await asyncio.to_thread(self._request, old, round)
-            )
+            request = await asyncio.to_thread(self._request, old, round)
+            asked_s = self._now_s()
+            answer = await self._client.add_checkpoint(self.peer.url, request)
             if answer.status == Status.COSIGNED:
-                return await self._cosigned(round, answer.body)
+                return await self._cosigned(round, answer.body, asked_s)
             self._refused(round, old, answer)
         raise NotCosigned(f"it tells another size at every try, {self.standing.cosigned} at last")
 
@@ -168,8 +172,12 @@ class Feeder:
         proof = prove_consistency(old, size, self._read_tile) if old else []
         return AddCheckpoint(old, tuple(proof), round.note).encode()
 
-    async def _cosigned(self, round: Round, body: bytes) -> None:
+    def _now_s(self) -> list[int]:
+        return [clock.now_ms() // 1000 for clock in self._clocks]
+
+    async def _cosigned(self, round: Round, body: bytes, asked_s: Sequence[int]) -> None:
         opened, lines = take_cosignatures(round.note, body, self._keys(), self.peer.keys)
+        refuse_other_times(opened.cosignatures, asked_s, self._now_s())
         await self._shown.cosigned(round, opened, lines)
         standing = self.standing
         standing.cosigned, standing.said, standing.alarm = round.head.size, "cosigned", ""
@@ -224,6 +232,23 @@ class Feeder:
                 return  # as we signed it: there is nothing but the witness's word
             halt = Halt(self._shown.book, head.size, "FORKED", root.hex(), head.root.hex())
         await self._prove(halt, our_lines(note, self._keys()))
+
+
+def refuse_other_times(
+    signed: Sequence[VerifiedSignature], asked_s: Sequence[int], answered_s: Sequence[int]
+) -> None:
+    """NotCosigned for a time that is not now, by one of the clocks read before and after asking.
+
+    Readers take a cosignature's time for when the log stood so, and not every time is a date.
+    """
+    for one in signed:
+        at_s = one.timestamp_s or 0
+        spans = zip(asked_s, answered_s, strict=True)
+        if not any(asked - MAX_SKEW_S <= at_s <= now + MAX_SKEW_S for asked, now in spans):
+            raise NotCosigned(
+                f"cosignature of {one}: expected a time within {MAX_SKEW_S} s of ours,"
+                f" {answered_s[0]}, got {at_s}"
+            )
 
 
 def our_lines(note: bytes, keys: Sequence[Verifier]) -> bytes:

@@ -83,6 +83,22 @@ def test_killed_between_keeping_and_answering_it_has_lost_nothing_and_lets_no_fo
         assert bank.add(LOG.request(300, 400)).status == 200
 
 
+def test_without_its_database_it_serves_nobody_unless_told_that_it_is_the_first_start(
+    tmp_path: Path,
+) -> None:
+    folder = witness_folder(tmp_path, NAME, LOG)
+    folder.store_path.unlink()
+    for command in ("serve", "show"):
+        code, told = tanzhang("witness", command, "--dir", str(tmp_path))
+        assert code == 2
+        assert "would cosign from size 0 again" in told
+    with running_witness(folder, flags=["--first-start"]) as bank:
+        assert bank.add(LOG.request(0, 300)).status == 200
+    code, told = tanzhang("witness", "serve", "--dir", str(tmp_path), "--first-start")
+    assert code == 2
+    assert "is there: start without --first-start" in told
+
+
 def test_of_two_processes_on_one_folder_only_one_advances_from_a_size(tmp_path: Path) -> None:
     folder = witness_folder(tmp_path, NAME, LOG)
     lie = LOG.other(200)

@@ -90,6 +90,7 @@ def fork(world: World, size: int) -> Path:
     folder = WitnessFolder(witness_home(world.directory, "bank"))
     database = folder.path / "cosigned.sqlite3"
     kept = database.rename(folder.path / "true.sqlite3")
+    folder.make_store()
     signer = load_note_key(world.directory / "keys" / "ledger" / "logs" / "accounts.skey")
     lie = sign_checkpoint(Checkpoint(signer.name, size, bytes(32)), [signer])
     witness = Witness(folder, folder.signers(), SystemClock())

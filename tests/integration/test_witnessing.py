@@ -15,17 +15,18 @@ import pytest
 
 from cli.stack.ports import free_port
 from cli.witness.folder import WitnessFolder
-from kernel.clock import monotonic_ms
+from kernel.clock import SystemClock, monotonic_ms
 from kernel.errors import Conflict
 from kernel.tlog import merkle
-from kernel.tlog.checkpoint import Checkpoint, sign_checkpoint
+from kernel.tlog.checkpoint import Checkpoint, cosign_line, sign_checkpoint
 from kernel.tlog.errors import PolicyError
-from kernel.tlog.note import COSIGNATURE, MLDSA44
+from kernel.tlog.note import COSIGNATURE, ED25519, MLDSA44, Signer, parse_note
 from kernel.tlog.policy import NONE, Policy
-from kernel.tlog.witness import SIZE_TYPE, AddCheckpoint, Status
+from kernel.tlog.witness import SIZE_TYPE, AddCheckpoint, Status, parse_add_checkpoint
 from services.ledger import witnessed, witnessing
 from services.ledger.clients import WitnessClient, WitnessUnreachable
 from services.ledger.log import Halt, Halted
+from services.ledger.logkeys import InForce
 from services.ledger.witnessed import WitnessedLog, peers_of
 from services.ledger.witnessing import Disagreement, Doubt, Feeder, our_lines
 from tests.support.authority import Authority
@@ -120,9 +121,9 @@ async def feeding(log: StoredLog, policy: Policy) -> AsyncIterator[Fed]:
 
     client = WitnessClient(None)
     shown = WitnessedLog(BOOK, log.sealer, policy)
-    peers = peers_of(policy)
+    peers, keys = peers_of(policy), log.sealer.keys_in_force
     feeders = [
-        Feeder(shown, peer, lambda: [LOG.verifier], log.tiles.read_tile, client, tell, prove)
+        Feeder(shown, peer, keys, log.tiles.read_tile, client, tell, prove, [SystemClock()])
         for peer in peers
     ]
     running = [
@@ -223,6 +224,36 @@ async def test_after_a_restart_the_last_signed_checkpoint_is_cosigned_again(
             await until(lambda: fed.shown.published.size == 300, "the bank to cosign again")
             await fed.grow(400)
             await fed.shown.proven(399)
+
+
+@pytest.mark.parametrize("quorum", ["all", NONE])
+async def test_when_a_key_is_retired_an_idle_log_is_cosigned_under_the_other_one_at_once(
+    log: StoredLog, tmp_path: Path, quorum: str
+) -> None:
+    bank, other = house(tmp_path, "lzbank"), Signer(origin_of(BOOK), ED25519, b"n" * 32)
+    known = Policy()
+    for signer in (LOG, other):
+        known.add_log(signer.verifier.vkey)
+    known.set_quorum(NONE)
+    bank.policy_path.write_bytes(known.encode())
+    with serving(bank) as url:
+        async with feeding(log, policy_of(quorum, (bank, url))) as fed:
+            await fed.grow(300)
+            await until(lambda: _signers(fed) == {LOG.key_id, bank_id(bank)}, "the bank")
+            log.keys.now = InForce((other,), (LOG.verifier, other.verifier))
+            await until(lambda: _signers(fed) == {other.key_id, bank_id(bank)}, "the other key")
+            assert fed.shown.published.size == 300
+
+
+def _signers(fed: Fed) -> set[int]:
+    """The ids of the keys under what is shown."""
+    return (
+        set() if fed.shown.note is None else {one.key_id for one in parse_note(fed.shown.note)[1]}
+    )
+
+
+def bank_id(folder: WitnessFolder) -> int:
+    return folder.signers()[0].key_id
 
 
 async def test_a_witness_that_hangs_holds_up_neither_sealing_nor_the_others(
@@ -337,6 +368,29 @@ async def test_what_is_no_cosignature_is_noted_and_asked_for_again(
 
 def _has_said(fed: Fed, what: str) -> bool:
     return what in fed.standing("lzbank").said
+
+
+@pytest.mark.parametrize("at_s", [253_402_300_800, 2**63 - 1, 1, -3600, 3600])
+async def test_a_cosignature_of_another_time_is_not_counted_and_never_shown(
+    log: StoredLog, tmp_path: Path, at_s: int
+) -> None:
+    """The first is no date at all to who is shown the status; the last two are an hour off."""
+    bank = house(tmp_path, "lzbank")
+    now_s = SystemClock().now_ms() // 1000
+    signed_at = [now_s + at_s if abs(at_s) == 3600 else at_s]
+
+    def sign(path: str, body: bytes) -> HttpAnswer:
+        checkpoint = parse_add_checkpoint(body).checkpoint
+        return text(200, cosign_line(checkpoint, bank.signers()[0], signed_at[0]).encode())
+
+    with lying(sign) as url:
+        async with feeding(log, policy_of(NONE, (bank, url))) as fed:
+            await fed.grow(300)
+            await until(lambda: _has_said(fed, f"got {signed_at[0]}"), "the refusal")
+            assert fed.standing("lzbank").cosigned_at_s == 0
+            assert fed.shown.note == log.sealer.note
+            signed_at[0] = now_s
+            await until(lambda: fed.standing("lzbank").cosigned_at_s == now_s, "its true time")
 
 
 @pytest.mark.parametrize(

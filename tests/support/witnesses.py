@@ -135,14 +135,25 @@ def ask(url: str, body: bytes | None = None) -> HttpAnswer:
 
 @contextmanager
 def running_witness(
-    folder: WitnessFolder, port: int | None = None, crash: str | None = None
+    folder: WitnessFolder,
+    port: int | None = None,
+    crash: str | None = None,
+    flags: Sequence[str] = (),
 ) -> Iterator[RunningWitness]:
     """A process on this folder, killed at the end if it still lives."""
     port = port or free_port()
     environment = {"PATH": os.defpath, "PYTHONPATH": f"{ROOT}:{ROOT / 'proto'}"}
     if crash is not None:
         environment["TANZHANG_CRASH"] = crash
-    arguments = ["witness", "serve", "--dir", str(folder.path), "--listen", f"127.0.0.1:{port}"]
+    arguments = [
+        "witness",
+        "serve",
+        "--dir",
+        str(folder.path),
+        "--listen",
+        f"127.0.0.1:{port}",
+        *flags,
+    ]
     process = subprocess.Popen([sys.executable, "-m", "cli", *arguments], cwd=ROOT, env=environment)
     running = RunningWitness(process, f"http://127.0.0.1:{port}")
     try:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.errors import CliError
 from cli.stack import StackFault
 from cli.stack.provision import policy_file, provision
 from cli.stack.witnesses import (
@@ -18,6 +19,18 @@ from cli.stack.witnesses import (
 )
 from cli.witness.folder import WitnessFolder
 from kernel.tlog.policy import parse_policy
+
+
+def test_a_witness_is_made_with_its_database_and_a_lost_one_is_not_made_again(
+    tmp_path: Path,
+) -> None:
+    provision(tmp_path, witnesses=("bank",))
+    folder = WitnessFolder(witness_home(tmp_path, "bank"))
+    folder.store().close()
+    folder.store_path.unlink()
+    provision(tmp_path, witnesses=("bank",))
+    with pytest.raises(CliError, match="would cosign from size 0 again"):
+        folder.store()
 
 
 @pytest.mark.parametrize(("count", "needed"), [(1, 1), (2, 2), (3, 2), (4, 3)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from dilithium_py.ml_dsa import ML_DSA_44
 
 from cli.errors import CliError
 from cli.witness import store
-from cli.witness.folder import MAX_EVIDENCE, UNPROVEN, WitnessFolder
+from cli.witness.folder import KEPT_FIRST, KEPT_NEWEST, WitnessFolder
 from cli.witness.witness import Witness
 from kernel.clock import FixedClock
 from kernel.tlog import note
@@ -129,7 +130,7 @@ def test_an_old_checkpoint_sent_again_is_refused_and_is_no_evidence(
     assert folder.evidence() == []
 
 
-def test_what_is_signed_and_not_proven_is_kept_as_such_up_to_a_bound(
+def test_what_is_signed_and_not_proven_is_kept_as_such(
     bank: Witness, folder: WitnessFolder
 ) -> None:
     """Of another past, or a true one with a wrong proof: who holds both can find out."""
@@ -137,11 +138,44 @@ def test_what_is_signed_and_not_proven_is_kept_as_such_up_to_a_bound(
     assert bank.add_checkpoint(ACCOUNTS.other(400).request(300, 400)).status == 422
     (found,) = folder.evidence()
     assert (found["kind"], found["cosigned_size"], found["refused_size"]) == ("unproven", 300, 400)
-    for size in range(301, 301 + MAX_EVIDENCE[UNPROVEN]):
-        wrong = AddCheckpoint(300, (), ACCOUNTS.checkpoint(size)).encode()
-        assert bank.add_checkpoint(wrong).status == 422
-    assert len(folder.evidence()) == MAX_EVIDENCE[UNPROVEN]
     assert bank.add_checkpoint(ACCOUNTS.request(300, 400)).status == 200
+
+
+def unproven(witness: Witness, folder: WitnessFolder, size: int) -> None:
+    """A true checkpoint with a wrong proof, as anybody can send it; dated by its size."""
+    before = {one["folder"] for one in folder.evidence()}
+    wrong = AddCheckpoint(300, (), ACCOUNTS.checkpoint(size)).encode()
+    assert witness.add_checkpoint(wrong).status == 422
+    for one in folder.evidence():
+        if one["folder"] not in before:
+            os.utime(one["folder"], (size, size))
+
+
+def test_evidence_sent_in_advance_leaves_room_for_what_comes_later_and_the_first_stays(
+    bank: Witness, folder: WitnessFolder
+) -> None:
+    bank.add_checkpoint(ACCOUNTS.request(0, 300))
+    for size in range(301, 340):
+        unproven(bank, folder, size)
+    found = sorted(one["refused_size"] for one in folder.evidence())
+    first = list(range(301, 301 + KEPT_FIRST))
+    assert found == [*first, *range(340 - KEPT_NEWEST, 340)]
+    assert bank.add_checkpoint(ACCOUNTS.other(399).request(300, 399)).status == 422
+    kept = {one["refused_size"] for one in folder.evidence()}
+    assert kept >= {*first, 399}
+    assert len(kept) == KEPT_FIRST + KEPT_NEWEST
+    assert bank.add_checkpoint(ACCOUNTS.other(300).request(300)).status == 422
+    assert [one["kind"] for one in folder.evidence()].count("fork") == 1
+    assert not list(folder.evidence_path.glob(".*"))
+
+
+def test_what_was_cosigned_and_is_sent_again_with_a_wrong_proof_is_no_evidence(
+    bank: Witness, folder: WitnessFolder
+) -> None:
+    bank.add_checkpoint(ACCOUNTS.request(0, 300))
+    again = AddCheckpoint(300, (bytes(32),), ACCOUNTS.checkpoint(300)).encode()
+    assert bank.add_checkpoint(again).status == 422
+    assert folder.evidence() == []
 
 
 def test_what_strangers_add_to_a_checkpoint_is_neither_kept_nor_shown(
@@ -249,6 +283,39 @@ def test_old_checkpoints_are_let_go_and_the_newest_of_every_log_stays(
     kept.close()
     assert found == list(range(54, 65))
     assert sizes(folder, ACCOUNTS, REGISTRY) == [64, 50]
+
+
+# ---- its memory ----------------------------------------------------------------------------------
+
+
+def test_a_witness_that_has_lost_its_database_does_not_begin_at_size_zero_again(
+    bank: Witness, folder: WitnessFolder
+) -> None:
+    assert bank.add_checkpoint(ACCOUNTS.request(0)).status == 200
+    bank.close()
+    folder.store_path.unlink()
+    folder.make_keys(NAME, [COSIGNATURE, MLDSA44])  # asked for again, and for one more
+    with pytest.raises(CliError, match="would cosign from size 0 again") as caught:
+        opened(folder)
+    assert caught.value.exit_code == 2
+    assert not folder.store_path.exists()
+
+
+def test_a_file_without_a_witness_s_table_is_no_memory(folder: WitnessFolder) -> None:
+    folder.store_path.write_bytes(b"")
+    with pytest.raises(CliError, match="expected the table cosigned, got none"):
+        opened(folder)
+
+
+def test_a_first_start_makes_the_database_once(folder: WitnessFolder) -> None:
+    folder.store_path.unlink()
+    folder.make_store()
+    witness = opened(folder)
+    assert witness.add_checkpoint(ACCOUNTS.request(0)).status == 200
+    witness.close()
+    with pytest.raises(CliError, match="start without --first-start"):
+        folder.make_store()
+    assert sizes(folder, ACCOUNTS) == [400]
 
 
 # ---- keys ----------------------------------------------------------------------------------------
