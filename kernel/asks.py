@@ -26,9 +26,9 @@ def reaction_actor(book: str, source: str) -> Actor:
 class Ask(msgspec.Struct, frozen=True):
     """One command on its way to the writer. `on_ms` None: business time is the recording.
 
-    `sealed` goes into the record of every event it becomes, unread (base64 of ciphertext). With it
-    goes `same`: what stands for the command when the id is used again. Neighbours with one `group`
-    are carried out together or not at all (kernel/linked.py).
+    `sealed` goes into the record of every event it becomes, unread (base64 of ciphertext). `same`
+    stands for the command when the id is used again, where not all of it can be made a second
+    time. Neighbours with one `group` are carried out together or not at all (kernel/linked.py).
     """
 
     id: str
@@ -38,7 +38,7 @@ class Ask(msgspec.Struct, frozen=True):
     acts: tuple[Act, ...] = ()
     cause: tuple[str, int] | None = None
     sealed: str | None = None
-    same: bytes | None = None
+    same: bytes | msgspec.Struct | None = None
     group: bytes | None = None
 
     def digest(self) -> bytes:

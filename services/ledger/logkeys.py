@@ -89,38 +89,32 @@ class KeyFolder:
             tuple(vkey for vkey in named if vkey not in here),
         )
 
-    def announce(self, book: str, keys: LogKeys | None, new_vkey: str, time_s: int) -> KeyNote:
-        """From the key in force to one whose file lies here, signed by both. Raises Refused."""
+    def followed(self, book: str, keys: LogKeys | None, new_vkey: str) -> str:
+        """The key in force, if this one may follow it: both lie here. Signs nothing."""
         here = self.signers(book)
-        current = self._current(book, keys)
-        if current is None or current not in here:
-            raise _not_here(current or f"the first key of {self.origin(book)}")
-        return self._change(book, here, current, new_vkey, time_s, [here[current]])
+        current = self._current(book, keys) or f"the first key of {self.origin(book)}"
+        old, new = _one_of(here, current), _one_of(here, new_vkey)
+        KeyChange(old.verifier, new.verifier, 0).check()
+        return current
 
-    def replace(self, book: str, old_vkey: str, new_vkey: str, time_s: int) -> KeyNote:
+    def announce(self, book: str, old_vkey: str, new_vkey: str, time_s: int) -> str:
+        """From one key to another, signed by both: when a second person agrees, not before."""
+        here = self.signers(book)
+        old, new = _one_of(here, old_vkey), _one_of(here, new_vkey)
+        change = KeyChange(old.verifier, new.verifier, time_s)
+        return encode_base64(sign_key_change(change, [old, new]))
+
+    def replace(self, book: str, old_vkey: str, new_vkey: str, time_s: int) -> str:
         """From a key that leaked or was lost, signed by the new one alone. Raises Refused."""
-        return self._change(book, self.signers(book), old_vkey, new_vkey, time_s, [])
+        new = _one_of(self.signers(book), new_vkey)
+        change = KeyChange(load_verifier(old_vkey), new.verifier, time_s)
+        return encode_base64(sign_key_change(change, [new]))
 
     def _current(self, book: str, keys: LogKeys | None) -> str | None:
         if keys is not None:
             return keys.current
         first = self.first(book)
         return None if first is None else first.verifier.vkey
-
-    def _change(
-        self,
-        book: str,
-        here: Mapping[str, Signer],
-        old_vkey: str,
-        new_vkey: str,
-        time_s: int,
-        signers: list[Signer],
-    ) -> KeyNote:
-        new = here.get(new_vkey)
-        if new is None:
-            raise _not_here(new_vkey)
-        change = KeyChange(load_verifier(old_vkey), new.verifier, time_s)
-        return KeyNote(old_vkey, encode_base64(sign_key_change(change, [*signers, new])))
 
     def _load(self, path: Path, book: str) -> Signer:
         signer = load_note_key(path)
@@ -129,13 +123,6 @@ class KeyFolder:
                 f"{path.name}: expected an Ed25519 key of {self.origin(book)}, got {signer}"
             )
         return signer
-
-
-class KeyNote(NamedTuple):
-    """Which key goes, and in base64 the signed note that says who comes."""
-
-    old_vkey: str
-    statement: str
 
 
 def open_keys(folder: KeyFolder, books: tuple[str, ...], state: State) -> dict[str, BookKeys]:
@@ -181,5 +168,7 @@ async def follow_changes(
         await writer.committed(seen + 1)
 
 
-def _not_here(vkey: str) -> Refused:
-    return Refused("LOG_KEY_NOT_HERE", f"the ledger has no file with {vkey}", vkey=vkey)
+def _one_of(here: Mapping[str, Signer], vkey: str) -> Signer:
+    if vkey not in here:
+        raise Refused("LOG_KEY_NOT_HERE", f"the ledger has no file with {vkey}", vkey=vkey)
+    return here[vkey]

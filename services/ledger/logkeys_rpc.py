@@ -1,4 +1,8 @@
-"""The logs' own keys over gRPC: what is asked of them becomes a command, with its signed note."""
+"""The logs' own keys over gRPC: what is asked of them becomes a command, with its signed note.
+
+A log's key signs its successor's announcement when a second person approves it, and not before: the
+note alone makes whoever trusts the old key trust the new one, and all events can be read.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +19,15 @@ from kernel.clock import Clock
 from kernel.errors import Kind, Refused
 from kernel.tlog.errors import TlogError
 from kernel.tlog.policy import Policy
+from kernel.values import Actor
 from kernel.writer import Writer
-from services.ledger.domain.commands import ProposeLogKey, ProposeLogKeyRetirement
+from services.ledger.domain.commands import (
+    Approve,
+    LogKeyNote,
+    ProposeLogKey,
+    ProposeLogKeyRetirement,
+)
+from services.ledger.domain.logkeys import to_be_signed
 from services.ledger.domain.state import LogKeys, State
 from services.ledger.logkeys import BookKeys, KeyFolder, policy_of
 
@@ -60,9 +71,21 @@ class LogKeyRequests:
             raise Refused("LOG_KEY_MALFORMED", str(error), Kind.INVALID) from error
         return command
 
+    async def approval(self, proposal: str, by: Actor) -> Approve:
+        """The command, with the note if it is of a log's key and this person may approve it.
+
+        What decide then refuses is dropped with its note: a note leaves us only as an event.
+        """
+        asked, _ = await self._writer.read(lambda state: to_be_signed(state, proposal, by))
+        if asked is None:
+            return Approve(proposal)
+        keys = (asked.book, asked.old_vkey, asked.new_vkey)
+        statement = await asyncio.to_thread(self._folder.announce, *keys, self._now_s())
+        return Approve(proposal, LogKeyNote(*keys, statement))
+
     def _announcement(self, asked: pb.LogKeyAnnouncement, keys: LogKeys | None) -> ProposeLogKey:
-        made = self._folder.announce(asked.book, keys, asked.new_vkey, self._now_s())
-        return ProposeLogKey(asked.book, made.old_vkey, asked.new_vkey, made.statement)
+        current = self._folder.followed(asked.book, keys, asked.new_vkey)
+        return ProposeLogKey(asked.book, current, asked.new_vkey)
 
     def _retirement(
         self, asked: pb.LogKeyRetirement, keys: LogKeys | None
@@ -70,8 +93,7 @@ class LogKeyRequests:
         known = keys is not None and asked.successor in (keys.current, keys.announced)
         statement = ""
         if not known:
-            made = self._folder.replace(asked.book, asked.vkey, asked.successor, self._now_s())
-            statement = made.statement
+            statement = self._folder.replace(asked.book, asked.vkey, asked.successor, self._now_s())
         return ProposeLogKeyRetirement(
             asked.book, asked.vkey, asked.successor, asked.reason, statement
         )

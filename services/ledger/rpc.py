@@ -120,15 +120,20 @@ class LedgerRpc(ledger_pb2_grpc.LedgerServiceServicer):
         return pb.ProposeResponse(result=await self._carry_out(request.id, command))
 
     async def Approve(self, request: pb.ApproveRequest, context: object) -> Any:
-        command = commands.Approve(request.proposal_id)
-        return pb.ApproveResponse(result=await self._carry_out(request.id, command))
+        # The note that may go with it is made anew when the request is repeated.
+        same = commands.Approve(request.proposal_id)
+        command = await self._log_keys.approval(request.proposal_id, current_caller().actor)
+        return pb.ApproveResponse(result=await self._carry_out(request.id, command, same))
 
     async def Withdraw(self, request: pb.WithdrawRequest, context: object) -> Any:
         command = commands.Withdraw(request.proposal_id)
         return pb.WithdrawResponse(result=await self._carry_out(request.id, command))
 
-    async def _carry_out(self, id: str, command: msgspec.Struct) -> items_pb2.ItemResult:
-        (result,) = await self._writer.submit([Ask(check_uuid7(id), current_caller(), command)])
+    async def _carry_out(
+        self, id: str, command: msgspec.Struct, same: msgspec.Struct | None = None
+    ) -> items_pb2.ItemResult:
+        ask = Ask(check_uuid7(id), current_caller(), command, same=same)
+        (result,) = await self._writer.submit([ask])
         return to_item_result(result)
 
     async def DiscloseEvents(self, request: pb.DiscloseEventsRequest, context: object) -> Any:

@@ -117,10 +117,10 @@ def test_a_log_moves_from_a_file_into_a_token_by_a_rotation_like_any_other(tmp_p
     (tmp_path / "accounts.skey").chmod(0o600)
     new = make_token_key(tmp_path / "accounts.hsm.skey", uri("the next"), ORIGIN)
     folder = KeyFolder(tmp_path, ORIGIN.rpartition("/")[0])
-    made = folder.announce(BOOK, None, new, 1)
-    opened = open_key_change(base64.b64decode(made.statement))
+    old = folder.followed(BOOK, None, new)
+    opened = open_key_change(base64.b64decode(folder.announce(BOOK, old, new, 1)))
     assert (opened.change.new.vkey, opened.announced) == (new, True)
-    keys = BookKeys(ORIGIN, folder.in_force(BOOK, LogKeys(made.old_vkey, new)))
+    keys = BookKeys(ORIGIN, folder.in_force(BOOK, LogKeys(old, new)))
     assert [one.verifier.vkey for one in keys.now.signers] == [first.verifier.vkey, new]
 
 

@@ -152,10 +152,15 @@ class Operators:
         assert actual == code, output
         return output.out + output.err
 
-    def agree(self, *arguments: str) -> None:
+    def propose(self, *arguments: str) -> str:
         told = self.tool(*arguments, "--person", "gao.ledger")
-        proposal = told.rpartition("approve ")[2].split()[0]
-        self.tool("ledger", "approve", proposal, "--person", "ma.ledger")
+        return told.rpartition("approve ")[2].split()[0]
+
+    def approve(self, proposal: str, person: str = "ma.ledger", code: int = 0) -> str:
+        return self.tool("ledger", "approve", proposal, "--person", person, code=code)
+
+    def agree(self, *arguments: str) -> None:
+        self.approve(self.propose(*arguments))
 
 
 def await_signers(world: World, *key_ids: str, book: str = "accounts") -> None:
@@ -180,7 +185,11 @@ def test_a_mirror_follows_the_log_to_another_key_once_its_policy_does(
         shutil.copy(policy_file(world.directory), copy / "policy.txt")
     old, new = before / "policy.txt", after / "policy.txt"
     first = parse_policy(old.read_bytes()).logs[0].key
-    operators.agree("keys", "rotate", "log", "accounts")
+    proposal = operators.propose("keys", "rotate", "log", "accounts")
+    assert "MAKER_IS_CHECKER" in operators.approve(proposal, "gao.ledger", code=1)
+    told = operators.tool("keys", "announcement", "accounts", code=1)
+    assert "has had one key so far" in told
+    operators.approve(proposal)
     (prepared,) = log_keys_folder(world.directory).glob("accounts.*.skey")
     second = prepared.name.split(".")[1]
     await_signers(world, f"{first.key_id:08x}", second)

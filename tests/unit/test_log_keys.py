@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from kernel.errors import Kind, Misconfigured, Refused
+from kernel.errors import InvariantBroken, Kind, Misconfigured, Refused
 from kernel.keys import make_note_key
 from kernel.tlog.encoding import encode_base64
 from kernel.tlog.keychange import KeyChange, sign_key_change
@@ -21,12 +21,13 @@ from services.ledger.books.ledger import LedgerBook
 from services.ledger.books.port import RuleBroken
 from services.ledger.domain.commands import (
     Approve,
+    LogKeyNote,
     ProposeLogKey,
     ProposeLogKeyRetirement,
     Withdraw,
 )
 from services.ledger.domain.decide import decide
-from services.ledger.domain.events import LogKeyAnnounced, LogKeyRetired
+from services.ledger.domain.events import LogKeyAnnounced, LogKeyProposed, LogKeyRetired
 from services.ledger.domain.evolve import evolve
 from services.ledger.domain.state import LogKeys, State
 from services.ledger.logkeys import KeyFolder, open_keys, policy_of
@@ -42,6 +43,7 @@ def key(what: str, book: str = "accounts") -> Signer:
 
 
 FIRST, SECOND, THIRD, THIEF = key("first"), key("second"), key("third"), key("thief")
+OURS = {one.verifier.vkey: one for one in (FIRST, SECOND, THIRD)}
 
 
 def note(old: Signer, new: Signer, *signers: Signer) -> str:
@@ -54,7 +56,16 @@ def spoilt(statement: str) -> str:
 
 
 def rotation(old: Signer = FIRST, new: Signer = SECOND) -> ProposeLogKey:
-    return ProposeLogKey("accounts", old.verifier.vkey, new.verifier.vkey, note(old, new, old, new))
+    return ProposeLogKey("accounts", old.verifier.vkey, new.verifier.vkey)
+
+
+def approval(proposed: Any) -> Approve:
+    """As the ledger's RPC makes it of what is proposed: for a log's key with the note of both."""
+    if not isinstance(proposed, LogKeyProposed):
+        return Approve(proposed.proposal)
+    old, new = OURS[proposed.old_vkey], OURS[proposed.new_vkey]
+    made = LogKeyNote(proposed.book, proposed.old_vkey, proposed.new_vkey, note(old, new, old, new))
+    return Approve(proposed.proposal, made)
 
 
 def retirement(
@@ -69,7 +80,6 @@ UNDER_ANOTHER_NAME = ProposeLogKey(
     "registry",
     key("first of registry", "registry").verifier.vkey,
     key("first", "registry").verifier.vkey,
-    "looked at elsewhere",
 )
 REPLACED = retirement(FIRST, SECOND, "leaked", note(FIRST, SECOND, SECOND))
 
@@ -108,7 +118,7 @@ class Told:
         self.position += 1
 
     def agreed(self, command: msgspec.Struct) -> Any:
-        return self.when(Approve(self.when(command, WANG).proposal), LI)
+        return self.when(approval(self.when(command, WANG)), LI)
 
     def refusal(self, command: msgspec.Struct) -> str:
         return self.book.refusal(command, WANG).reason
@@ -142,7 +152,7 @@ def test_a_key_is_announced_signs_beside_the_old_one_and_then_alone(told: Told) 
 
 def test_who_proposes_a_key_may_not_approve_it_and_may_take_it_back(told: Told) -> None:
     proposed = told.when(rotation(), WANG)
-    assert told.book.refusal(Approve(proposed.proposal), WANG).reason == "MAKER_IS_CHECKER"
+    assert told.book.refusal(approval(proposed), WANG).reason == "MAKER_IS_CHECKER"
     told.when(Withdraw(proposed.proposal), WANG)
     assert told.book.state.log_keys == {}
 
@@ -192,8 +202,16 @@ def test_a_change_out_of_turn_is_refused(
 
 def test_what_was_in_turn_when_proposed_must_be_so_when_approved(told: Told) -> None:
     one, other = told.when(rotation(), WANG), told.when(rotation(FIRST, THIRD), WANG)
-    told.when(Approve(one.proposal), LI)
-    assert told.book.refusal(Approve(other.proposal), LI).reason == "LOG_KEY_ANNOUNCED"
+    told.when(approval(one), LI)
+    assert told.book.refusal(approval(other), LI).reason == "LOG_KEY_ANNOUNCED"
+
+
+def test_a_key_is_approved_with_the_note_of_this_very_change(told: Told) -> None:
+    proposed, other = told.when(rotation(), WANG), told.when(rotation(FIRST, THIRD), WANG)
+    for note in (None, approval(other).note):
+        asked = Approve(proposed.proposal, note)
+        assert told.book.refusal(asked, LI).reason == "LOG_KEY_STATEMENT"
+    told.when(approval(proposed), LI)
 
 
 # ---- the independent books ----------------------------------------------------------------------
@@ -205,6 +223,7 @@ def body(**changed: Any) -> Lie:
     return lambda record: record["body"].update(changed)
 
 
+NEIGHBOUR, ITS_NEXT = key("first", "registry"), key("second", "registry")
 ANNOUNCING = {
     "LOG_KEY_SIGNED": [
         body(statement=note(FIRST, SECOND, SECOND)),  # the old key's signature is missing
@@ -213,10 +232,10 @@ ANNOUNCING = {
         body(statement=spoilt(note(FIRST, SECOND, FIRST, SECOND))),
     ],
     "LOG_KEY_STATEMENT": [
-        body(new_vkey=THIEF.verifier.vkey),
-        body(old_vkey=THIRD.verifier.vkey),
+        body(statement=note(FIRST, THIEF, FIRST, THIEF)),
+        body(statement=note(THIRD, SECOND, THIRD, SECOND)),
     ],
-    "LOG_KEY_ORIGIN": [body(book="registry")],
+    "LOG_KEY_ORIGIN": [body(statement=note(NEIGHBOUR, ITS_NEXT, NEIGHBOUR, ITS_NEXT))],
     "PROPOSER": [lambda record: record["body"]["proposed_by"].update(sub="zhao")],
 }
 LIES = [(rule, lie) for rule, lies in ANNOUNCING.items() for lie in lies]
@@ -226,17 +245,25 @@ LIES = [(rule, lie) for rule, lies in ANNOUNCING.items() for lie in lies]
 def test_an_announcement_that_the_old_key_did_not_sign_is_named(
     told: Told, rule: str, lie: Lie
 ) -> None:
-    (event,) = told.book.when(rotation(), WANG)
-    record = told.record(event, WANG)
+    (event,) = told.book.when(approval(told.when(rotation(), WANG)), LI)
+    record = told.record(event, LI)
     lie(record)
     with pytest.raises(RuleBroken) as broken:
         told.check(record)
     assert broken.value.rule == rule
 
 
+def test_a_proposal_that_brings_the_old_keys_signature_is_no_record(told: Told) -> None:
+    (event,) = told.book.when(rotation(), WANG)
+    record = told.record(event, WANG)
+    record["body"]["statement"] = note(FIRST, SECOND, FIRST, SECOND)
+    with pytest.raises(InvariantBroken, match="statement"):
+        told.check(record)
+
+
 def test_what_is_announced_is_what_was_proposed_by_somebody_else(told: Told) -> None:
     proposed = told.when(rotation(), WANG)
-    (event,) = told.book.when(Approve(proposed.proposal), LI)
+    (event,) = told.book.when(approval(proposed), LI)
     other = note(FIRST, THIRD, FIRST, THIRD)
     for rule, who, changed in (
         ("TWO_PERSONS", WANG, {}),
@@ -386,11 +413,17 @@ def test_a_key_in_force_without_a_file_is_missing_and_nothing_is_complete(
 
 
 def test_the_ledger_announces_only_a_key_whose_file_it_has(files: KeyFolder, told: Told) -> None:
-    made = files.announce("accounts", None, SECOND.verifier.vkey, 1)
-    assert made == (FIRST.verifier.vkey, rotation().statement)
-    with pytest.raises(Refused) as refused:
-        files.announce("accounts", None, THIRD.verifier.vkey, 1)
-    assert (refused.value.reason, refused.value.kind) == ("LOG_KEY_NOT_HERE", Kind.RULE)
+    first, second, third = OURS
+    assert files.followed("accounts", None, second) == first
+    assert files.announce("accounts", first, second, 1) == note(FIRST, SECOND, FIRST, SECOND)
+    asks: list[Callable[[], str]] = [
+        lambda: files.followed("accounts", None, third),
+        lambda: files.announce("accounts", first, third, 1),
+    ]
+    for ask in asks:
+        with pytest.raises(Refused) as refused:
+            ask()
+        assert (refused.value.reason, refused.value.kind) == ("LOG_KEY_NOT_HERE", Kind.RULE)
 
 
 def test_a_key_of_another_log_in_a_logs_file_is_misconfigured(

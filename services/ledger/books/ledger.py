@@ -186,8 +186,11 @@ class LedgerBook(Checker):
 
     def _check_log_key_announced(self, raw: RawRecord, event: LogKeyAnnounced) -> None:
         asked = self._asked(raw, event.proposal, event.proposed_by)
-        require("AS_PROPOSED", asked, LogKeyProposed(**msgspec.structs.asdict(event)))
-        self.log_keys.check_announcing(event)
+        expected = LogKeyProposed(
+            event.book, event.new_vkey, event.old_vkey, event.proposal, event.proposed_by
+        )
+        require("AS_PROPOSED", asked, expected)
+        self.log_keys.check_announced(event)
 
     def _check_retirement_proposed(self, raw: RawRecord, event: LogKeyRetirementProposed) -> None:
         self._check_proposed(raw, event)

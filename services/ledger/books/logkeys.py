@@ -32,13 +32,17 @@ class LogKeyBook:
         self.announced: dict[str, str] = {}
         self._seen: set[bytes] = set()
 
-    def check_announcing(self, event: Announcing) -> None:
+    def check_announced(self, event: LogKeyAnnounced) -> None:
+        """The one event that bears the old key's signature: with it, its policy follows."""
         opened = _opened(event.statement)
         change = opened.change
         require("LOG_KEY_ORIGIN", event.book, change.origin.rpartition("/")[2])
         require("LOG_KEY_STATEMENT", change.old.vkey, event.old_vkey)
         require("LOG_KEY_STATEMENT", change.new.vkey, event.new_vkey)
         require_holds("LOG_KEY_SIGNED", opened.announced, "the old key's signature", "none")
+        self.check_announcing(event)
+
+    def check_announcing(self, event: Announcing) -> None:
         require("LOG_KEY_IN_FORCE", self.current.get(event.book, event.old_vkey), event.old_vkey)
         require("LOG_KEY_UNDER_WAY", None, self.announced.get(event.book))
         self._require_new(event.new_vkey)

@@ -27,12 +27,11 @@ class ProposeIdentities(msgspec.Struct, frozen=True):
 
 
 class ProposeLogKey(msgspec.Struct, frozen=True):
-    """With the note that the log's key and the new one have signed: our own RPC makes it."""
+    """Nothing is signed for it: one person's word must not be an announcement."""
 
     book: str
     old_vkey: str
     new_vkey: str
-    statement: str
 
 
 class ProposeLogKeyRetirement(msgspec.Struct, frozen=True):
@@ -45,8 +44,20 @@ class ProposeLogKeyRetirement(msgspec.Struct, frozen=True):
     statement: str
 
 
-class Approve(msgspec.Struct, frozen=True):
+class LogKeyNote(msgspec.Struct, frozen=True):
+    """That one key of a log follows another, signed by both: our own RPC makes it."""
+
+    book: str
+    old_vkey: str
+    new_vkey: str
+    statement: str
+
+
+class Approve(msgspec.Struct, frozen=True, omit_defaults=True):
+    """With the note where a log's key is approved: the old key signs on a second person's word."""
+
     proposal: str
+    note: LogKeyNote | None = None  # left out of its digest where there is none, as ever
 
 
 class Withdraw(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ from services.ledger.domain import logkeys
 from services.ledger.domain.commands import (
     Approve,
     HaltBook,
+    LogKeyNote,
     NoteDisagreement,
     PinFirstIdentities,
     ProposeIdentities,
@@ -160,7 +161,6 @@ def propose_log_key(state: State, command: ProposeLogKey, context: Context) -> l
             command.new_vkey,
             command.old_vkey,
             *_new_proposal(state, context),
-            command.statement,
         )
     ]
 
@@ -189,10 +189,10 @@ def approve(state: State, command: Approve, context: Context) -> Sequence[msgspe
             f"{proposal.by.sub} proposed this and may not approve it",
             Kind.FORBIDDEN,
         )
-    return [_carry_out(state, proposal)]
+    return [_carry_out(state, proposal, command.note)]
 
 
-def _carry_out(state: State, proposal: Proposal) -> msgspec.Struct:
+def _carry_out(state: State, proposal: Proposal, note: LogKeyNote | None) -> msgspec.Struct:
     asked = proposal.asked
     match asked:
         case KeyProposed():
@@ -219,7 +219,7 @@ def _carry_out(state: State, proposal: Proposal) -> msgspec.Struct:
             return IdentitiesPinned(asked.digest, asked.proposal, proposal.by)
         case LogKeyProposed():
             logkeys.check_announcement(state, asked.book, asked.old_vkey, asked.new_vkey)
-            return logkeys.announced(asked)
+            return logkeys.announced(asked, note)
         case LogKeyRetirementProposed():
             logkeys.check_retirement(state, asked)
             return logkeys.retired(asked)

@@ -103,14 +103,13 @@ class WitnessDisagreed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LogKeyProposed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A first person wants a log to get this key. The old one has signed that already."""
+    """A first person wants a log to get this key. The old one signs that when a second agrees."""
 
     book: str
     new_vkey: str
     old_vkey: str
     proposal: str
     proposed_by: Actor
-    statement: str  # base64 of a signed note: kernel/tlog/keychange.py
 
 
 class LogKeyAnnounced(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,7 +120,7 @@ class LogKeyAnnounced(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     old_vkey: str
     proposal: str
     proposed_by: Actor
-    statement: str
+    statement: str  # base64 of the note that both keys signed: kernel/tlog/keychange.py
 
 
 class LogKeyRetirementProposed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import Final
 
 from kernel.errors import Kind, Refused
+from kernel.values import Actor
+from services.ledger.domain.commands import LogKeyNote
 from services.ledger.domain.events import (
     LogKeyAnnounced,
     LogKeyProposed,
@@ -67,14 +69,35 @@ def check_retirement(state: State, asked: LogKeyRetirementProposed) -> None:
     _check_new(state, asked.successor)
 
 
-def announced(asked: LogKeyProposed) -> LogKeyAnnounced:
+def to_be_signed(state: State, proposal: str, by: Actor) -> LogKeyProposed | None:
+    """What this person may approve now. In every other case no key signs; decide says why."""
+    found = state.proposals.get(proposal)
+    if found is None or found.by == by or not isinstance(found.asked, LogKeyProposed):
+        return None
+    asked = found.asked
+    try:
+        check_announcement(state, asked.book, asked.old_vkey, asked.new_vkey)
+    except Refused:
+        return None
+    return asked
+
+
+def announced(asked: LogKeyProposed, note: LogKeyNote | None) -> LogKeyAnnounced:
+    """With the note that was made for this very change. Raises Refused."""
+    wanted = (asked.book, asked.old_vkey, asked.new_vkey)
+    if note is None or (note.book, note.old_vkey, note.new_vkey) != wanted:
+        raise Refused(
+            "LOG_KEY_STATEMENT",
+            f"{asked.book}: expected the note from {asked.old_vkey} to {asked.new_vkey}",
+            Kind.INVALID,
+        )
     return LogKeyAnnounced(
         asked.book,
         asked.new_vkey,
         asked.old_vkey,
         asked.proposal,
         asked.proposed_by,
-        asked.statement,
+        note.statement,
     )
 
 

@@ -706,7 +706,7 @@ class LogKeyAnnouncement(_message.Message):
     NEW_VKEY_FIELD_NUMBER: _builtins.int
     book: _builtins.str
     new_vkey: _builtins.str
-    """A key whose file the ledger has; the key in force signs for it."""
+    """A key whose file the ledger has; the key in force signs for it when it is approved."""
     def __init__(
         self,
         *,
