@@ -15,8 +15,9 @@ from rich.progress import Progress, TaskID
 
 from cli.errors import NO, NOT_TRIED, CliError
 from kernel.tlog.checkpoint import Checkpoint
-from kernel.tlog.errors import TlogError
+from kernel.tlog.errors import ReceiptError, TlogError
 from kernel.tlog.policy import Policy
+from kernel.tlog.states import LIEN, ProvenState, kind_of_file, verify_holding, verify_lien
 
 MAX_TOKEN_BYTES: Final = 8 * 1024
 
@@ -41,6 +42,10 @@ def audit(
     map_key: Annotated[
         Path | None, typer.Option(help="file with the key of the balance map, hex or base64")
     ] = None,
+    proof: Annotated[
+        list[Path] | None,
+        typer.Option(help=".lien or .holding whose state is made again in any case; repeatable"),
+    ] = None,
     prefix: Annotated[
         str, typer.Option(help="of the origins, if the policy knows more than one ledger")
     ] = "",
@@ -64,17 +69,23 @@ def audit(
     trust = find_trust(policy, directory)
     if not is_url(source) and not Path(source).is_dir():
         raise CliError(f"expected a URL or a folder, got {source}", NOT_TRIED)
+    shown_by = events or (source if is_url(source) else None)
+    named = [_read_state(path, trust.policy) for path in proof or ()]
+    if named and (token is None or shown_by is None):
+        raise CliError("--proof needs the events: a gateway and an auditor's --token", NOT_TRIED)
+    heads = [Checkpoint(one.origin, one.log_size, one.log_root) for one in named]
     asked = Asked(
         source,
-        events or (source if is_url(source) else None),
+        shown_by,
         trust.policy,
         trust.fingerprint,
         prefix,
         state,
-        [_read_checkpoint(path, trust.policy) for path in since or ()],
+        [*(_read_checkpoint(path, trust.policy) for path in since or ()), *heads],
         None if token is None else _read_token(token),
         None if map_key is None else _read_key(map_key),
         recheck,
+        named,
     )
     with Progress(console=Console(stderr=True), transient=True, disable=as_json) as bar:
         tasks: dict[str, TaskID] = {}
@@ -97,6 +108,16 @@ def _read_checkpoint(path: Path, policy: Policy) -> Checkpoint:
     try:
         return policy.open_checkpoint(path.read_bytes()).checkpoint
     except TlogError as error:
+        raise CliError(f"{path}: {error}", NOT_TRIED) from error
+
+
+def _read_state(path: Path, policy: Policy) -> ProvenState:
+    """What a .lien or .holding stands on; CliError when the file proves nothing by the policy."""
+    data = path.read_bytes()
+    verify = verify_lien if kind_of_file(data) == LIEN else verify_holding
+    try:
+        return verify(data, policy).state
+    except ReceiptError as error:
         raise CliError(f"{path}: {error}", NOT_TRIED) from error
 
 

@@ -39,6 +39,8 @@ class Kept(msgspec.Struct):
     opened: dict[str, int] = {}  # by book: how many events were
     types: dict[str, dict[str, int]] = {}  # by book and type of event
     states: int = 0  # the next entry of the state log to look at
+    states_size: int = 0  # how many events the newest one before it was made of
+    states_ahead: list[int] = []  # entries before it that said more of the book than there was
 
     @classmethod
     def fresh(cls, *, shows_all: bool) -> Kept:

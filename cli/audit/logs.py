@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Final
 import msgspec
 
 from cli.audit.findings import Findings
+from cli.audit.sample import Sample
 from cli.log_sources import LogSource
 from cli.mirror import (
     CHECKPOINT,
@@ -37,7 +39,7 @@ from kernel.tlog.tiles import root_at, tile_path
 COMMITMENT_CHARS: Final = 44
 FORK: Final = "fork.txt"
 MAX_TILES: Final = 512  # of 8 KiB, while states are compared
-MAX_SPREAD: Final = 1024  # states that are kept to choose from
+MAX_AHEAD: Final = 100_000  # states to look at again: eleven days of them
 
 Progress = Callable[[int, int], None]
 
@@ -149,36 +151,58 @@ class LogCheck:
 class StateEntries:
     """Entries of the state log, read in order; each compared with the root of the book's own log.
 
-    `spread` keeps some of them, evenly spread and the newest always, whatever their number.
+    `sample` is what may be made again. `ahead` are those that say more of the book than its mirror
+    has: the ledger shows no state before the book's own checkpoint has come so far.
     """
 
-    def __init__(self, book_folder: Path, findings: Findings) -> None:
+    def __init__(self, book: str, book_folder: Path, before: int, findings: Findings) -> None:
+        self._book = book
         self._book_folder = book_folder
+        self._before = before
         self._findings = findings
-        self._before = 0
-        self._every = 1
         self._read_tile = lru_cache(maxsize=MAX_TILES)(self._stored)
         self.count = 0
-        self.spread: list[StateEntry] = []
+        self.sample = Sample()
+        self.ahead: list[StateEntry] = []
 
-    def read(self, folder: Path, begin: int, size: int, book_size: int) -> None:
-        """From `begin` on, up to the first that names more of the book than its mirror has."""
+    @property
+    def newest_size(self) -> int:
+        """The most events that any state so far was made of, and the book has."""
+        return self._before
+
+    def read(self, folder: Path, again: Sequence[int], begin: int, size: int, of: int) -> None:
+        """Those at `again`, then all from `begin` on; the book's mirror has `of` entries."""
+        for position in again:
+            self._look(position, next(read_entries(folder, size, position)), of)
         for position, data in enumerate(read_entries(folder, size, begin), begin):
-            try:
-                entry = parse_state(data)
-            except FormatError as error:
-                self._findings.add("STATE_ENTRY", STATE_BOOK, position, "a state entry", error)
-                self.count += 1
-                continue
-            if entry.size > book_size:
-                break
-            self._check(position, entry)
-            self._keep(entry)
+            self._look(position, data, of)
             self.count += 1
 
-    def _check(self, position: int, entry: StateEntry) -> None:
+    def reach(self, book_size: int) -> None:
+        """The book's mirror has grown to so many entries."""
+        self._read_tile.cache_clear()
+        waiting, self.ahead = self.ahead, []
+        for entry in waiting:
+            self._compare(entry.position, entry, book_size)
+
+    def _look(self, position: int, data: bytes, book_size: int) -> None:
+        try:
+            entry = parse_state(data)
+        except FormatError as error:
+            self._findings.add("STATE_ENTRY", STATE_BOOK, position, "a state entry", error)
+            return
+        if entry.book != self._book:
+            what = f"a state of {self._book}"
+            self._findings.add("STATE_ENTRY", STATE_BOOK, position, what, entry.book)
+            return
         if entry.position != position:
             self._findings.add("STATE_ENTRY", STATE_BOOK, position, position, entry.position)
+        self._compare(position, replace(entry, position=position), book_size)
+
+    def _compare(self, position: int, entry: StateEntry, book_size: int) -> None:
+        if entry.size > book_size:
+            self.ahead.append(entry)
+            return
         if entry.size < self._before:
             what = f"{self._before} events or more"
             self._findings.add("STATE_WENT_BACK", STATE_BOOK, position, what, entry.size)
@@ -189,15 +213,18 @@ class StateEntries:
             self._findings.add(
                 "STATE_OF_ROOT", STATE_BOOK, position, what, encode_base64(entry.root)
             )
+        self.sample.add(entry)
 
-    def _keep(self, entry: StateEntry) -> None:
-        if self.spread and self.count % self._every:
-            self.spread[-1] = entry  # the newest, in the place of the one before it
-            return
-        self.spread.append(entry)
-        if len(self.spread) > MAX_SPREAD:
-            self._every *= 2
-            self.spread = self.spread[::2]
+    def tell_ahead(self, book_size: int, of_run: Findings) -> list[int]:
+        """Where they are, to be looked at again: told in every run until the book has come so far.
+
+        What is too many to look at again stays a difference.
+        """
+        for i, entry in enumerate(self.ahead):
+            findings = of_run if i < MAX_AHEAD else self._findings
+            what = f"at most the {book_size} events of {entry.book} that its checkpoint has"
+            findings.add("STATE_AHEAD", STATE_BOOK, entry.position, what, entry.size)
+        return [entry.position for entry in self.ahead[:MAX_AHEAD]]
 
     def _stored(self, level: int, n: int, width: int) -> bytes:
         """At least so many hashes: of the full tile, or of the widest partial one there is."""

@@ -72,11 +72,12 @@ class RegistryReport(msgspec.Struct):
 
 
 class StatesReport(msgspec.Struct):
-    """Entries of the state log: looked at in this run, and made again."""
+    """Entries of the state log: looked at in this run, made again, held to no book until now."""
 
     looked_at: int
     serials_made_again: int
     balances_made_again: int
+    not_compared: int
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -208,11 +209,13 @@ def _asset_lines(report: Report) -> list[str]:
 
 def _state_lines(report: Report) -> list[str]:
     found = report.states
+    left = [f"state: {found.not_compared} entries are held to no book"]
     if not found.looked_at:
-        return []
+        return left if found.not_compared else []
     return [
         f"state: {found.looked_at} entries; the serial map made again of"
-        f" {found.serials_made_again}, the balance map of {found.balances_made_again}"
+        f" {found.serials_made_again}, the balance map of {found.balances_made_again}",
+        *(left if found.not_compared else []),
     ]
 
 

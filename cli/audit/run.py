@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from cli.audit import kept as kept_states
+from cli.audit.accounts import BOOK as ACCOUNTS
 from cli.audit.crossing import Pending, compare
 from cli.audit.findings import Findings
 from cli.audit.logs import LogCheck, LogReport, StateEntries
@@ -23,7 +24,8 @@ from cli.audit.report import (
     lien_reports,
     registry_report,
 )
-from cli.audit.states import StateChecks, chosen
+from cli.audit.sample import chosen
+from cli.audit.states import StateChecks
 from cli.errors import NOT_TRIED, CliError
 from cli.log_sources import FolderLog, HttpLog, LogSource, Web, is_url
 from cli.mirror import read_entries
@@ -31,7 +33,7 @@ from kernel.errors import Refused
 from kernel.tlog.checkpoint import Checkpoint
 from kernel.tlog.policy import Policy
 from kernel.tlog.receipt import book_of
-from kernel.tlog.states import STATE_BOOK
+from kernel.tlog.states import STATE_BOOK, ProvenState, StateEntry
 
 PUBLIC: Final = ("registry",)  # books that show anything to everybody
 SAVE_EVERY: Final = 100_000  # events: what an interrupted run has to open again
@@ -54,6 +56,7 @@ class Asked:
     token: str | None
     map_key: bytes | None
     recheck: bool
+    named: Sequence[ProvenState] = ()  # states that are made again whatever is drawn
 
 
 async def run_audit(asked: Asked, progress: Progress = lambda what, done, of: None) -> Report:
@@ -77,6 +80,8 @@ class _Audit:
         self._kept = kept_states.load(asked.folder, shows_all=asked.token is not None)
         self._states = StateChecks([], None, self._kept.findings)
         self._looked_at = 0
+        self._ahead: list[int] = []
+        self._not_compared = 0
         events = asked.events
         self._opener = None if events is None else GatewayOpener(web, events, asked.token)
 
@@ -84,12 +89,14 @@ class _Audit:
         for book, origin in self._books():
             await self._check_log(book, origin)
         opener = self._opener
+        states = await self._look_at_states()
         if opener is not None:
-            await self._begin_states(opener)
+            if states is not None:
+                await self._choose_states(opener, states)
             for book in self._logs:
                 if book != STATE_BOOK and (opener.shows_all or book in PUBLIC):
                     await self._open(opener, book)
-            self._kept.states += self._looked_at
+            self._keep_states(states)
             kept_states.save(self._asked.folder, self._kept)
         return self._report(self._compare())
 
@@ -118,6 +125,7 @@ class _Audit:
             )
         except Refused as error:
             raise CliError(f"{origin}: {error.message}", NOT_TRIED) from error
+        self._logs.pop(book, None)
         if found is not None:
             self._logs[book] = found
 
@@ -131,18 +139,66 @@ class _Audit:
 
     # ---- the events -----------------------------------------------------------------------------
 
-    async def _begin_states(self, opener: Opener) -> None:
-        state, accounts = self._logs.get(STATE_BOOK), self._logs.get("accounts")
-        if state is None or accounts is None:
-            return
-        findings = self._kept.findings
-        entries = StateEntries(self._folder("accounts"), findings)
-        size, begin = accounts.tree_size, self._kept.positions.get("accounts", 0)
-        entries.read(self._folder(STATE_BOOK), self._kept.states, state.tree_size, size)
+    async def _look_at_states(self) -> StateEntries | None:
+        """All new entries of the state log, against the checkpoint of accounts fetched after it."""
+        state, accounts = self._logs.get(STATE_BOOK), self._logs.get(ACCOUNTS)
+        if state is None:
+            return None
+        if accounts is None:
+            self._not_compared = state.tree_size - self._kept.states
+            return None
+        kept, folder = self._kept, self._folder(STATE_BOOK)
+        entries = StateEntries(ACCOUNTS, self._folder(ACCOUNTS), kept.states_size, kept.findings)
+        size = accounts.tree_size
+        entries.read(folder, kept.states_ahead, kept.states, state.tree_size, size)
+        if entries.ahead:
+            size = await self._grown(accounts)
+            entries.reach(size)
+        self._ahead = entries.tell_ahead(size, self._of_run)
         self._looked_at = entries.count
-        waiting = chosen(entries.spread, begin, size) if opener.shows_all else []
+        self._not_compared = len(entries.ahead)
+        return entries
+
+    async def _grown(self, accounts: LogReport) -> int:
+        """The size of the accounts log by now; when it is no more what it says, as before."""
+        await self._check_log(ACCOUNTS, accounts.origin)
+        again = self._logs.get(ACCOUNTS)
+        if again is None:
+            return accounts.tree_size
+        again.earlier_tree_size = accounts.earlier_tree_size
+        again.tiles_fetched += accounts.tiles_fetched
+        again.tiles_kept += accounts.tiles_kept
+        return again.tree_size
+
+    async def _choose_states(self, opener: Opener, entries: StateEntries) -> None:
+        accounts = self._logs.get(ACCOUNTS)
+        if not opener.shows_all or accounts is None:
+            return
+        begin, size = self._kept.positions.get(ACCOUNTS, 0), accounts.tree_size
+        named = self._named(begin)
+        waiting = chosen(entries.sample.entries, named, begin, size)
         key = self._asked.map_key or (await opener.map_key() if waiting else None)
-        self._states = StateChecks(waiting, key, findings)
+        self._states = StateChecks(waiting, key, self._kept.findings)
+
+    def _named(self, begin: int) -> list[StateEntry]:
+        """The states that files name, of which the log's history holds the checkpoints."""
+        origin = self._logs[STATE_BOOK].origin
+        for one in self._asked.named:
+            if one.origin != origin:
+                raise CliError(f"expected a state of {origin}, got one of {one.origin}", NOT_TRIED)
+            if one.entry.size < begin:
+                raise CliError(
+                    f"the state at {one.entry.position} is of {one.entry.size} events, and {begin}"
+                    " are opened already: audit it with another folder (--state)",
+                    NOT_TRIED,
+                )
+        return [one.entry for one in self._asked.named]
+
+    def _keep_states(self, entries: StateEntries | None) -> None:
+        if entries is not None:
+            self._kept.states += entries.count
+            self._kept.states_size = entries.newest_size
+            self._kept.states_ahead = self._ahead
 
     async def _open(self, opener: Opener, book: str) -> None:
         kept, end = self._kept, self._logs[book].tree_size
@@ -220,7 +276,9 @@ class _Audit:
             assets=asset_reports(kept.accounts),
             batches=batch_reports(kept.accounts),
             liens=lien_reports(kept.accounts),
-            states=StatesReport(self._looked_at, self._states.serials, self._states.balances),
+            states=StatesReport(
+                self._looked_at, self._states.serials, self._states.balances, self._not_compared
+            ),
             overrides=[
                 {"book": one.book, "position": one.position, "rule": one.rule}
                 for one in kept.ledger.overrides

@@ -2,13 +2,12 @@
 
 docs/reference/state-proofs.md has the two maps. Made here from the places of serials and the
 balances alone, without the trees that the ledger keeps. Of every new entry the root of the book's
-own log is compared; the maps of as many as `MAX_RECOMPUTED`, evenly spread, the newest always.
+own log is compared (logs.py); of which the maps are made again is drawn (sample.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from cli.audit.accounts import AccountsBook
 from cli.audit.findings import Findings
@@ -24,17 +23,6 @@ from kernel.tlog.maps import (
     status_hash,
 )
 from kernel.tlog.states import STATE_BOOK, Account, StateEntry, balance_leaf, batch_key, status_text
-
-MAX_RECOMPUTED: Final = 16  # of one run: each costs as much as there are accounts and ranges
-
-
-def chosen(entries: Sequence[StateEntry], begin: int, end: int) -> list[StateEntry]:
-    """Of those made of begin..end events the newest, and others evenly spread before it."""
-    able = [one for one in entries if begin <= one.size <= end]
-    if len(able) <= MAX_RECOMPUTED:
-        return able
-    last = len(able) - 1
-    return [able[last * i // (MAX_RECOMPUTED - 1)] for i in range(MAX_RECOMPUTED)]
 
 
 class StateChecks:

@@ -18,9 +18,21 @@ from cli.audit.findings import Findings
 from cli.audit.keys import Keys
 from cli.audit.records import NotTheEvent, Opened, read_canonical
 from cli.audit.registry import RegistryBook
+from cli.audit.sample import MAX_RECOMPUTED, Sample, chosen
+from kernel.tlog import merkle
 from kernel.tlog.checkpoint import open_checkpoint
 from kernel.tlog.encoding import encode_base64
+from kernel.tlog.maps import leaf_hash
 from kernel.tlog.note import COSIGNATURE, ED25519, Signer
+from kernel.tlog.proof import TlogProof
+from kernel.tlog.states import (
+    Account,
+    BalanceProof,
+    StateEntry,
+    StateProof,
+    balance_leaf,
+    make_holding,
+)
 from tests.support.audited import (
     BATCH,
     LIEN,
@@ -34,7 +46,7 @@ from tests.support.audited import (
     serve,
 )
 from tests.support.checkout import ROOT
-from tests.support.small_log import FOREST, LANZHOU
+from tests.support.small_log import FOREST, LANZHOU, SmallLog
 
 LAST = 8  # of the accounts book: money that was paid in
 
@@ -577,7 +589,7 @@ def test_both_maps_of_a_state_are_made_again(
     code, report = auditor.audit(audited, *map_key)
     assert (code, report["differences"]) == (0, [])
     made_again = {"looked_at": 1, "serials_made_again": 1, "balances_made_again": 1}
-    assert report["states"] == made_again
+    assert report["states"] == {**made_again, "not_compared": 0}
 
 
 def test_a_state_of_what_was_opened_before_is_made_again_too(
@@ -625,6 +637,8 @@ def test_of_many_states_all_are_looked_at_and_the_newest_is_always_made_again(
         ({"balances": bytes(32)}, "STATE_BALANCES"),
         ({"root": bytes(32)}, "STATE_OF_ROOT"),
         ({"position": 5}, "STATE_ENTRY"),
+        ({"book": "registry"}, "STATE_ENTRY"),
+        ({"size": 1_000_000}, "STATE_AHEAD"),
     ],
 )
 def test_a_state_that_the_books_do_not_bear_out_is_named(
@@ -643,6 +657,185 @@ def test_a_state_of_fewer_events_than_before_is_named(auditor: Auditor, audited:
     code, report = auditor.audit(audited)
     assert code == 1
     assert rules(report) == {"STATE_WENT_BACK", "STATE_SERIALS"}
+
+
+def test_a_state_of_fewer_events_than_in_the_run_before_is_named(
+    auditor: Auditor, audited: Audited
+) -> None:
+    audited.commit_state()
+    assert auditor.audit(audited)[0] == 0
+    at = audited.commit_state(size=3, root=audited.accounts.root(3), serials=bytes(32))
+    audited.commit_state()
+    code, report = auditor.audit(audited)
+    found = the_difference(report)
+    assert (code, found["rule"], found["position"]) == (1, "STATE_WENT_BACK", at)
+
+
+def test_a_state_ahead_of_its_book_hides_none_after_it_and_is_told_in_every_run(
+    auditor: Auditor, audited: Audited
+) -> None:
+    audited.commit_state()
+    ahead = audited.commit_state(size=len(audited.accounts.entries) + 1)
+    false = audited.commit_state(root=bytes(32))
+    code, report = auditor.audit(audited)
+    places = {(one["rule"], one["position"]) for one in report["differences"]}
+    assert (code, places) == (1, {("STATE_AHEAD", ahead), ("STATE_OF_ROOT", false)})
+    assert (report["states"]["looked_at"], report["states"]["not_compared"]) == (3, 1)
+
+    last = audited.commit_state(serials=bytes(32))
+    code, report = auditor.audit(audited)
+    told = [(one["rule"], one["position"]) for one in report["differences"]]
+    assert sorted(told) == [
+        ("STATE_AHEAD", ahead),
+        ("STATE_OF_ROOT", false),
+        ("STATE_SERIALS", last),
+    ]
+
+
+class Behind:
+    """Shows the accounts log one entry short, so many times."""
+
+    def __init__(self, audited: Audited, times: int) -> None:
+        self._log = audited.accounts
+        self.times = times
+        audited.checkpoint = self._show
+
+    def _show(self, book: str, note: bytes) -> bytes:
+        if book != "accounts" or not self.times:
+            return note
+        self.times -= 1
+        return self._log.checkpoint(len(self._log.entries) - 1)
+
+
+def test_books_that_grow_while_they_are_fetched_put_no_state_ahead(
+    auditor: Auditor, audited: Audited
+) -> None:
+    audited.commit_state()
+    behind = Behind(audited, 1)
+    code, report = auditor.audit(audited)
+    assert (code, behind.times, report["differences"]) == (0, 0, [])
+    assert (report["states"]["serials_made_again"], report["states"]["not_compared"]) == (1, 0)
+    log = next(one for one in report["logs"] if one["book"] == "accounts")
+    assert (log["earlier_tree_size"], log["tree_size"]) == (None, len(audited.accounts.entries))
+
+
+@pytest.mark.parametrize("said", [{}, {"root": bytes(32)}])
+def test_a_state_that_was_ahead_is_held_to_its_book_once_that_is_there(
+    auditor: Auditor, audited: Audited, said: dict[str, Any]
+) -> None:
+    audited.commit_state(**said)
+    Behind(audited, 2)
+    code, report = auditor.audit(audited)
+    assert (code, rules(report)) == (1, {"STATE_AHEAD"})
+    code, report = auditor.audit(audited)
+    assert (code, rules(report)) == ((1, {"STATE_OF_ROOT"}) if said else (0, set()))
+    assert report["states"]["serials_made_again"] == 1
+
+
+def test_states_are_looked_at_where_nobody_shows_events(
+    auditor: Auditor, audited: Audited, capsys: pytest.CaptureFixture[str]
+) -> None:
+    audited.commit_state(size=1_000_000)
+    auditor.audit(audited)
+    copies, state = str(auditor.folder / "s" / "logs"), str(auditor.folder / "other")
+    policy = ["--policy", str(auditor.folder / "policy.txt"), "--state", state, "--json"]
+    assert run(["audit", copies, *policy]) == 1
+    assert rules(json.loads(capsys.readouterr().out)) == {"STATE_AHEAD"}
+
+
+def test_states_that_are_held_to_no_book_are_said_to_be(auditor: Auditor, audited: Audited) -> None:
+    audited.commit_state()
+    assert audited.states is not None
+    (auditor.folder / "policy.txt").write_bytes(audited.states.policy.encode())
+    code, report = auditor.audit(audited)
+    assert (code, report["states"]["not_compared"]) == (0, 1)
+
+
+# ---- which states are made again -----------------------------------------------------------------
+
+
+def state_at(position: int) -> StateEntry:
+    none = bytes(32)
+    return StateEntry(position, "2026-11-20T08:30:10.000Z", "accounts", 9, none, none, none)
+
+
+def test_nobody_knows_before_which_states_are_made_again() -> None:
+    entries = [state_at(position) for position in range(40)]
+    drawn = [{one.position for one in chosen(entries, [], 0, 9)} for _ in range(100)]
+    assert all(len(one) == MAX_RECOMPUTED and 39 in one for one in drawn)
+    assert set().union(*drawn) == set(range(40))
+    assert {one.position for one in chosen(entries, [entries[5]], 0, 9)} >= {5, 39}
+
+
+def test_of_more_states_than_are_kept_any_may_be_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.audit.sample.MAX_SAMPLE", 8)
+    kept = set()
+    for _ in range(200):
+        sample = Sample()
+        for position in range(40):
+            sample.add(state_at(position))
+        places = [one.position for one in sample.entries]
+        assert (places[-1], len(places) <= 9) == (39, True)
+        kept |= set(places)
+    assert kept == set(range(40))
+
+
+def holding_of_a_lie(audited: Audited, folder: Path) -> tuple[int, str]:
+    """A state among many in which the forest has more than there is, and a proof of it."""
+    where, amount = Account(FOREST, TICKET, "available", ""), 9_000_000
+    leaf, salt = balance_leaf(MAP_KEY, where, amount)
+    for _ in range(20):
+        audited.commit_state()
+    at = audited.commit_state(balances=leaf_hash(leaf))
+    for _ in range(20):
+        audited.commit_state()
+    log = audited.states
+    assert log is not None
+    leaves = [merkle.leaf_hash(one) for one in log.entries]
+    path = merkle.prove_inclusion(at, len(leaves), merkle.ListedLeaves(leaves))
+    proof = TlogProof(at, tuple(path), log.checkpoint()).encode()
+    shown = BalanceProof(where, amount, leaf.key, [], salt)
+    file = folder / "forest.holding"
+    file.write_bytes(make_holding(StateProof(log.entries[at], proof), shown))
+    return at, str(file)
+
+
+def test_a_state_that_a_proof_names_is_made_again_whatever_is_drawn(
+    auditor: Auditor, audited: Audited, map_key: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.audit.sample.MAX_RECOMPUTED", 1)  # the newest alone
+    at, file = holding_of_a_lie(audited, auditor.folder)
+    code, report = auditor.audit(audited, *map_key, "--proof", file)
+    found = the_difference(report)
+    assert (code, found["rule"], found["position"]) == (1, "STATE_BALANCES", at)
+    assert report["states"]["balances_made_again"] == 2
+
+
+def test_a_proof_holds_the_state_log_to_its_checkpoint(
+    auditor: Auditor, audited: Audited, map_key: list[str]
+) -> None:
+    at, file = holding_of_a_lie(audited, auditor.folder)
+    assert audited.states is not None
+    kept = audited.states.entries[:at]
+    audited.states = SmallLog("state", b"s")
+    for entry in kept:
+        audited.states.append_entry(entry)
+    for _ in range(30):
+        audited.commit_state()  # as if it had never said so
+    code, report = auditor.audit(audited, *map_key, "--proof", file)
+    assert (code, rules(report)) == (1, {"FORK"})
+
+
+def test_a_proof_whose_state_cannot_be_made_again_ends_without_a_verdict(
+    auditor: Auditor, audited: Audited
+) -> None:
+    _, file = holding_of_a_lie(audited, auditor.folder)
+    code, told = auditor.audit(audited, "--proof", file, token=False)
+    assert (code, "--token" in told["error"]) == (2, True)
+    audited.pay_in()
+    auditor.audit(audited)
+    code, told = auditor.audit(audited, "--proof", file)
+    assert (code, "another folder" in told["error"]) == (2, True)
 
 
 # ---- what could not be tried ---------------------------------------------------------------------
