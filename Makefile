@@ -42,8 +42,9 @@ web: $(PAGE)  ## build the verify page (quick when nothing changed)
 demo: setup web  ## run the main job end to end, visibly
 	$(VENV)/bin/tanzhang demo
 
-test: setup web chromium  ## run every test
-	$(VENV)/bin/pytest --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
+test: setup web chromium  ## run every test; those that kill and starve have the machine to themselves
+	$(VENV)/bin/pytest --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --ignore=tests/faults
+	$(VENV)/bin/pytest tests/faults
 
 lint: setup $(MODULES)  ## ruff, mypy, buf, tsc and prettier; changes nothing
 	$(VENV)/bin/ruff check .

@@ -303,6 +303,7 @@ def test_a_halt_shows_at_the_gateway_and_writes_are_put_off_not_refused(worlds: 
         world.supervisor.await_serving("accounts")
         overdrawn = world.pay(1000 + MISSING_FEN)
         halt = world.await_halt("accounts")
+        until(lambda: world.status("accounts").proven == overdrawn, "all before it to be proven")
         shown = {one["book"]: one for one in client.get("/v1/logs/status").json()["books"]}
         assert shown["accounts"]["halt"]["rule"] == "SUFFICIENCY"
         assert shown["accounts"]["halt"]["position"] == overdrawn == shown["accounts"]["proven"]
