@@ -25,6 +25,7 @@ PAGE := $(WEB)/dist/index.html
 PAGE_SOURCES := $(shell find $(WEB) cli/words -type f ! -path '$(WEB)/dist/*' ! -path '$(WEB)/tests/*' ! -name '*.py*')
 # Most of a test of servers is waiting: two at a time on two cores. What fails fast still comes first.
 TEST_WORKERS := 2
+FAULT_RUN := tests/faults/test_fault_run.py
 UV_VERSION := 0.13.8
 UV := .make/uv-$(UV_VERSION)/bin/uv
 COMPILE := $(UV) pip compile --quiet --generate-hashes --universal --python-version 3.11 \
@@ -42,9 +43,9 @@ web: $(PAGE)  ## build the verify page (quick when nothing changed)
 demo: setup web  ## run the main job end to end, visibly
 	$(VENV)/bin/tanzhang demo
 
-test: setup web chromium  ## run every test; those that kill and starve have the machine to themselves
-	$(VENV)/bin/pytest --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --ignore=tests/faults
-	$(VENV)/bin/pytest tests/faults
+test: setup web chromium  ## run every test; the fault run has the machine to itself
+	$(VENV)/bin/pytest --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --ignore=$(FAULT_RUN)
+	$(VENV)/bin/pytest $(FAULT_RUN)
 
 lint: setup $(MODULES)  ## ruff, mypy, buf, tsc and prettier; changes nothing
 	$(VENV)/bin/ruff check .
