@@ -17,9 +17,11 @@ import typer
 
 from cli.errors import NO, NOT_TRIED, CliError
 from cli.log_sources import is_loopback
+from cli.mirror import write_whole
 from cli.trust import read_policy
 from kernel.tlog.errors import ReceiptError
-from kernel.tlog.states import verify_holding, verify_lien
+from kernel.tlog.policy import Policy
+from kernel.tlog.states import CLAIM, Account, VerifiedLien, verify_holding, verify_lien
 
 app = typer.Typer(help="Files that prove a lien or a holding.", no_args_is_help=True)
 
@@ -40,6 +42,8 @@ class Desk:
     def __init__(self, url: str, token: Path | None, holder: str, directory: Path) -> None:
         from cli.workspace import Workspace  # noqa: PLC0415 - who verifies loads none of it
 
+        if token is None and not holder:
+            raise CliError("expected --token FILE, or --holder with the folder of --dir", NOT_TRIED)
         workspace = Workspace(directory)
         self.url = url.rstrip("/") or f"http://{workspace.target('gateway')}"
         self._token_file = token
@@ -53,8 +57,6 @@ class Desk:
     def _token(self) -> str:
         if self._token_file is not None:
             return self._token_file.read_text(encoding="ascii").strip()
-        if not self._holder:
-            raise CliError("expected --token FILE, or --holder with the folder of --dir", NOT_TRIED)
         return self._workspace.token("tanzhang-proof", holders=[self._holder])
 
     async def file(self, path: str, parameters: dict[str, Any] | None = None) -> bytes:
@@ -82,6 +84,18 @@ def _problem(answer: httpx.Response) -> CliError:
     return CliError(f"refused: {detail} ({reason})", NO)
 
 
+async def fetch_lien(desk: Desk, name: str, policy: Policy) -> tuple[bytes, VerifiedLien]:
+    """The newest file of a lien, and what it shows.
+
+    Raises ReceiptError for one that is not to be believed, or is of another lien.
+    """
+    data = await desk.file(f"/v1/liens/{quote(name, safe='')}/proof")
+    shown = verify_lien(data, policy)
+    if shown.lien != name:
+        raise ReceiptError(CLAIM, f"expected lien {name}, got {shown.lien}")
+    return data, shown
+
+
 @app.command("lien")
 def lien(
     name: Annotated[str, typer.Argument(help="the lien's id")],
@@ -94,9 +108,9 @@ def lien(
 ) -> None:
     """Fetch the proof of a lien: its serials, and that they are under no other."""
     desk = Desk(url, token, holder, directory)
-    data = asyncio.run(desk.file(f"/v1/liens/{quote(name, safe='')}/proof"))
+    trusted = read_policy(policy or desk.policy_file)
     try:
-        shown = verify_lien(data, read_policy(policy or desk.policy_file))
+        data, shown = asyncio.run(fetch_lien(desk, name, trusted))
     except ReceiptError as error:
         raise CliError(f"the file is not to be believed: {error}", NO) from error
     _keep(out / f"{name}.lien", data)
@@ -124,6 +138,8 @@ def holding(
     data = asyncio.run(desk.file(path, asked))
     try:
         shown = verify_holding(data, read_policy(policy or desk.policy_file))
+        if shown.account != Account(holder, asset, purpose, ref):
+            raise ReceiptError(CLAIM, f"expected {purpose} of {holder}, got {shown.account}")
     except ReceiptError as error:
         raise CliError(f"the file is not to be believed: {error}", NO) from error
     _keep(out / f"{holder}-{asset}-{purpose}.holding", data)
@@ -132,5 +148,5 @@ def holding(
 
 def _keep(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+    write_whole(path, data)
     typer.echo(str(path))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from cli.errors import NO, NOT_TRIED, CliError
+from cli.mirror import write_whole
 from cli.values import Persona, ReceiptAnswer
 from kernel.errors import Kind, Refused
 
@@ -46,9 +46,7 @@ def write_receipt(
     """Puts a receipt into its file, whole or not at all; an older one gives way."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{book}-{position}{suffix}"
-    fresh = path.with_suffix(".new")
-    fresh.write_bytes(data)
-    os.replace(fresh, path)
+    write_whole(path, data)
     return path
 
 

@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final
-from urllib.parse import quote
 
 import msgspec
 import typer
@@ -24,13 +23,13 @@ import typer
 from cli.errors import NO, CliError
 from cli.log_sources import HttpLog, Web
 from cli.mirror import MirrorRefused, check_history, write_whole
-from cli.proofs import Desk, Folder, Holder, PolicyFile, Token, Url
+from cli.proofs import Desk, Folder, Holder, PolicyFile, Token, Url, fetch_lien
 from cli.trust import read_policy
 from kernel.errors import Refused
 from kernel.tlog.checkpoint import Checkpoint
 from kernel.tlog.errors import ReceiptError
 from kernel.tlog.policy import Policy
-from kernel.tlog.states import STATE_BOOK, SerialRange, VerifiedLien, verify_lien
+from kernel.tlog.states import STATE_BOOK, SerialRange, VerifiedLien
 from kernel.values import parse_instant
 
 MINUTE_MS: Final = 60_000
@@ -118,11 +117,8 @@ class Watch:
         """One round. What was seen is kept only of a proof that stands."""
         alerts: list[Alert] = []
         try:
-            path = f"/v1/liens/{quote(self._lien, safe='')}/proof"
-            read = verify_lien(await self._desk.file(path), self._policy)
-            now = seen_of(read, self._policy)
-            if now.lien != self._lien:
-                raise ReceiptError("claim.json", f"expected lien {self._lien}, got {now.lien}")
+            _, shown = await fetch_lien(self._desk, self._lien, self._policy)
+            now = seen_of(shown, self._policy)
             if self.seen is not None:
                 await self._check_grown(self.seen, now)
                 alerts += changes(self.seen, now)

@@ -11,8 +11,9 @@ import pytest
 
 from cli.app import run
 from cli.errors import CliError
-from cli.proofs import Desk
+from cli.proofs import Desk, fetch_lien
 from cli.watch import Watch, changes, is_old, seen_of
+from kernel.tlog.errors import ReceiptError
 from kernel.tlog.states import SerialRange, verify_lien
 from tests.support.small_states import BATCH, LIEN, WITNESSED_AT_S, SmallStates
 
@@ -23,13 +24,14 @@ class Told:
     """A gateway that answers what a test gives it."""
 
     url = "http://127.0.0.1:9"
+    path = f"/v1/liens/{LIEN}/proof"
 
     def __init__(self, states: SmallStates) -> None:
         self.states = states
         self.answer: bytes | CliError = states.lien(0)
 
     async def file(self, path: str, parameters: dict[str, Any] | None = None) -> bytes:
-        assert path == f"/v1/liens/{LIEN}/proof"
+        assert path == self.path
         if isinstance(self.answer, CliError):
             raise self.answer
         return self.answer
@@ -66,6 +68,13 @@ def test_what_does_not_verify_is_said_and_not_kept(states: SmallStates, tmp_path
     watched = watch(desk, tmp_path)
     assert kinds(watched) == ["UNBELIEVED"]
     assert not (tmp_path / "seen.json").exists()
+
+
+def test_the_file_of_another_lien_is_not_taken_for_the_one_asked_for(states: SmallStates) -> None:
+    desk: Any = Told(states)
+    desk.path = "/v1/liens/l-another/proof"
+    with pytest.raises(ReceiptError, match="expected lien l-another, got l-qinwangchuan0001"):
+        asyncio.run(fetch_lien(desk, "l-another", states.policy))
 
 
 def test_a_log_that_stands_still_is_said_also_while_nobody_answers(
